@@ -5,6 +5,7 @@
 //! a reload, for which the files are written first. In both cases HAProxy's state is read afterwards.
 
 mod apply;
+mod certificates;
 mod draining;
 mod exporter;
 mod health;
@@ -29,7 +30,7 @@ use crate::{
         incremental_plan::{self, PendingDeletions},
         inflight::InflightRequests,
         layout::Layout,
-        observed::{self, ObservedState},
+        observed::ObservedState,
         old_workers::OldWorkers,
         provisioning::Provisioning,
         proxy::{self, ApplyKind, Proxy},
@@ -59,6 +60,7 @@ use crate::{
     support::backoff::Backoff,
 };
 use anyhow::{Result, bail};
+use certificates::CertificateState;
 use draining::DrainingBackends;
 use exporter::Exporter;
 use health::HealthMonitor;
@@ -114,6 +116,7 @@ pub struct Balancer {
     /// A reload that failed.
     overdue: Option<OverdueReload>,
     restarts: RestartSchedule,
+    certificates: CertificateState,
 }
 
 /// A reload that failed, and when it is tried again. Until then the changes that need no reload are made over the
@@ -150,6 +153,8 @@ struct LiveHaproxy {
     delete_backoff: Option<Backoff>,
     /// Backends that no other route may get yet.
     draining: DrainingBackends,
+    /// Listeners that it cannot have at the moment.
+    unavailable: BTreeSet<Listener>,
     /// Old workers, which are updated on changes as long as there are any.
     old_workers: Option<OldWorkers>,
     /// There may be old workers that are not updated yet.
@@ -180,15 +185,13 @@ impl Balancer {
         spare_count: usize,
     ) -> Self {
         let observed = proxy.read_state().await;
-        let map = match &observed {
-            Some(observed) => observed.maps.get(&MapName::Routes).cloned().unwrap_or_default(),
-            None => {
-                observed::parse_map_file(&proxy.read_stored_file("routes.map").unwrap_or_default())
-            }
-        };
         let now = Instant::now();
+        let stored = observed.is_none().then(|| proxy.read_stored_state()).unwrap_or_default();
+        let known = observed.as_ref().unwrap_or(&stored);
         // Routes without a server are held as well.
-        let keys = map.keys().filter_map(|key| key.parse().ok());
+        let is_https = |port| known.tls.is_https(port);
+        let keys = known.map_entries(MapName::Routes);
+        let keys = keys.filter_map(|(key, _)| RouteKey::parse_map_key(key, is_https));
         let mut memory = DecideState::with_routes(keys, now);
         if let Some(observed) = &observed {
             memory.restore_claimants(&route_recovery::recover_routes(observed));
@@ -229,6 +232,7 @@ impl Balancer {
             health_monitor,
             overdue,
             restarts: RestartSchedule::default(),
+            certificates: CertificateState::default(),
         }
     }
 
@@ -401,6 +405,7 @@ impl Balancer {
     fn decide_routes(&mut self, world: &World, now: Instant) -> Decision {
         let mut decided = decide::decide(world, mem::take(&mut self.memory), now, &self.rules);
         self.memory = mem::take(&mut decided.memory);
+        self.live.unavailable = self.memory.unavailable_listeners();
         decided
     }
 
@@ -508,19 +513,22 @@ impl Balancer {
     fn bound_listeners(&self) -> BTreeSet<Listener> {
         // Of an HAProxy that an earlier balancer left running, only the routes are known.
         let observed = self.live.observed.iter();
-        let keys = observed.flat_map(|state| state.map_entries(MapName::Routes));
-        let keys = keys.filter_map(|(key, _)| key.parse().ok());
+        let keys = observed.flat_map(|state| {
+            let is_https = |port| state.tls.is_https(port);
+            let keys = state.map_entries(MapName::Routes);
+            keys.filter_map(move |(key, _)| RouteKey::parse_map_key(key, is_https))
+        });
         let had = self.live.config.frontends.iter().map(|frontend| frontend.listener);
-        keys.map(|key: RouteKey| key.listener).chain(had).collect()
+        keys.map(|key| key.listener).chain(had).collect()
     }
 
     fn config_builder(&self) -> ConfigBuilder<'_> {
-        let draining = self.live.draining.names();
         ConfigBuilder {
             rules: &self.rules,
             context: &self.render_context,
+            unavailable: &self.live.unavailable,
             spare_count: self.spare_count,
-            draining,
+            draining: self.live.draining.names(),
         }
     }
 
@@ -562,6 +570,7 @@ impl Balancer {
         self.update_old_workers();
         self.record_method(outcome);
         decided.problems.extend(self.exporter.problem());
+        decided.problems.extend(self.certificate_problems());
         self.problem_log.log_changes(decided.problems);
         let delta = RouteDelta::from_routes(&self.served_routes, &decided.routes);
         let changes = delta.describe_changes(usize::MAX);

@@ -6,6 +6,7 @@ use crate::{
             Balancer, PassReport, SourceStatus, journal::Journal, rollback::RollbackResult,
             sleep_until,
         },
+        certificate_follower::{CertificateEvent, CertificateFollower},
         control_error::ApiError,
         request::{ControlRequest, DrainTarget, LiveSnapshot},
     },
@@ -19,6 +20,7 @@ use crate::{
     settings::{AtExit, HaproxyMode, RunMode, Settings},
     sources::{
         Registration, Snapshot, SnapshotConfig, Source, StreamHeartbeat,
+        acme::TokenRequest,
         docker::{self, Engine},
     },
     support::{
@@ -90,6 +92,9 @@ async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let mut balancer = create_balancer(settings, proxy, rules).await?;
     let (journal, past) = Journal::open(&settings.state_dir);
     balancer.restore_state(journal, past);
+    let mut certificates = CertificateFollower::start(settings)?;
+    certificates.wait_until_complete().await;
+    balancer.set_certificates(certificates.current());
     let passed = balancer.reconcile(&world, "once").await?;
     balancer.finish().await;
     if let Some(text) = passed.overdue {
@@ -109,6 +114,7 @@ async fn run_loop<S>(
 ) -> Result<()> {
     let rules = settings.rules(Vantage::Host);
     let balancer = create_balancer(settings, proxy, rules).await?;
+    let mut certificates = CertificateFollower::start(settings)?;
     let (asker, mut orders) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &asker, passes)?;
@@ -130,6 +136,8 @@ async fn run_loop<S>(
     let mut keeps_running = run_until_stop(controller.start_stored(), &mut stop).await;
     let (journal, past) = Journal::open(&settings.state_dir);
     controller.balancer.restore_state(journal, past);
+    keeps_running &= run_until_stop(certificates.wait_until_complete(), &mut stop).await;
+    controller.balancer.set_certificates(certificates.current());
     while keeps_running {
         let wakeup = tokio::select! {
             () = &mut stop => break,
@@ -152,6 +160,17 @@ async fn run_loop<S>(
             event = controller.balancer.next_event(world.as_deref()) => {
                 Wakeup::Pass(Trigger::Other, event.to_string())
             }
+            event = certificates.next_event() => match event {
+                CertificateEvent::Changed => {
+                    controller.balancer.set_certificates(certificates.current());
+                    Wakeup::Pass(Trigger::Other, "certificates".to_owned())
+                }
+                CertificateEvent::OrdersChanged => {
+                    controller.balancer.set_orders(certificates.orders());
+                    Wakeup::Pass(Trigger::Other, "certificate orders".to_owned())
+                }
+                CertificateEvent::Token(request) => Wakeup::Token(request),
+            },
             Some(request) = orders.recv() => Wakeup::Request(request),
             Ok(()) = snapshot.changed() => {
                 if link.is_new(snapshot.borrow().connected) {
@@ -180,6 +199,11 @@ async fn run_loop<S>(
                     keeps_running = run_until_stop(work, &mut stop).await;
                 }
             }
+            Wakeup::Token(request) => {
+                controller.take_snapshot(&snapshot.borrow_and_update(), &mut world);
+                let work = controller.handle_token(world.as_ref(), request);
+                keeps_running = run_until_stop(work, &mut stop).await;
+            }
             Wakeup::Request(request) => {
                 // Not every request runs a pass, so a changed snapshot stays unread until a pass handles it.
                 controller.take_snapshot(&snapshot.borrow(), &mut world);
@@ -187,6 +211,9 @@ async fn run_loop<S>(
                 let work = controller.handle_request(world.as_ref(), connected, request);
                 keeps_running = run_until_stop(work, &mut stop).await;
             }
+        }
+        if certificates.is_ordering() {
+            certificates.set_wanted(controller.balancer.wanted_hosts());
         }
     }
     // This also ends the connections of clients that wait for a drain or watch the state.
@@ -254,6 +281,7 @@ async fn run_until_stop<T>(
 enum Wakeup {
     Pass(Trigger, String),
     Request(ControlRequest),
+    Token(TokenRequest),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -371,6 +399,26 @@ impl Controller {
             }
             Ok(false) => {}
             Err(error) => self.on_failed(&error.into()),
+        }
+    }
+
+    /// Changes the answer to an ACME challenge, and reports when HAProxy has it.
+    async fn handle_token(&mut self, world: Option<&Arc<World>>, request: TokenRequest) {
+        let cause = "certificate order";
+        match request {
+            TokenRequest::Publish { path, key_authorization, done } => {
+                self.balancer.set_token(&path, Some(key_authorization));
+                self.run_pass(world, cause).await;
+                let served = self.balancer.serves_token(&path);
+                // If the order does not wait any more, the answer is withdrawn soon.
+                let _ = done.send(served.then_some(()).ok_or_else(|| {
+                    "HAProxy does not serve the answer to the challenge".to_owned()
+                }));
+            }
+            TokenRequest::Withdraw { path } => {
+                self.balancer.set_token(&path, None);
+                self.run_pass(world, cause).await;
+            }
         }
     }
 

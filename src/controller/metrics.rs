@@ -43,6 +43,7 @@ pub struct Metrics {
     routes: IntGaugeVec,
     servers: IntGaugeVec,
     containers: IntGauge,
+    certificate_expiry: Gauge,
     rollback_active: IntGauge,
     docker_connected: IntGauge,
     stream_age: Gauge,
@@ -130,6 +131,10 @@ impl Metrics {
             containers: builder.add_int_gauge(
                 "docker_glue_containers",
                 "Running containers with labels of docker-balancer.",
+            ),
+            certificate_expiry: builder.add_gauge(
+                "docker_glue_certificate_expiry_timestamp_seconds",
+                "When the first certificate of a served HTTPS host expires; 0 if there is none.",
             ),
             rollback_active: builder.add_int_gauge(
                 "docker_glue_rollback_active",
@@ -228,6 +233,8 @@ impl Metrics {
             );
         }
         set_level(&self.containers, census.containers);
+        let expiry = u32::try_from(census.certificate_expiry.unwrap_or_default().max(0));
+        self.certificate_expiry.set(expiry.unwrap_or(u32::MAX).into());
         self.rollback_active.set(census.rollback_active.into());
         self.docker_connected.set(census.docker_connected.into());
         self.stream_age.set(census.stream_age.as_secs_f64());

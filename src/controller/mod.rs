@@ -1,6 +1,7 @@
 //! docker-balancer's loop: reconcile the world with HAProxy, apply, count, keep the history.
 
 pub mod balancer;
+mod certificate_follower;
 pub mod control_error;
 pub mod event_loop;
 pub mod find;

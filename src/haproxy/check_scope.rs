@@ -133,15 +133,16 @@ fn is_same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
 fn select_backends<'a>(config: &Config, names: impl Iterator<Item = &'a str>) -> Config {
     let Config { fingerprint: skeleton, frontends, .. } = config;
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
-    let mut part = Config { fingerprint: skeleton, frontends, ..Config::default() };
+    let tls = config.tls.keys().map(|list| (list.clone(), BTreeSet::new())).collect();
+    let mut part = Config { fingerprint: skeleton, frontends, tls, ..Config::default() };
     for name in names {
         if let Some(shape) = config.spares.get(name) {
             part.spares.insert(name.to_owned(), *shape);
         }
         let Some(backend) = config.backends.get(name) else { continue };
         part.backends.insert(name.to_owned(), Arc::clone(backend));
-        let Maps { routes, checks, check_hosts } = &config.maps;
-        let key = backend.route.to_string();
+        let Maps { routes, checks, check_hosts, .. } = &config.maps;
+        let key = backend.route.map_key();
         part.maps.routes.extend(routes.get(&key).map(|target| (key, target.clone())));
         part.maps.checks.extend(checks.get(name).map(|text| (name.to_owned(), text.clone())));
         part.maps

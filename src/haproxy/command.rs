@@ -6,6 +6,7 @@ use super::{
     config::{AdminState, BackendShape, MapName, Server},
     name,
     server_setting::{SETTINGS, ServerSetting},
+    tls::TlsLine,
 };
 use std::{fmt, net::SocketAddr};
 use strum::{IntoStaticStr, VariantNames};
@@ -81,6 +82,23 @@ pub enum RuntimeCommand {
         map: MapName,
         key: String,
     },
+    /// Loads a certificate with its key from its file. Several commands of HAProxy, the last of which is `commit ssl
+    /// cert`.
+    LoadCertificate {
+        certificate: String,
+    },
+    /// HAProxy refuses it while a line has the certificate.
+    DelCertificate {
+        certificate: String,
+    },
+    AddTlsLine {
+        list: String,
+        line: TlsLine,
+    },
+    DelTlsLine {
+        list: String,
+        line: TlsLine,
+    },
 }
 
 /// How many checks are needed to reach the other state.
@@ -128,13 +146,22 @@ impl RuntimeCommand {
             Self::AddServer { .. } => ExpectedReply::Exact("New server registered."),
             Self::DelServer { .. } => ExpectedReply::Exact("Server deleted."),
             Self::SetAddress { .. } => ExpectedReply::Contains("changed from '"),
+            Self::LoadCertificate { .. } | Self::AddTlsLine { .. } => {
+                ExpectedReply::Contains("Success!")
+            }
+            Self::DelTlsLine { .. } | Self::DelCertificate { .. } => {
+                ExpectedReply::Contains(" deleted")
+            }
             _ => ExpectedReply::Empty,
         }
     }
 
     /// Whether HAProxy may refuse the command without an error having occurred.
     pub fn may_be_refused(&self) -> bool {
-        matches!(self, Self::DelServer { .. } | Self::DelBackend { .. })
+        matches!(
+            self,
+            Self::DelServer { .. } | Self::DelBackend { .. } | Self::DelCertificate { .. }
+        )
     }
 
     /// Whether the command may take a server out of use whose checks succeed.
@@ -156,12 +183,26 @@ impl RuntimeCommand {
             | Self::SetAddress { backend, .. }
             | Self::SetSetting { backend, .. }
             | Self::DelServer { backend, .. } => Some(backend),
-            Self::AddMap { .. } | Self::SetMap { .. } | Self::DelMap { .. } => None,
+            Self::AddMap { .. }
+            | Self::SetMap { .. }
+            | Self::DelMap { .. }
+            | Self::LoadCertificate { .. }
+            | Self::DelCertificate { .. }
+            | Self::AddTlsLine { .. }
+            | Self::DelTlsLine { .. } => None,
         }
     }
 }
 
 impl RuntimeCommand {
+    /// Returns the list of certificates that the command changes.
+    pub fn tls_list(&self) -> Option<&str> {
+        match self {
+            Self::AddTlsLine { list, .. } | Self::DelTlsLine { list, .. } => Some(list),
+            _ => None,
+        }
+    }
+
     /// Returns the map entry that the command changes.
     pub fn map_entry(&self) -> Option<(MapName, &str)> {
         match self {
@@ -227,6 +268,14 @@ impl fmt::Display for RuntimeCommand {
                 write!(f, "set map {map} {} {}", Escaped(key), Escaped(value))
             }
             Self::DelMap { map, key } => write!(f, "del map {map} {}", Escaped(key)),
+            Self::LoadCertificate { certificate } => {
+                write!(f, "commit ssl cert {}", Escaped(certificate))
+            }
+            Self::DelCertificate { certificate } => {
+                write!(f, "del ssl cert {}", Escaped(certificate))
+            }
+            Self::AddTlsLine { list, line } => write!(f, "add ssl crt-list {list} <<{line}"),
+            Self::DelTlsLine { list, line } => write!(f, "del ssl crt-list {list} {line}"),
         }
     }
 }

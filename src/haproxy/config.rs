@@ -2,10 +2,16 @@
 //!
 //! Pure. Names are chosen and HAProxy's quirks are handled here and not in the templates, which only print.
 
-use super::{layout::Layout, name, requeue, server_setting::ServerSettings};
+use super::{
+    layout::Layout,
+    name, requeue,
+    server_setting::ServerSettings,
+    tls::{self, TlsContext, TlsLists},
+};
 use crate::model::{
     option_value::{CheckMethod, HostMatch, Retry, Timeout},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
+    tls::{HTTPS_PORT, Hsts, TlsBind},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +33,8 @@ pub struct Config {
     /// Empty backends, for routes that are added while HAProxy runs.
     pub spares: BTreeMap<String, BackendShape>,
     pub maps: Maps,
+    /// Has each HTTPS listener.
+    pub tls: TlsLists,
     /// The key of [`super::requeue`], if requests wait that way.
     pub requeue: Option<u64>,
 }
@@ -129,6 +137,8 @@ pub struct Maps {
     pub checks: BTreeMap<String, String>,
     /// Backend → Host header of its HTTP check.
     pub check_hosts: BTreeMap<String, String>,
+    /// Path of an ACME challenge → its answer (RFC 8555, section 8.3).
+    pub acme: BTreeMap<String, String>,
 }
 
 /// Target of a route's key. Its display is the value in the map; the frontends read its words by their position.
@@ -142,6 +152,9 @@ pub struct MapTarget {
     /// In milliseconds.
     pub timeout: u64,
     pub retry: Retry,
+    /// On an HTTPS listener the Strict-Transport-Security header, if there is one. For a redirect the port in the URL,
+    /// with its colon.
+    pub detail: Option<String>,
 }
 
 /// A map file. Its display is also its name in the runtime API.
@@ -150,6 +163,7 @@ pub enum MapName {
     Routes,
     Checks,
     CheckHosts,
+    Acme,
 }
 
 /// `maxconn` of the server `hold`, on which requests wait; see [`HOLD_ONLY_FREE`].
@@ -165,30 +179,33 @@ pub const CHECK_INTERVAL: u64 = 2000;
 
 impl Config {
     /// Builds the configuration. `wait` is how long a request waits for the only container of its route. A route that
-    /// the layout does not assign to a backend is left out.
+    /// the layout does not assign to a backend is left out. There are frontends for the listeners of routes, and for
+    /// the `permanent` ones.
     pub fn new(
         routes: &Routes,
         layout: Layout,
         bound: impl Fn(Listener) -> NonZeroU16,
+        permanent: &BTreeSet<Listener>,
         wait: Duration,
+        tls: TlsContext<'_>,
     ) -> Self {
         let Layout { assignments: places, spares } = layout;
         let mut config = Self { spares, ..Self::default() };
+        let mut listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
+        listeners.extend(permanent);
+        for listener in listeners {
+            let (port, bound) = (listener.port, bound(listener));
+            if listener.is_https() {
+                config.tls.insert(tls::list_name(port), BTreeSet::new());
+            }
+            let name = name::frontend_name(listener);
+            config.frontends.push(Frontend { listener, name, port, bound });
+        }
         for (key, name) in places {
             if let Some(route) = routes.0.get(&key) {
-                config.add_route(&key, name, route, wait);
+                config.add_route(&key, name, route, wait, tls);
             }
         }
-        let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
-        config.frontends = listeners
-            .into_iter()
-            .map(|listener| Frontend {
-                listener,
-                name: format!("http-{}", listener.port),
-                port: listener.port,
-                bound: bound(listener),
-            })
-            .collect();
         config
     }
 
@@ -198,15 +215,29 @@ impl Config {
         removed.cloned().collect()
     }
 
-    fn add_route(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
-        self.maps.routes.insert(key.to_string(), build_target(&name, key, &route.policy));
-        if name == name::NO_SERVER {
+    fn add_route(
+        &mut self,
+        key: &RouteKey,
+        mut name: String,
+        route: &Route,
+        wait: Duration,
+        tls: TlsContext<'_>,
+    ) {
+        let needs_certificate = tls::needs_certificate(key.listener, route);
+        let lines = if needs_certificate { tls::host_lines(key, route, tls) } else { Vec::new() };
+        if route.redirects(key.listener) && lines.is_empty() {
+            name = name::NO_CERTIFICATE.to_owned();
+        }
+        if key.listener.is_https() {
+            self.tls.entry(tls::list_name(key.listener.port)).or_default().extend(lines);
+        }
+        self.maps.routes.insert(key.map_key(), build_target(&name, key, &route.policy));
+        if name::is_shared(&name) {
             return;
         }
         if let CheckMethod::Http(path) = route.policy.get() {
-            let Match::Http { host, .. } = &key.rule;
             self.maps.checks.insert(name.clone(), path.to_string());
-            self.maps.check_hosts.insert(name.clone(), check_host_header(host));
+            self.maps.check_hosts.insert(name.clone(), check_host_header(key.host()));
         }
         self.backends.insert(name, Arc::new(build_backend(key, route, wait)));
     }
@@ -223,6 +254,11 @@ fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
         },
         timeout: policy.get::<Timeout>().as_millis(),
         retry: policy.get(),
+        detail: match policy.get::<TlsBind>().redirect_port() {
+            _ if key.listener.is_https() => policy.get::<Hsts>().header(),
+            port if backend == name::TO_HTTPS && port != HTTPS_PORT => Some(format!(":{port}")),
+            _ => None,
+        },
     }
 }
 
@@ -373,12 +409,13 @@ impl Maps {
             }
             MapName::Checks => self.checks.clone(),
             MapName::CheckHosts => self.check_hosts.clone(),
+            MapName::Acme => self.acme.clone(),
         }
     }
 }
 
 impl MapName {
-    pub const ALL: [Self; 3] = [Self::Routes, Self::Checks, Self::CheckHosts];
+    pub const ALL: [Self; 4] = [Self::Routes, Self::Checks, Self::CheckHosts, Self::Acme];
 }
 
 /// Writes the file's name, which is also the map's name in the runtime API.
@@ -388,6 +425,7 @@ impl fmt::Display for MapName {
             Self::Routes => "routes.map",
             Self::Checks => "checks.map",
             Self::CheckHosts => "check-hosts.map",
+            Self::Acme => "acme.map",
         })
     }
 }
@@ -437,6 +475,7 @@ impl fmt::Display for MapTarget {
             Retry::All => "all",
             Retry::Off => "off",
         };
-        write!(f, "{backend} {strip} {timeout} {retry} {route}")
+        write!(f, "{backend} {strip} {timeout} {retry} {route}")?;
+        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, " {detail}"))
     }
 }

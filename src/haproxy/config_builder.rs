@@ -11,8 +11,9 @@ use crate::{
         reload_reason::ReloadReason,
         render::{self, RenderContext},
         requeue::Requeue,
+        tls::TlsContext,
     },
-    model::route::Routes,
+    model::route::{Listener, Routes},
     routing::decide::Rules,
 };
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ use std::collections::BTreeSet;
 pub struct ConfigBuilder<'a> {
     pub rules: &'a Rules,
     pub context: &'a RenderContext,
+    /// Listeners that HAProxy cannot have at the moment.
+    pub unavailable: &'a BTreeSet<Listener>,
     /// How many spare backends of each shape a new worker gets.
     pub spare_count: usize,
     /// Backends in which requests of an earlier route may still wait.
@@ -38,10 +41,30 @@ impl ConfigBuilder<'_> {
 
     pub fn build_config(&self, routes: &Routes, layout: Layout) -> Config {
         let bound = |listener| self.rules.bound_port(listener);
-        let mut config = Config::new(routes, layout, bound, self.context.wait);
+        let (permanent, wait) = (self.permanent_listeners(), self.context.wait);
+        let mut config = Config::new(routes, layout, bound, &permanent, wait, self.tls_context());
         config.requeue = self.context.requeue.map(Requeue::key);
+        config.maps.acme.clone_from(&self.rules.acme_tokens);
         config.fingerprint = render::static_fingerprint(&config, self.context);
         config
+    }
+
+    /// Builds the part of a configuration that belongs to these routes.
+    pub(super) fn build_part(&self, routes: &Routes, layout: Layout) -> Config {
+        let bound = |listener: Listener| listener.port;
+        Config::new(routes, layout, bound, &BTreeSet::new(), self.context.wait, self.tls_context())
+    }
+
+    pub(super) fn permanent_listeners(&self) -> BTreeSet<Listener> {
+        self.rules.permanent_listeners.difference(self.unavailable).copied().collect()
+    }
+
+    pub(super) fn tls_context(&self) -> TlsContext<'_> {
+        TlsContext {
+            certificates: &self.rules.certificates,
+            directory: &self.context.certificates,
+            policy: self.context.tls_policy,
+        }
     }
 
     /// Builds the configuration of the running worker, and returns the reason if it takes a reload. `previous` is the

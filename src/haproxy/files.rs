@@ -3,6 +3,7 @@
 //! A generation is complete before a configuration refers to it by `default-path origin STATE/gen/NAME`. Renaming the
 //! configuration therefore commits all files at once.
 
+use super::tls;
 use crate::support::atomic_file::{self, FileAccess, WriteError};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -88,6 +89,13 @@ impl Store {
     /// Reads a file of the current generation.
     pub fn read_file(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.current_generation()?.join(file)).ok()
+    }
+
+    /// Reads the lists of certificates of the current generation.
+    pub fn read_lists(&self) -> Vec<String> {
+        let Some(generation) = self.current_generation() else { return Vec::new() };
+        let lists = list_directory(&generation).filter(|(name, _)| tls::list_port(name).is_some());
+        lists.filter_map(|(_, path)| fs::read_to_string(path).ok()).collect()
     }
 
     /// Step 1: creates a directory for the generation, or reuses the existing one and repairs files that differ.

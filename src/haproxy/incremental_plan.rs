@@ -4,17 +4,25 @@
 //! number of changes.
 
 use super::{
-    command::RuntimeCommand, config::Config, layout::Layout, name, observed::ObservedState,
+    command::RuntimeCommand,
+    config::Config,
+    config_builder::ConfigBuilder,
+    layout::Layout,
+    name,
+    observed::ObservedState,
     plan::plan_commands,
+    tls::{ListName, TlsContext, host_lines, list_name},
 };
 use crate::{
-    model::route::{Route, RouteKey, Routes},
+    model::{
+        option_value::{HostMatch, PathPrefix},
+        route::{Listener, Match, Route, RouteKey, Routes},
+    },
     support::map_diff::diff_maps,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 /// The commands for HAProxy, and the resulting change of the configuration.
@@ -23,6 +31,8 @@ pub struct IncrementalPlan {
     pub commands: Vec<RuntimeCommand>,
     /// The routes that were processed.
     keys: Vec<RouteKey>,
+    /// The names whose lines in the lists were processed.
+    names: BTreeSet<ListName>,
     /// The new configuration of these routes, which replaces their old one.
     part: Config,
 }
@@ -51,8 +61,7 @@ impl IncrementalPlan {
         (before, config): (&Routes, &Config),
         (observed, pending_deletions): (&ObservedState, &PendingDeletions),
         after: &Routes,
-        draining: &BTreeSet<String>,
-        wait: Duration,
+        builder: ConfigBuilder<'_>,
     ) -> Option<Self> {
         let mut changes: BTreeMap<_, _> =
             diff_maps(&before.0, &after.0).map(|(key, _, after)| (key, after)).collect();
@@ -60,10 +69,10 @@ impl IncrementalPlan {
         for key in used.map(|backend| &backend.route) {
             changes.entry(key).or_insert_with(|| after.0.get(key));
         }
-        if !keeps_listeners(&changes, config, after) {
+        if !keeps_listeners(&changes, config, after, &builder.permanent_listeners()) {
             return None;
         }
-        let keys: BTreeMap<_, _> = changes.keys().map(|key| (key.to_string(), *key)).collect();
+        let keys: BTreeMap<_, _> = changes.keys().map(|key| (key.map_key(), *key)).collect();
         let current = keys.keys().filter_map(|key| Some(&config.maps.routes.get(key)?.backend));
         let candidates = |key: &&RouteKey| {
             let names = name::backend_names(key);
@@ -73,18 +82,22 @@ impl IncrementalPlan {
         let candidates: Vec<_> = keys.values().filter(|_| adds).flat_map(candidates).collect();
         let backends =
             current.chain(config.spares.keys()).chain(pending_deletions).chain(&candidates);
-        let observed = observed.select_part(backends, keys.keys());
+        let all_tls = &observed.tls;
+        let mut observed = observed.select_part(backends, keys.keys());
         let routes =
             changes.iter().filter_map(|(key, route)| Some(((*key).clone(), (*route)?.clone())));
         let routes = Routes(routes.collect());
-        let (layout, unplaced) = Layout::for_running_worker(&routes, &observed, draining);
+        let (layout, unplaced) = Layout::for_running_worker(&routes, &observed, builder.draining);
         if !unplaced.is_empty() {
             return None;
         }
-        let mut part = Config::new(&routes, layout, |listener| listener.port, wait);
+        let mut part = builder.build_part(&routes, layout);
         part.requeue = config.requeue;
+        add_remaining_lines(&mut part, changes.keys().copied(), after, builder.tls_context());
+        let names = processed_names(&part, changes.keys().copied());
+        observed.tls = all_tls.select_lines(&names);
         let commands = plan_commands(&observed, &part);
-        Some(Self { commands, keys: keys.into_values().cloned().collect(), part })
+        Some(Self { commands, keys: keys.into_values().cloned().collect(), names, part })
     }
 
     /// Whether the configuration changes.
@@ -102,15 +115,23 @@ impl IncrementalPlan {
     pub fn apply_to(self, config: &mut Config) -> Vec<String> {
         let mut removed = Vec::new();
         for key in &self.keys {
-            let Some(target) = config.maps.routes.remove(&key.to_string()) else { continue };
+            let Some(target) = config.maps.routes.remove(&key.map_key()) else { continue };
             if !self.part.backends.contains_key(&target.backend) {
                 removed.push(target.backend.clone());
             }
-            if target.backend != name::NO_SERVER {
+            if !name::is_shared(&target.backend) {
                 config.backends.remove(&target.backend);
                 config.maps.checks.remove(&target.backend);
                 config.maps.check_hosts.remove(&target.backend);
             }
+        }
+        for ListName { list, name } in &self.names {
+            if let Some(lines) = config.tls.get_mut(list) {
+                lines.retain(|line| line.name != *name);
+            }
+        }
+        for (list, lines) in self.part.tls {
+            config.tls.entry(list).or_default().extend(lines);
         }
         let Config { backends, spares, maps, .. } = self.part;
         config.backends.extend(backends);
@@ -122,13 +143,54 @@ impl IncrementalPlan {
     }
 }
 
+/// Returns the names of all lines of changed hosts: those that the lines had, and those that they get. A line for a
+/// wildcard name, which may be shared, is only deleted by the next plan of the whole state.
+fn processed_names<'a>(
+    part: &Config,
+    keys: impl Iterator<Item = &'a RouteKey>,
+) -> BTreeSet<ListName> {
+    let name = |key: &RouteKey| match key.host() {
+        HostMatch::Exact(host) if key.listener.is_https() => {
+            Some(ListName { list: list_name(key.listener.port), name: host.to_string() })
+        }
+        _ => None,
+    };
+    let after = part.tls.iter().flat_map(|(list, lines)| {
+        lines.iter().map(|line| ListName { list: list.clone(), name: line.name.clone() })
+    });
+    keys.filter_map(name).chain(after).collect()
+}
+
+/// Adds the lines of changed hosts that unchanged routes still need.
+fn add_remaining_lines<'a>(
+    part: &mut Config,
+    keys: impl Iterator<Item = &'a RouteKey>,
+    after: &Routes,
+    tls: TlsContext<'_>,
+) {
+    for key in keys.filter(|key| key.listener.is_https()) {
+        let rule = Match::Http { host: key.host().clone(), prefix: PathPrefix::default() };
+        let mut routes = after.0.range(RouteKey { listener: key.listener, rule }..);
+        let is_same =
+            |other: &RouteKey| other.listener == key.listener && other.host() == key.host();
+        let lines = part.tls.entry(list_name(key.listener.port)).or_default();
+        if let Some((other, route)) = routes.next().filter(|(other, _)| is_same(other)) {
+            lines.extend(host_lines(other, route, tls));
+        }
+    }
+}
+
 fn keeps_listeners(
     changes: &BTreeMap<&RouteKey, Option<&Arc<Route>>>,
     config: &Config,
     after: &Routes,
+    permanent: &BTreeSet<Listener>,
 ) -> bool {
     changes.iter().all(|(key, route)| match route {
         Some(_) => config.frontends.iter().any(|frontend| frontend.listener == key.listener),
-        None => after.0.keys().any(|route_key| route_key.listener == key.listener),
+        None => {
+            let has_routes = after.0.keys().any(|route_key| route_key.listener == key.listener);
+            has_routes || permanent.contains(&key.listener)
+        }
     })
 }

@@ -27,10 +27,16 @@ impl Layout {
     pub fn for_new_worker(routes: &Routes, stock: usize) -> Self {
         let mut taken = BTreeSet::new();
         let mut backend = |(key, route): (&RouteKey, &Arc<Route>)| {
-            let idle = route.endpoints.is_empty()
-                && !config::required_shape(&route.policy).has_hold_server();
             let mut free = || name::backend_names(key).find(|name| taken.insert(name.clone()));
-            let backend = if idle { Some(name::NO_SERVER.to_owned()) } else { free() };
+            let is_idle = || {
+                route.endpoints.is_empty()
+                    && !config::required_shape(&route.policy).has_hold_server()
+            };
+            let backend = match shared_backend(key, route) {
+                Some(shared) => Some(shared.to_owned()),
+                None if is_idle() => Some(name::NO_SERVER.to_owned()),
+                None => free(),
+            };
             backend.map(|backend| (key.clone(), backend))
         };
         let spare = |probe| {
@@ -56,6 +62,10 @@ impl Layout {
         // If two routes are in one backend, the second one has to move.
         let mut taken = BTreeSet::new();
         for (key, route) in &routes.0 {
+            if let Some(shared) = shared_backend(key, route) {
+                assignments.insert(key.clone(), shared.to_owned());
+                continue;
+            }
             let desired = config::required_shape(&route.policy);
             let empty = route.endpoints.is_empty();
             let current = current_backend(key, observed).filter(|(_, shape)| *shape == desired);
@@ -96,15 +106,20 @@ impl Layout {
     }
 }
 
+/// Returns the backend of a route that never has one of its own.
+fn shared_backend(key: &RouteKey, route: &Route) -> Option<&'static str> {
+    route.redirects(key.listener).then_some(name::TO_HTTPS)
+}
+
 /// Returns the backend that serves the route now, and that backend's shape.
 fn current_backend<'a>(
     key: &RouteKey,
     observed: &'a ObservedState,
 ) -> Option<(&'a str, BackendShape)> {
-    let value = observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
+    let value = observed.maps.get(&MapName::Routes)?.get(&key.map_key())?;
     let mut words = value.split(' ');
     let backend = words.next().filter(|backend| observed.backends.contains(*backend))?;
-    if name::is_no_server(backend) {
+    if name::is_shared(backend) {
         return None;
     }
     let once = words.nth(2) == Some("off");

@@ -9,6 +9,7 @@ pub mod render;
 pub mod request_pattern;
 pub mod requeue;
 pub mod server_setting;
+pub mod tls;
 // Actual state, and how it is changed to the desired one.
 pub mod bind_line;
 pub mod check;
@@ -40,4 +41,5 @@ pub mod socket;
 pub mod stats;
 pub mod stderr_log;
 pub mod stored_state;
+mod tls_commands;
 pub mod version;

@@ -5,7 +5,7 @@
 use super::config::{BackendShape, CheckMode, ConnectRetry, Probe};
 use crate::model::{
     option_value::HostMatch,
-    route::{Endpoint, Match, RouteKey},
+    route::{Endpoint, Listener, Match, RouteKey},
 };
 use sha1::{Digest, Sha1};
 use std::{borrow::Cow, collections::BTreeSet};
@@ -25,6 +25,13 @@ const UNCHECKED_SUFFIX: &str = ":unchecked";
 /// Name of the backend that answers 503 for all routes without a server at the moment.
 pub const NO_SERVER: &str = "no-server";
 
+/// Name of the backend that redirects plain requests to HTTPS.
+pub const TO_HTTPS: &str = "to-https";
+
+/// Name of the backend that answers plain requests with 503 which would be redirected, but whose host has no
+/// certificate.
+pub const NO_CERTIFICATE: &str = "no-certificate";
+
 /// The names that earlier versions gave to this backend and to the only server of a route. Workers of these versions
 /// keep the names until their last connection ends, also after the reload at an upgrade. To be removed one release
 /// later.
@@ -40,6 +47,12 @@ pub const REQUEUE: &str = "docker-glue-requeue";
 
 /// Pattern of the names of backends to which requests may return: spares, and names with a port.
 pub const OURS: &str = "^(spare-(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
+
+/// Returns the frontend name of a listener.
+pub fn frontend_name(listener: Listener) -> String {
+    let protocol = if listener.is_https() { "https" } else { "http" };
+    format!("{protocol}-{}", listener.port)
+}
 
 /// Returns the backend name of a route, such as `app.example.com:80_api_v2`. Capitals mark what is not a host name,
 /// because host names are in lower case.
@@ -128,7 +141,12 @@ pub fn is_no_server(backend: &str) -> bool {
     matches!(backend, NO_SERVER | OLD_NO_SERVER)
 }
 
-/// Returns the name of that backend in a worker with these backends. A worker starts with the backend and keeps it.
+/// Whether the backend answers requests of all routes that have none of their own.
+pub fn is_shared(backend: &str) -> bool {
+    is_no_server(backend) || matches!(backend, TO_HTTPS | NO_CERTIFICATE)
+}
+
+/// Returns the name of the backend of routes without a server in a worker with these backends. A worker starts with the backend and keeps it.
 pub fn no_server_in(backends: &BTreeSet<String>) -> &'static str {
     let is_old = backends.contains(OLD_NO_SERVER) && !backends.contains(NO_SERVER);
     if is_old { OLD_NO_SERVER } else { NO_SERVER }
@@ -151,12 +169,13 @@ pub fn spare_shape(name: &str) -> Option<BackendShape> {
     Some(BackendShape { probe, connect: ConnectRetry::On })
 }
 
-/// Whether a backend's name was made here: it is that of a spare backend, or of a route, which contains the port.
+/// Whether a backend's name was made here: it is that of a shared or spare backend, or of a route, which contains the
+/// port.
 pub fn is_managed(backend: &str) -> bool {
     let has_port =
         |(_, remainder): (&str, &str)| remainder.starts_with(|c: char| c.is_ascii_digit());
-    let shared = backend == NO_SERVER || spare_shape(backend).is_some();
-    shared || backend.split_once(':').is_some_and(has_port)
+    let shared = matches!(backend, NO_SERVER | TO_HTTPS | NO_CERTIFICATE);
+    shared || spare_shape(backend).is_some() || backend.split_once(':').is_some_and(has_port)
 }
 
 /// No route has such a name, because it contains no port.

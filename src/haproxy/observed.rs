@@ -9,6 +9,7 @@ use super::{
     provisioning::Provisioning,
     server_setting::{ServerSetting, ServerSettings},
     stderr_log::HealthChange,
+    tls::ObservedTls,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +28,7 @@ pub struct ObservedState {
     pub unpublished: BTreeSet<String>,
     pub servers: ServersByBackend,
     pub maps: BTreeMap<MapName, BTreeMap<String, String>>,
+    pub tls: ObservedTls,
 }
 
 /// By backend, then by name.
@@ -62,6 +64,7 @@ impl ObservedState {
                 )
                 .collect(),
             maps: MapName::ALL.map(|map| (map, config.maps.entries(map))).into(),
+            tls: ObservedTls::new(config.tls.clone(), BTreeSet::new()),
         }
     }
 
@@ -114,6 +117,10 @@ impl ObservedState {
             RuntimeCommand::DelMap { map, key } => {
                 self.maps.entry(*map).or_default().remove(key);
             }
+            RuntimeCommand::LoadCertificate { .. }
+            | RuntimeCommand::DelCertificate { .. }
+            | RuntimeCommand::AddTlsLine { .. }
+            | RuntimeCommand::DelTlsLine { .. } => self.tls.apply_command(command),
         }
     }
 
@@ -171,6 +178,7 @@ impl ObservedState {
             let Some(from) = self.maps.get(map) else { continue };
             match map {
                 MapName::Routes => keys.iter().for_each(|key| copy(from, *key, entries)),
+                MapName::Acme => {}
                 MapName::Checks | MapName::CheckHosts => {
                     part.backends.iter().for_each(|name| copy(from, name, entries));
                 }
@@ -185,11 +193,12 @@ impl ObservedState {
             && self.dynamic_backends().eq(other.dynamic_backends())
             && self.unpublished == other.unpublished
             && servers_match(&self.servers, &other.servers)
+            && self.tls == other.tls
     }
 
     /// Iterates over the backends that are added and deleted at run time.
     fn dynamic_backends(&self) -> impl Iterator<Item = &String> {
-        let come_and_go = |name: &str| name::is_managed(name) && name != name::NO_SERVER;
+        let come_and_go = |name: &str| name::is_managed(name) && !name::is_shared(name);
         self.backends.iter().filter(move |name| self.can_add_backends() && come_and_go(name))
     }
 

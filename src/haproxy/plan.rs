@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCommand> {
     let no_server = name::no_server_in(&observed.backends);
     let maps = MapName::ALL.map(|map| (map, desired_entries(config, map, no_server)));
-    let mut plan = Vec::new();
+    // Lines come before the map entries that redirect requests to HTTPS.
+    let mut plan = observed.tls.plan_additions(&config.tls);
     // The map entries that checks use have to exist before the first check.
     for (map, desired) in &maps[1..] {
         set_entries(&mut plan, observed, *map, desired);
@@ -30,6 +31,7 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
         delete_entries(&mut plan, observed, *map, desired);
     }
     remove_servers(&mut plan, observed, config);
+    plan.extend(observed.tls.plan_deletions(&config.tls));
     plan
 }
 
@@ -224,7 +226,7 @@ fn remove_servers(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, conf
 
 /// Unpublishes and deletes the backends to which no route leads any more. A later route gets a new backend.
 fn remove_backends(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, config: &Config) {
-    let is_kept = |name: &str| name == name::NO_SERVER || config.backends.contains_key(name);
+    let is_kept = |name: &str| name::is_shared(name) || config.backends.contains_key(name);
     let all = observed.backends.iter();
     for name in all.filter(|name| name::is_managed(name) && !is_kept(name)) {
         if !observed.unpublished.contains(name) {

@@ -10,7 +10,7 @@ use super::{
     check_scope::AcceptedConfig,
     config::Config,
     error::{ApplyError, OpenError},
-    files::{ConfigFiles, Store},
+    files::{ConfigFiles, GenerationFiles, Store},
     health::ServerKey,
     health_query,
     inflight::InflightRequests,
@@ -20,11 +20,13 @@ use super::{
     old_workers::OldWorkers,
     port_check::{self, BindPrivilege},
     process::{ProcessConfig, ProcessEvent, RunningMaster, StartError},
+    render,
     runtime::{RuntimeClient, RuntimeError},
     settings::{ProxyMode, ProxySettings, ReloadVia},
     socket::{WorkerSocket, with_timeout},
     stats::StatsClient,
     stderr_log::StderrReader,
+    stored_state, tls,
     version::{Build, Version, build, has_exporter},
 };
 use crate::support::atomic_file::{self, FileAccess, Staged, WriteError};
@@ -134,9 +136,10 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Reads a file of the stored last good state, for example a map.
-    pub fn read_stored_file(&self, file: &str) -> Option<String> {
-        self.store.read_file(file)
+    /// Returns the state of a worker that would be started with the stored last good files.
+    pub fn read_stored_state(&self) -> ObservedState {
+        let config = self.store.read_own_config().unwrap_or_default();
+        stored_state::from_files(&config, |map| self.store.read_file(&map.to_string()))
     }
 
     pub fn version(&self) -> Version {
@@ -388,7 +391,9 @@ impl Proxy {
                 FileCheck::Partial(part) => check_part(&store, &bin, &check_options, part).await?,
             };
             if let Some(staged) = staged.as_ref().filter(|_| !is_accepted) {
-                check_config(&bin, staged.path(), &check_options).await?;
+                // HAProxy got the certificates over the runtime API, so it accepts them.
+                check_without_certificates(&store, &bin, &check_options, staged, &files.config)
+                    .await?;
             }
             run_blocking(move || {
                 if let Some(staged) = staged {
@@ -443,7 +448,14 @@ impl Proxy {
             return Ok(ApplyReport { kind: ApplyKind::Unchanged, backup, warnings: vec![] });
         }
         let staged = if equal { None } else { Some(self.store.stage_config(&files.config)?) };
-        let warnings = self.check_staged(staged.as_ref()).await?;
+        let warnings = match &staged {
+            Some(staged) if self.has_loaded_certificates(&files.generation) => {
+                let ProxySettings { bin, check_options, .. } = &self.settings;
+                let config = &files.config;
+                check_without_certificates(&self.store, bin, check_options, staged, config).await?
+            }
+            staged => self.check_staged(staged.as_ref()).await?,
+        };
         self.check_ports(&files.config).await?;
         self.commit_staged(staged)?;
         match self.start_or_reload().await {
@@ -545,6 +557,20 @@ impl Proxy {
         let ProxySettings { bin, check_options, .. } = &self.settings;
         let path = staged.map_or(self.store.target(), Staged::path);
         check_config(bin, path, check_options).await
+    }
+
+    /// Whether HAProxy runs and has loaded all certificates of the lists.
+    fn has_loaded_certificates(&self, generation: &GenerationFiles) -> bool {
+        if self.serving_config().is_none() {
+            return false;
+        }
+        let lists = generation.files.iter().filter(|(name, _)| tls::list_port(name).is_some());
+        let certificates = |text: &str| -> BTreeSet<String> {
+            text.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+        };
+        let loaded: BTreeSet<_> =
+            self.store.read_lists().iter().flat_map(|text| certificates(text)).collect();
+        lists.flat_map(|(_, text)| certificates(text)).all(|name| loaded.contains(&name))
     }
 
     fn commit_staged(&mut self, staged: Option<Staged>) -> Result<(), ApplyError> {
@@ -702,6 +728,22 @@ async fn check_part(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Runs HAProxy's check of a staged configuration with empty lists of certificates.
+async fn check_without_certificates(
+    store: &Store,
+    bin: &Path,
+    options: &[String],
+    staged: &Staged,
+    config: &str,
+) -> Result<Vec<String>, ApplyError> {
+    let Some(text) = render::without_certificates(config) else {
+        return check_config(bin, staged.path(), options).await;
+    };
+    let store = store.clone();
+    let staged = run_blocking(move || store.stage_config(&text)).await?;
+    check_config(bin, staged.path(), options).await
 }
 
 /// Whether to load files that HAProxy has loaded already.

@@ -10,34 +10,79 @@ use super::{
 };
 use crate::model::{
     container_ref::ContainerRef,
+    label_option::OptionValues,
     option_value::{CheckMethod, Retry, Timeout},
-    route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
+    route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
+    tls::{TlsBind, TlsMode},
 };
 use std::{collections::BTreeMap, sync::Arc};
+
+/// Listeners of the same host and prefix: the key's rule → its keys with their backends.
+type Siblings<'a> = BTreeMap<Match, Vec<(Listener, &'a str)>>;
 
 /// Returns the routes of HAProxy's map, each with its servers. Backends that docker-balancer does not manage (of a base
 /// file) are ignored.
 pub fn recover_routes(observed: &ObservedState) -> Routes {
-    let route = |(key, value): (&str, &str)| {
-        Some((key.parse::<RouteKey>().ok()?, Arc::new(recover_route(observed, value)?)))
+    let parse = |(key, value)| {
+        let key = RouteKey::parse_map_key(key, |port| observed.tls.is_https(port))?;
+        Some((key, value))
     };
-    Routes(observed.map_entries(MapName::Routes).filter_map(route).collect())
+    let entries: Vec<(RouteKey, &str)> =
+        observed.map_entries(MapName::Routes).filter_map(parse).collect();
+    let mut siblings = Siblings::new();
+    if !observed.tls.lists.is_empty() {
+        for (key, value) in &entries {
+            let backend = value.split(' ').next().unwrap_or_default();
+            siblings.entry(key.rule.clone()).or_default().push((key.listener, backend));
+        }
+    }
+    let route = |(key, value): (RouteKey, &str)| {
+        let siblings = siblings.get(&key.rule).map_or(&[][..], Vec::as_slice);
+        let route = recover_route(observed, value, siblings)?;
+        Some((key, Arc::new(route)))
+    };
+    Routes(entries.into_iter().filter_map(route).collect())
 }
 
-/// Parses `backend strip timeout retry route`.
-fn recover_route(observed: &ObservedState, value: &str) -> Option<Route> {
+/// Parses `backend strip timeout retry route detail`.
+fn recover_route(
+    observed: &ObservedState,
+    value: &str,
+    siblings: &[(Listener, &str)],
+) -> Option<Route> {
     let mut words = value.split(' ');
     let (backend, strip) = (words.next()?, words.next()?);
     let (timeout, retry) = (words.next()?, words.next()?);
     let none = BTreeMap::new();
-    let servers = observed.servers.get(backend).filter(|_| !name::is_no_server(backend));
+    let servers = observed.servers.get(backend).filter(|_| !name::is_shared(backend));
     let servers = servers.unwrap_or(&none);
     let policy = Policy::default()
         .with(if strip == "0" { Strip::Keep } else { Strip::Prefix })
         .with(recover_check(observed, backend, servers))
         .with(format!("{timeout}ms").parse::<Timeout>().ok()?)
-        .with(retry.parse::<Retry>().ok()?);
-    Some(Route { policy, endpoints: recover_endpoints(servers) })
+        .with(retry.parse::<Retry>().ok()?)
+        .with(recover_mode(siblings))
+        .with(recover_tls_bind(siblings));
+    let endpoints = recover_endpoints(servers);
+    Some(Route { endpoints, ..Route::new(policy, OptionValues::default()) })
+}
+
+/// Recovers whether the route is served over HTTPS.
+fn recover_mode(siblings: &[(Listener, &str)]) -> TlsMode {
+    let is_redirect = |backend: &str| matches!(backend, name::TO_HTTPS | name::NO_CERTIFICATE);
+    let (https, plain): (Vec<_>, Vec<_>) =
+        siblings.iter().partition(|(listener, _)| listener.is_https());
+    match (https.is_empty(), plain.is_empty()) {
+        (true, _) => TlsMode::Off,
+        (false, true) => TlsMode::Only,
+        (false, false) if plain.iter().all(|(_, backend)| is_redirect(backend)) => TlsMode::On,
+        (false, false) => TlsMode::Both,
+    }
+}
+
+fn recover_tls_bind(siblings: &[(Listener, &str)]) -> TlsBind {
+    let https = siblings.iter().filter(|(listener, _)| listener.is_https());
+    TlsBind::new(https.map(|(listener, _)| listener.port).collect()).unwrap_or_default()
 }
 
 fn recover_check(

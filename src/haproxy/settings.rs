@@ -45,7 +45,7 @@ impl ProxySettings {
         matches!(self.mode, ProxyMode::Managed { .. })
     }
 
-    pub(super) fn file_access(&self) -> FileAccess {
+    pub fn file_access(&self) -> FileAccess {
         if self.is_managed() { FileAccess::Private } else { FileAccess::Shared }
     }
 

@@ -13,6 +13,7 @@ use tokio::{
     net::UnixStream,
     time::timeout,
 };
+use zeroize::Zeroizing;
 
 /// Timeout of a connection and a whole answer of a few lines.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -152,6 +153,28 @@ impl CliSession {
         Ok(answer)
     }
 
+    /// Sends a command with further lines, none of which may be empty. Returns the answer.
+    ///
+    /// # Errors
+    /// If the session is through the master, which does not forward further lines.
+    pub async fn send_payload(&mut self, command: &str, payload: &str) -> io::Result<String> {
+        let Channel::Stream(mut stream) = std::mem::replace(&mut self.channel, Channel::Closed)
+        else {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "HAProxy takes certificates on its stats socket only",
+            ));
+        };
+        let text = to_payload_lines(command, payload)?;
+        let answer = with_timeout(ANSWER_TIMEOUT, async {
+            with_timeout(READ_TIMEOUT, stream.write_all(text.as_bytes())).await?;
+            read_until_prompt(&mut stream).await
+        })
+        .await?;
+        self.channel = Channel::Stream(stream);
+        Ok(strip_payload_prompts(&answer).to_owned())
+    }
+
     pub fn is_via_master(&self) -> bool {
         matches!(self.channel, Channel::ViaMaster(..))
     }
@@ -186,6 +209,23 @@ fn to_command_line(command: &str) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a command is one line"));
     }
     Ok(format!("{command}\n"))
+}
+
+/// Returns a command and its further lines, which an empty line ends. The text may contain a key.
+fn to_payload_lines(command: &str, payload: &str) -> io::Result<Zeroizing<String>> {
+    let command = to_command_line(&format!("{command} <<"))?;
+    if payload.contains('\0') || payload.lines().any(|line| line.trim().is_empty()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an empty line ends a payload"));
+    }
+    Ok(Zeroizing::new(format!("{command}{}\n\n", payload.trim_end())))
+}
+
+/// Removes the prompts that HAProxy before 3.2 writes for each further line.
+fn strip_payload_prompts(mut answer: &str) -> &str {
+    while let Some(text) = answer.strip_prefix("+ ") {
+        answer = text;
+    }
+    answer
 }
 
 fn decode_answer(answer: Vec<u8>) -> String {

@@ -7,7 +7,9 @@ use super::{
     name,
     observed::{ObservedServer, ObservedState, parse_map_file},
     server_setting::ServerSettings,
+    tls,
 };
+use std::collections::BTreeSet;
 
 /// Parses the configuration; `map` returns the text of a map's file.
 pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> ObservedState {
@@ -20,6 +22,11 @@ pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> Obse
             observed.backends.extend(backend.map(str::to_owned));
         }
         match (words.as_slice(), backend) {
+            (["bind", _, options @ ..], None) => {
+                let list = options.iter().skip_while(|word| **word != "crt-list").nth(1);
+                let list = list.filter(|list| tls::list_port(list).is_some());
+                observed.tls.lists.extend(list.map(|list| ((*list).to_owned(), BTreeSet::new())));
+            }
             (["description", description @ ..], None) => {
                 observed.fingerprint = description.join(" ");
             }

@@ -4,7 +4,11 @@
 
 use super::synonym::{self, Synonym};
 use crate::{
-    model::{label_option::LabelOption, option_value, problem::Reason},
+    model::{
+        label_option::{InvalidValue, LabelOption},
+        option_value,
+        problem::Reason,
+    },
     support::suggest::count_slips,
 };
 use std::num::NonZeroU16;
@@ -18,6 +22,9 @@ pub enum LabelKey<'a> {
     Container(LabelOption),
 }
 
+/// `<port>` is the container's port, so the name would suggest that the container speaks HTTPS.
+const HTTPS_NAME: &str = "no label starts with glue_https_; HTTPS is an option of the port, as in \
+                          glue_http_80_tls=on";
 /// Longest name that gets a suggestion: a person may have typed it. Names of any length are parsed.
 const MAX_TYPED_LENGTH: usize = 96;
 /// Maximum number of typing errors for a suggestion if the name does not start with `glue_`: the label may be another
@@ -32,6 +39,7 @@ pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
     }
     Some(match name {
         _ if name.contains(['$', '{', '}']) => Err(Reason::VariableInName),
+        _ if name.starts_with("https_") => Err(Reason::UnsupportedOption { way_out: HTTPS_NAME }),
         _ if name.starts_with("tcp_") || name.starts_with("udp_") => {
             Err(Reason::UnsupportedProtocol)
         }
@@ -70,10 +78,11 @@ fn diagnose_unknown(key: &str) -> Reason {
     {
         return Reason::UnknownLabel { nearest: Some(format!("{name}={value}")) };
     }
-    // A similar name takes precedence over a synonym.
+    // A similar name takes precedence over a synonym, except over one of an option that protects the port.
+    let synonym = match_synonym(key);
     let suggestion =
         nearest_label(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
-    match Some(()).filter(|()| suggestion.is_none()).and_then(|()| match_synonym(key)) {
+    match synonym.filter(|(.., synonym)| suggestion.is_none() || is_protective(*synonym)) {
         Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { way_out: hint },
         Some((port, route, Synonym::Option(option))) => {
             let name = option.name();
@@ -82,6 +91,11 @@ fn diagnose_unknown(key: &str) -> Reason {
         }
         None => Reason::UnknownLabel { nearest: suggestion },
     }
+}
+
+fn is_protective(synonym: Synonym) -> bool {
+    let Synonym::Option(option) = synonym else { return false };
+    option.spec().invalid == InvalidValue::ExcludesPort
 }
 
 /// Parses `glue_http_<port>_<word>` and similar names. Returns the port, the route and the meaning of the word.
@@ -94,7 +108,11 @@ fn match_synonym(key: &str) -> Option<(String, Option<&str>, Synonym)> {
         words.into_iter().partition(|text| option_value::parse_port(text).is_ok());
     let port = ports.first().map_or_else(|| "<port>".to_owned(), |port| (*port).to_owned());
     // Other programs nest words, as in `_tls.certresolver`; the last word may also be the name of a route.
-    let whole = words.concat();
+    let whole = match words.concat() {
+        // The only word was the protocol.
+        empty if empty.is_empty() && stem.contains("https") => "https".to_owned(),
+        words => words,
+    };
     let nested = route.map(|route| format!("{whole}{route}"));
     let nested =
         nested.and_then(|text| synonym::find_synonym(&text)).map(|synonym| (None, synonym));

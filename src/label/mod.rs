@@ -18,6 +18,7 @@ use crate::model::{
     option_value::{HealthPolicy, HostMatch, Weight},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Policy, RouteKey},
+    tls::TlsMode,
 };
 use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 
@@ -34,6 +35,8 @@ const ONE_OFF_LABEL: &str = "com.docker.compose.oneoff";
 pub struct RouteRequest {
     pub key: RouteKey,
     pub policy: Policy,
+    /// Options of the host on an HTTPS listener.
+    pub terms: OptionValues,
     /// The container's port.
     pub port: u16,
     /// Options of the container's server in the route.
@@ -76,6 +79,8 @@ pub struct LabelLimits {
     /// Name of the label whose value is the owner of the container's hosts.
     pub own_hosts_by: Option<String>,
     pub host_network: HostNetwork,
+    /// For ports whose labels do not set it.
+    pub tls: TlsMode,
 }
 
 /// A host that containers may claim. With a constraint it is reserved for containers that match.

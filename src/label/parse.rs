@@ -8,11 +8,14 @@ use super::{
 };
 use crate::model::{
     container::{Container, NetworkMode},
-    label_option::{LabelOption, OPTIONS, OptionPlace, OptionValue, OptionValues},
+    label_option::{
+        InvalidValue, LabelOption, OPTIONS, OptionPlace, OptionValue, OptionValues, TypedOption,
+    },
     label_text,
     option_value::{self, HostMatch, PathPrefix},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Listener, Match, Protocol, RouteKey},
+    tls::{self, TlsBind, TlsMode},
 };
 use std::{
     cmp::Reverse,
@@ -62,6 +65,8 @@ pub(super) struct PortLabels<'a> {
     pub(super) named_routes: BTreeMap<&'a str, OptionSet<'a>>,
     /// `glue_http_ports`, if it contains this port.
     pub(super) ports_label: Option<RawLabel<'a>>,
+    /// An option without which the port must not be served, if a label looks like a misspelling of it.
+    misspelled: Option<LabelOption>,
 }
 
 /// Options that a named route inherits from its port.
@@ -70,6 +75,8 @@ struct RouteOptions {
     /// `None` means the container's port.
     bind: Option<Vec<NonZeroU16>>,
     values: OptionValues,
+    /// Options with an invalid value without which the port must not be served.
+    invalid: BTreeSet<LabelOption>,
 }
 
 #[derive(Debug)]
@@ -120,10 +127,14 @@ impl<'a> LabelParser<'a> {
         // Nearly all containers have one port.
         let mut ports: Vec<PortLabels<'a>> = Vec::with_capacity(1);
         let (mut ports_label, mut network) = (None, None);
+        let mut misspelled = Vec::new();
         for label in collect_labels(self.container) {
             match key::parse_key(label.key) {
                 None => {}
-                Some(Err(reason)) => self.report_problem(Some(label), reason),
+                Some(Err(reason)) => {
+                    misspelled.extend(misspelled_protection(&reason));
+                    self.report_problem(Some(label), reason);
+                }
                 Some(Ok(LabelKey::Container(LabelOption::Network))) => network = Some(label),
                 Some(Ok(LabelKey::Container(_))) => ports_label = Some(label),
                 Some(Ok(LabelKey::Http { port, option, route })) => {
@@ -137,6 +148,11 @@ impl<'a> LabelParser<'a> {
             }
         }
         ports.sort_by_key(|port| port.number);
+        for (number, option) in misspelled {
+            if let Ok(at) = ports.binary_search_by_key(&number, |port| port.number) {
+                ports[at].misspelled = Some(option);
+            }
+        }
         for number in ports_label
             .map(|ports_label| self.parse_list(ports_label, option_value::parse_port))
             .unwrap_or_default()
@@ -159,7 +175,7 @@ impl<'a> LabelParser<'a> {
         if has_own_network && !self.container.exposed.contains(&number) {
             self.report_problem(None, self.unexposed_reason(number));
         }
-        let base = self.parse_options(port, &port.base_options, &RouteOptions::default());
+        let base = self.parse_options(port, &port.base_options, &self.default_options(port));
         if port.is_route() {
             let no_match_reason = Reason::PortWithoutMatch { port: number };
             self.add_requests(port, &port.base_options, port.ports_label, &base, no_match_reason);
@@ -170,6 +186,12 @@ impl<'a> LabelParser<'a> {
                 Reason::RouteWithoutMatch { port: number, route: (*name).to_owned() };
             self.add_requests(port, option_set, None, &options, no_match_reason);
         }
+    }
+
+    /// Returns the options of a port without labels for them.
+    fn default_options(&self, port: &PortLabels<'_>) -> RouteOptions {
+        let values = OptionValues::default().with(self.limits.tls);
+        RouteOptions { values, invalid: port.misspelled.iter().copied().collect(), bind: None }
     }
 
     /// Returns the hint about a port that the container does not expose. It may be the host's port of a published one.
@@ -191,20 +213,41 @@ impl<'a> LabelParser<'a> {
         option_set: &OptionSet<'_>,
         from: &RouteOptions,
     ) -> RouteOptions {
-        let limits = self.limits;
-        let bind = option_set.get(LabelOption::Bind).map(|label| {
-            self.parse_required_list(port, label, |text| match option_value::parse_port(text)? {
-                port if limits.is_port_allowed(port) => Ok(port),
-                port => Err(Reason::PortNotAllowed(port.get())),
-            })
-        });
-        let mut values = from.values.clone();
-        for option in OPTIONS.iter().map(|spec| spec.option) {
-            if let Some(value) = self.parse_value(option_set, option) {
-                values.set(value);
+        let bind = option_set
+            .get(LabelOption::Bind)
+            .map(|label| self.parse_public_ports(port, label))
+            .or_else(|| from.bind.clone());
+        let (mut values, mut invalid) = (from.values.clone(), from.invalid.clone());
+        for spec in &OPTIONS {
+            let Some(label) = option_set.get(spec.option) else { continue };
+            let value = match spec.option {
+                LabelOption::TlsBind => {
+                    TlsBind::new(self.parse_public_ports(port, label)).map(TypedOption::into_value)
+                }
+                option => self.parse_value(label, option),
+            };
+            match (value, spec.invalid) {
+                (Some(value), _) => {
+                    values.set(value);
+                    invalid.remove(&spec.option);
+                }
+                (None, InvalidValue::ExcludesPort) => drop(invalid.insert(spec.option)),
+                (None, InvalidValue::Ignored) => {}
             }
         }
-        RouteOptions { bind: bind.or_else(|| from.bind.clone()), values }
+        RouteOptions { bind, values, invalid }
+    }
+
+    fn parse_public_ports(
+        &mut self,
+        port: &PortLabels<'_>,
+        label: RawLabel<'_>,
+    ) -> Vec<NonZeroU16> {
+        let limits = self.limits;
+        self.parse_required_list(port, label, |text| match option_value::parse_port(text)? {
+            port if limits.is_port_allowed(port) => Ok(port),
+            port => Err(Reason::PortNotAllowed(port.get())),
+        })
     }
 
     /// Adds a request for each combination of public port, host and prefix. Without a host label the host is any, if
@@ -229,11 +272,12 @@ impl<'a> LabelParser<'a> {
         if hosts.is_empty() || prefixes.is_empty() {
             return;
         }
-        let binds = match &options.bind {
-            Some(binds) => binds.clone(),
-            None => self.default_bind(port.number),
-        };
-        let requested = hosts.len() * prefixes.len() * binds.len();
+        if let Some(option) = options.invalid.first() {
+            let reason = Reason::PortExcluded { port: port.number.get(), option: *option };
+            return self.report_problem(None, reason);
+        }
+        let listeners = self.requested_listeners(port, options);
+        let requested = hosts.len() * prefixes.len() * listeners.len();
         if MAX_ROUTES - self.requests.len() < requested {
             let port = port.number.get();
             return self.report_problem(
@@ -241,18 +285,20 @@ impl<'a> LabelParser<'a> {
                 Reason::TooManyRoutes { port, wanted: requested, most: MAX_ROUTES },
             );
         }
-        let binds = self.add_listeners(port, binds);
-        let policy = options.values.select(OptionPlace::Policy);
-        let server_options = options.values.select(OptionPlace::Server);
+        let listeners = self.add_listeners(port, listeners);
+        let [policy, terms, server_options] =
+            [OptionPlace::Policy, OptionPlace::Terms, OptionPlace::Server]
+                .map(|place| options.values.select(place));
         self.requests.reserve(requested);
-        for &bind in &binds {
+        for &listener in &listeners {
             for host in &hosts {
                 self.requests.extend(prefixes.iter().map(|prefix| RouteRequest {
                     key: RouteKey {
-                        listener: Listener { protocol: Protocol::Http, port: bind },
+                        listener,
                         rule: Match::Http { host: host.clone(), prefix: prefix.clone() },
                     },
                     policy: policy.clone(),
+                    terms: terms.clone(),
                     port: port.number.get(),
                     options: server_options.clone(),
                     health_policy: options.values.get(),
@@ -261,22 +307,46 @@ impl<'a> LabelParser<'a> {
         }
     }
 
-    /// Drops the public ports above the limit. The first ones remain.
+    /// Returns the plain and the HTTPS listeners of a route.
+    fn requested_listeners(
+        &mut self,
+        port: &PortLabels<'_>,
+        options: &RouteOptions,
+    ) -> Vec<Listener> {
+        let mode = options.values.get::<TlsMode>();
+        let mut listeners = Vec::new();
+        if mode.has_plain() {
+            let default = if mode.has_https() { tls::HTTP_PORT } else { port.number };
+            let ports = options.bind.clone().unwrap_or_else(|| self.allowed_port(default));
+            let plain = |port| Listener { protocol: Protocol::Http, port };
+            listeners.extend(ports.into_iter().map(plain));
+        }
+        if mode.has_https() {
+            let ports = options.values.get::<TlsBind>();
+            let allowed = ports.ports().iter().flat_map(|port| self.allowed_port(*port));
+            let https = |port| Listener { protocol: Protocol::Https, port };
+            listeners.extend(allowed.map(https));
+        }
+        listeners
+    }
+
+    /// Drops the listeners above the limit. The first ones remain.
     fn add_listeners(
         &mut self,
         port: &PortLabels<'_>,
-        mut binds: Vec<NonZeroU16>,
-    ) -> Vec<NonZeroU16> {
-        let requested = binds.len();
-        binds.retain(|bind| {
-            let fits = self.listeners.len() < MAX_LISTENERS || self.listeners.contains(bind);
+        mut listeners: Vec<Listener>,
+    ) -> Vec<Listener> {
+        let requested = listeners.len();
+        listeners.retain(|listener| {
+            let fits =
+                self.listeners.len() < MAX_LISTENERS || self.listeners.contains(&listener.port);
             if fits {
-                self.listeners.insert(*bind);
+                self.listeners.insert(listener.port);
             }
             fits
         });
-        if binds.len() < requested {
-            let (port, kept) = (port.number.get(), requested - binds.len());
+        if listeners.len() < requested {
+            let (port, kept) = (port.number.get(), requested - listeners.len());
             self.report_problem(
                 None,
                 Reason::TooManyListeners {
@@ -287,7 +357,7 @@ impl<'a> LabelParser<'a> {
                 },
             );
         }
-        binds
+        listeners
     }
 
     fn parse_hosts(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<HostMatch> {
@@ -347,8 +417,8 @@ impl<'a> LabelParser<'a> {
         Vec::new()
     }
 
-    /// Returns the public port of a port without a bind label.
-    fn default_bind(&mut self, port: NonZeroU16) -> Vec<NonZeroU16> {
+    /// Returns the public port if containers may use it.
+    fn allowed_port(&mut self, port: NonZeroU16) -> Vec<NonZeroU16> {
         if self.limits.is_port_allowed(port) {
             return vec![port];
         }
@@ -356,13 +426,8 @@ impl<'a> LabelParser<'a> {
         Vec::new()
     }
 
-    /// Returns `None` if the label is absent or invalid, or if the option has no value type.
-    fn parse_value(
-        &mut self,
-        option_set: &OptionSet<'_>,
-        option: LabelOption,
-    ) -> Option<OptionValue> {
-        let label = option_set.get(option)?;
+    /// Returns `None` if the value is invalid, or if the option has no value type.
+    fn parse_value(&mut self, label: RawLabel<'_>, option: LabelOption) -> Option<OptionValue> {
         option.default_value()?;
         match option.parse_value(self.checked_text(label)?)? {
             Ok((value, reported)) => {
@@ -495,6 +560,19 @@ impl<'a> LabelParser<'a> {
     }
 }
 
+/// Returns the port and the option that an unknown label probably means, if the port must not be served without it.
+fn misspelled_protection(reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
+    let Reason::UnknownLabel { nearest: Some(nearest) } = reason else { return None };
+    match key::parse_key(nearest)? {
+        Ok(LabelKey::Http { port, option, .. })
+            if option.spec().invalid == InvalidValue::ExcludesPort =>
+        {
+            Some((port, option))
+        }
+        _ => None,
+    }
+}
+
 impl<'a> PortLabels<'a> {
     fn new(number: NonZeroU16) -> Self {
         Self {
@@ -502,6 +580,7 @@ impl<'a> PortLabels<'a> {
             base_options: OptionSet::default(),
             named_routes: BTreeMap::new(),
             ports_label: None,
+            misspelled: None,
         }
     }
 

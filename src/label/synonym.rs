@@ -14,8 +14,6 @@ pub(super) enum Synonym {
 
 const SWITCH: &str = "containers with labels of docker-balancer are served; to exclude one, remove \
                       its labels, or require another label with --constraint";
-const TLS: &str = "TLS is not implemented yet: requests are plain HTTP; put a proxy that \
-                   terminates TLS in front (--trusted-proxies), or add bind lines to --base-file";
 const REDIRECT: &str =
     "labels cannot configure redirects; let the container send them, or a section of --base-file";
 const STICKY: &str = "sticky sessions are not supported; keep sessions outside of the containers";
@@ -36,14 +34,8 @@ const LIMIT: &str = "labels cannot limit the rate or the size of requests; let t
 
 /// Names that correspond to no option, each list with what can be used instead. Names are written as the synonyms of
 /// options.
-const UNSUPPORTED: [(&str, &str); 12] = [
+const UNSUPPORTED: [(&str, &str); 11] = [
     ("enable enabled disable disabled active expose exposed on off ignore", SWITCH),
-    (
-        "tls ssl https cert certs certificate certificates certname certresolver letsencrypt \
-         letsencrypthost acme hsts sslredirect forcessl httpsredirect redirecthttps \
-         redirecttohttps httpsonly forcehttps sni",
-        TLS,
-    ),
     ("redirect redirects redirectto redirectregex redirectwww redirectfrom return moved", REDIRECT),
     (
         "sticky stickiness stickysession stickysessions session sessions cookie cookies \

@@ -1,7 +1,7 @@
 //! Certificates as values, and which of them serves a host.
 //!
-//! Pure. A [`Certificate`] has no secret: the PEM text with the key is in a [`Vault`](crate::support::vault::Vault),
-//! under the certificate's digest.
+//! Pure. A [`Certificate`] has no secret: the PEM text with the key is in a file that is named by the certificate's
+//! digest.
 
 mod choice;
 mod digest;
@@ -23,7 +23,7 @@ pub const CLOCK_TOLERANCE: i64 = 3600;
 /// A server certificate with its chain and key, without any secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Identifies the PEM text, and so this certificate in the vault, the store and HAProxy.
+    /// Identifies the PEM text, and so this certificate in the store and in HAProxy.
     pub digest: CertificateDigest,
     /// The hosts that the certificate is valid for, sorted and without duplicates; at least one.
     pub names: Vec<CertificateName>,

@@ -9,6 +9,7 @@ use super::{
     option_value::{CheckMethod, HealthPolicy, Maxconn, OptionType, Retry, Timeout, Weight},
     problem::Reason,
     route::Strip,
+    tls::{CertificateOption, Hsts, TlsBind, TlsMode, TlsPolicyChoice},
 };
 use serde_json::Value;
 use std::fmt;
@@ -24,6 +25,7 @@ pub struct OptionSpec {
     pub scope: OptionScope,
     pub place: OptionPlace,
     pub effect: OptionEffect,
+    pub invalid: InvalidValue,
     /// Name of the member in JSON objects. Empty for options without a value of their own, such as the host.
     pub json: &'static str,
     pub presence: JsonPresence,
@@ -53,6 +55,8 @@ pub enum OptionPlace {
     Match,
     /// The route. Containers that share it must agree.
     Policy,
+    /// The host on an HTTPS listener: all routes of the host have the value.
+    Terms,
     /// The container's server in a route. Containers that share the route may differ.
     Server,
     /// The decision whether the container serves.
@@ -68,6 +72,15 @@ pub enum OptionEffect {
     Shape,
 }
 
+/// What happens if the value is invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidValue {
+    /// The label is ignored.
+    Ignored,
+    /// The port is not served: without the option it would be served with less protection.
+    ExcludesPort,
+}
+
 /// Whether JSON objects contain the member if the value is the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonPresence {
@@ -78,7 +91,7 @@ pub enum JsonPresence {
 /// Declares the table. An entry is `Variant`, or `Variant(Type)` for an option with a value, and the row.
 macro_rules! label_options {
     ($($option:ident $(($type:ty))? {
-        $name:literal, $scope:ident, $place:ident, $effect:ident, json: $json:literal $presence:ident,
+        $name:literal, $scope:ident, $place:ident, $effect:ident, $invalid:ident, json: $json:literal $presence:ident,
         values: $values:literal, default: $default:literal, meaning: $meaning:literal,
         synonyms: $synonyms:literal $(,)?
     })+) => {
@@ -97,6 +110,7 @@ macro_rules! label_options {
             scope: OptionScope::$scope,
             place: OptionPlace::$place,
             effect: OptionEffect::$effect,
+            invalid: InvalidValue::$invalid,
             json: $json,
             presence: JsonPresence::$presence,
             values: $values,
@@ -197,7 +211,7 @@ pub trait TypedOption: OptionType {
 
 label_options! {
     Host {
-        "host", Route, Match, Data, json: "" Always,
+        "host", Route, Match, Data, Ignored, json: "" Always,
         values: "hosts, comma-separated: `app.example.com`, `*.example.com`",
         default: "any host",
         meaning: "`*.` stands for exactly one label. Case, a trailing dot and the request's port do not matter; international names are understood",
@@ -205,7 +219,7 @@ label_options! {
                    virtualhost name url uri rule subdomain alias site",
     }
     Prefix {
-        "prefix", Route, Match, Data, json: "" Always,
+        "prefix", Route, Match, Data, Ignored, json: "" Always,
         values: "path prefixes, comma-separated",
         default: "whole host",
         meaning: "whole segments: `api` is `/api` and `/api/x`, not `/apiary`. At most 8 segments, no `;`",
@@ -213,7 +227,7 @@ label_options! {
                    baseurl root route routes servicepath virtualpath subpath folder",
     }
     StripPrefix(Strip) {
-        "strip_prefix", Port, Policy, Data, json: "strip" Always,
+        "strip_prefix", Port, Policy, Data, Ignored, json: "strip" Always,
         values: "`1 0 true false yes no on off`",
         default: "`0`",
         meaning: "the container sees the path without the prefix, and the prefix in `X-Forwarded-Prefix`; `/api` alone becomes `/`",
@@ -221,14 +235,14 @@ label_options! {
                    rewritetarget pathrewrite handlepath replacepath virtualdest",
     }
     Weight(Weight) {
-        "weight", Port, Server, Data, json: "weight" Always,
+        "weight", Port, Server, Data, Ignored, json: "weight" Always,
         values: "0 to 256",
         default: "`100`",
         meaning: "share of the route's requests; 0 takes no new ones. More than 256 counts as 256",
         synonyms: "weights share ratio",
     }
     Bind {
-        "bind", Port, Match, Shape, json: "" Always,
+        "bind", Port, Match, Shape, Ignored, json: "" Always,
         values: "public ports, comma-separated",
         default: "`<port>`",
         meaning: "where clients reach it: `glue_http_3000_bind=80`; a container gets 32 of them, all containers together 256",
@@ -236,7 +250,7 @@ label_options! {
                    hostport entrypoint entrypoints frontend binds localport srcport",
     }
     Check(CheckMethod) {
-        "check", Port, Policy, Shape, json: "check" Always,
+        "check", Port, Policy, Shape, Ignored, json: "check" Always,
         values: "`tcp`, `off`, or a path such as `/healthz`",
         default: "`tcp`",
         meaning: "HAProxy's own health check",
@@ -244,14 +258,14 @@ label_options! {
                    healthurl healthcheckurl interval checkinterval inter rise fall",
     }
     Health(HealthPolicy) {
-        "health", Port, Readiness, Data, json: "health" IfSet,
+        "health", Port, Readiness, Data, Ignored, json: "health" IfSet,
         values: "`obey`, `require`, `ignore`",
         default: "`obey`",
         meaning: "Docker's HEALTHCHECK. `obey`: starting and unhealthy containers serve only while the route has no healthy one. `require`: never, but the last ready container of a route continues. `ignore`: it has no effect",
         synonyms: "",
     }
     Timeout(Timeout) {
-        "timeout", Port, Policy, Data, json: "timeout_ms" Always,
+        "timeout", Port, Policy, Data, Ignored, json: "timeout_ms" Always,
         values: "a duration: `30s`, `5m`",
         default: "`60s`",
         meaning: "how long the container may take to answer",
@@ -259,28 +273,66 @@ label_options! {
                    timeoutserver requesttimeout timeoutread",
     }
     Retry(Retry) {
-        "retry", Port, Policy, Shape, json: "retry" Always,
+        "retry", Port, Policy, Shape, Ignored, json: "retry" Always,
         values: "`safe`, `all`, `off`",
         default: "`safe`",
         meaning: "`safe`: requests that never reached a container, and GET, HEAD and OPTIONS when it died over them, go to another one. `all`: every method. `off`: nothing is sent twice. A request over which each container dies is sent up to 7 times (41 where HAProxy has no Lua); `off` is for programs that a request may end",
         synonyms: "retries attempts retryon redispatch",
     }
     Maxconn(Maxconn) {
-        "maxconn", Port, Server, Data, json: "maxconn" IfSet,
+        "maxconn", Port, Server, Data, Ignored, json: "maxconn" IfSet,
         values: "1 to 65535",
         default: "no limit",
         meaning: "how many requests of a route the container gets at once. Further requests wait in HAProxy until a container of the route is free, and get 503 after 10 s",
         synonyms: "maxconns maxconnections maxconcurrency concurrency maxrequests inflight",
     }
+    Tls(TlsMode) {
+        "tls", Port, Policy, Shape, ExcludesPort, json: "tls" IfSet,
+        values: "`off`, `on`, `both`, `only`; also `1 0 true false yes no`",
+        default: "[`--tls`](options.md), `off`",
+        meaning: "`on`: HTTPS, and plain requests are redirected to it. `both`: HTTPS and plain HTTP. `only`: HTTPS, nothing on the plain port. Unless `off`, `bind` defaults to 80",
+        synonyms: "https ssl secure usetls enabletls forcehttps redirecthttps redirecttohttps sslredirect \
+                   httpsredirect httpsmethod tlsenabled entrypointstls certresolver tlscertresolver \
+                   letsencrypt letsencrypthost acme acmehost",
+    }
+    TlsBind(TlsBind) {
+        "tls_bind", Port, Policy, Shape, Ignored, json: "tls_ports" IfSet,
+        values: "public ports, comma-separated",
+        default: "`443`",
+        meaning: "ports of HTTPS. Plain requests are redirected to 443, or to the lowest of them",
+        synonyms: "tlsport httpsport sslport securebind bindtls bindssl",
+    }
+    Cert(CertificateOption) {
+        "cert", Port, Terms, Data, Ignored, json: "certificate" IfSet,
+        values: "`auto`, `files`, or a certificate's name",
+        default: "`auto`",
+        meaning: "certificate of the host: any that is valid for it, one from [`--certificates`](options.md), or the one with this name (of its file or folder, without the ending)",
+        synonyms: "certificate certname certificatename tlscert sslcert sslcertificate certs crt pem \
+                   tlscertificate",
+    }
+    TlsPolicy(TlsPolicyChoice) {
+        "tls_policy", Port, Terms, Data, Ignored, json: "tls_policy" IfSet,
+        values: "`modern`, `intermediate`, `old`",
+        default: "[`--tls-policy`](options.md), `intermediate`",
+        meaning: "TLS versions and ciphers, by Mozilla's names: TLS 1.3; 1.2 and 1.3; 1.0 and later",
+        synonyms: "sslpolicy tlsoptions ciphers tlsversion minversion tlsminversion sslprotocols tlsprotocols",
+    }
+    Hsts(Hsts) {
+        "hsts", Port, Policy, Data, Ignored, json: "hsts" IfSet,
+        values: "`off`, or a time, optionally with `subdomains` and `preload`: `180d`, `1y subdomains`",
+        default: "`off`",
+        meaning: "Strict-Transport-Security of HTTPS responses: browsers use HTTPS only, for this long",
+        synonyms: "stricttransportsecurity stsseconds hstsmaxage",
+    }
     Ports {
-        "http_ports", Container, Match, Data, json: "" Always,
+        "http_ports", Container, Match, Data, Ignored, json: "" Always,
         values: "ports, comma-separated",
         default: "",
         meaning: "ports that are served without any other label; they answer for every host",
         synonyms: "",
     }
     Network {
-        "network", Container, Match, Data, json: "" Always,
+        "network", Container, Match, Data, Ignored, json: "" Always,
         values: "a network's name",
         default: "[the first that HAProxy can reach](../guide/labels.md#address-of-a-container)",
         meaning: "the network on which HAProxy reaches the container",
@@ -326,10 +378,12 @@ impl LabelOption {
         OPTIONS.iter().filter(move |spec| spec.place == place).map(|spec| spec.option)
     }
 
-    /// Finds the option that other programs call `word`.
+    /// Finds the option with this name, or that other programs call `word`. `word` is in lower case without `_` and `-`.
     pub fn from_synonym(word: &str) -> Option<Self> {
-        let has_word =
-            |spec: &&OptionSpec| spec.synonyms.split_whitespace().any(|synonym| synonym == word);
+        let has_word = |spec: &&OptionSpec| {
+            spec.name.replace('_', "") == word
+                || spec.synonyms.split_whitespace().any(|synonym| synonym == word)
+        };
         OPTIONS.iter().find(has_word).map(|spec| spec.option)
     }
 }

@@ -15,4 +15,5 @@ pub(crate) mod prefix;
 pub mod problem;
 pub mod problem_set;
 pub mod route;
+pub mod tls;
 pub mod world;

@@ -302,7 +302,7 @@ pub fn parse_port(text: &str) -> Result<NonZeroU16, Reason> {
 }
 
 /// Ignores case, because YAML and users write `True` as well as `true`.
-fn match_word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
+pub(super) fn match_word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
     let text = text.trim();
     words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| value.clone())
 }

@@ -90,6 +90,10 @@ pub enum Reason {
     InvalidHealth,
     NotARetry,
     NotAMaxconn,
+    NotATlsMode,
+    NotACertificate,
+    NotATlsPolicy,
+    NotHsts,
     NotARouteName(String),
     /// The port has neither a host nor a prefix label, and `glue_http_ports` does not contain it.
     PortWithoutMatch {
@@ -127,6 +131,35 @@ pub enum Reason {
     DuplicateRoute {
         port: u16,
         route: String,
+    },
+    /// The value of an option that protects the port is invalid, so the port is not served.
+    PortExcluded {
+        port: u16,
+        option: LabelOption,
+    },
+    /// The host has no certificate yet.
+    NoCertificate {
+        host: String,
+        choice: String,
+    },
+    /// A certificate of `--certificates`, or a file there, has a fault.
+    CertificateUnusable {
+        text: String,
+    },
+    /// The CA did not issue a certificate.
+    OrderFailed {
+        host: String,
+        text: String,
+    },
+    /// No certificates are ordered at the moment.
+    OrdersPaused {
+        text: String,
+    },
+    /// The host on an HTTPS listener has other terms.
+    TermsConflict {
+        host: String,
+        with: String,
+        over: LabelOption,
     },
     /// No host, prefix or public port of the label is valid, so the port is ignored.
     NoValidValues {
@@ -556,6 +589,39 @@ impl fmt::Display for ReasonText<'_> {
             Reason::InvalidHealth => f.write_str("health is obey, require or ignore"),
             Reason::NotARetry => f.write_str("retry is safe, all or off"),
             Reason::NotAMaxconn => f.write_str("maxconn is a whole number from 1 to 65535"),
+            Reason::NotATlsMode => f.write_str("tls is off, on, both or only"),
+            Reason::NotACertificate => f.write_str(
+                "cert is auto, files or a certificate's name, which has letters, digits, \".\", \
+                 \"_\" and \"-\"",
+            ),
+            Reason::NotATlsPolicy => f.write_str("tls_policy is modern, intermediate or old"),
+            Reason::NotHsts => f.write_str(
+                "hsts is off or a time, optionally followed by subdomains and preload, as in \
+                 '1y subdomains'",
+            ),
+            Reason::PortExcluded { port, option } => write!(
+                f,
+                "port {port} is not served, because the value of {option} is invalid; without it \
+                 the port would be less protected"
+            ),
+            Reason::NoCertificate { host, choice } => write!(
+                f,
+                "{host} has no certificate (cert is {choice}), so HTTPS connections to it are \
+                 refused, and plain requests get 503; add one to a directory of --certificates, or \
+                 order it with --acme"
+            ),
+            Reason::CertificateUnusable { text } => f.write_str(text),
+            Reason::OrderFailed { host, text } => {
+                write!(f, "no certificate was issued for {host}: {text}")
+            }
+            Reason::OrdersPaused { text } => {
+                write!(f, "no certificates are ordered at the moment: {text}")
+            }
+            Reason::TermsConflict { host, with, over } => write!(
+                f,
+                "{with} has set a different {over} for the HTTPS host {host}; this container waits \
+                 until that one is removed or the options are equal"
+            ),
             Reason::NotARouteName(text) => write!(
                 f,
                 "{} is not a route name; a route name has 1 to 63 letters, digits, - and _",

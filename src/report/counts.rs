@@ -12,8 +12,10 @@ use crate::{
         reload_budget::ReloadBudget,
     },
     model::{
+        certificate::CertificateIndex,
         problem::Problem,
         route::{Endpoint, Readiness, RouteKey, Routes},
+        tls::CertificateOption,
     },
     routing::{decide::DecideState, route_table::Eligibility},
 };
@@ -31,6 +33,8 @@ pub struct StateCounts {
     pub problems: BTreeMap<&'static str, usize>,
     /// Containers that run and participate.
     pub containers: usize,
+    /// When the first certificate expires that an HTTPS host has, in Unix time. `None` if no host has one.
+    pub certificate_expiry: Option<i64>,
     /// Whether an operator's rollback to an earlier generation is active.
     pub rollback_active: bool,
     /// Whether Docker's events are received.
@@ -96,6 +100,16 @@ pub fn count_states(
         *by_route.entry(route_state).or_default() += 1;
     }
     (by_route, by_server)
+}
+
+/// Returns when the first certificate expires that HAProxy presents for an HTTPS host, in Unix time.
+pub fn first_expiry(routes: &Routes, certificates: &CertificateIndex) -> Option<i64> {
+    let https = routes.0.iter().filter(|(key, _)| key.listener.is_https());
+    let used = https.flat_map(|(key, route)| {
+        let CertificateOption(choice) = route.terms.get();
+        certificates.find(key.host(), &choice)
+    });
+    used.map(|chosen| chosen.certificate.not_after).min()
 }
 
 pub fn count_problem_kinds<'a>(

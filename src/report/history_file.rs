@@ -63,6 +63,8 @@ enum HowLine {
 struct RouteLine {
     #[serde(flatten, with = "label_option::json::policy")]
     policy: Policy,
+    #[serde(flatten, with = "label_option::json::terms")]
+    terms: OptionValues,
     servers: Vec<ServerLine>,
 }
 
@@ -215,6 +217,7 @@ impl From<&Route> for RouteLine {
     fn from(route: &Route) -> Self {
         Self {
             policy: route.policy.clone(),
+            terms: route.terms.clone(),
             servers: route.endpoints.iter().map(ServerLine::from).collect(),
         }
     }
@@ -236,8 +239,8 @@ impl From<&Endpoint> for ServerLine {
 
 impl From<RouteLine> for Route {
     fn from(line: RouteLine) -> Self {
-        let RouteLine { policy, servers } = line;
-        Self { policy, endpoints: servers.into_iter().map(Endpoint::from).collect() }
+        let RouteLine { policy, terms, servers } = line;
+        Self { policy, terms, endpoints: servers.into_iter().map(Endpoint::from).collect() }
     }
 }
 

@@ -4,8 +4,14 @@
 
 use super::{HaproxyInfo, StateSnapshot, history::History};
 use crate::{
-    haproxy::{config::Config, layout::Layout, observed::ObservedState, version},
-    model::world::World,
+    haproxy::{
+        config::Config,
+        layout::Layout,
+        observed::ObservedState,
+        tls::{CertificateDirectory, TlsContext},
+        version,
+    },
+    model::{tls::TlsPolicy, world::World},
     routing::{
         decide::{DecideState, Rules, decide},
         rollback::Rollback,
@@ -36,7 +42,11 @@ pub fn offline_snapshot(
         }
         None => Layout::for_new_worker(&decision.routes, 0),
     };
-    let config = Config::new(&decision.routes, layout, |at| rules.bound_port(at), wait);
+    let (permanent, directory) = (BTreeSet::new(), CertificateDirectory::default());
+    let (certificates, policy) = (&rules.certificates, TlsPolicy::default());
+    let tls = TlsContext { certificates, directory: &directory, policy };
+    let bound = |at| rules.bound_port(at);
+    let config = Config::new(&decision.routes, layout, bound, &permanent, wait, tls);
     StateSnapshot {
         at_ms,
         now,

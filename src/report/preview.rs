@@ -124,8 +124,7 @@ pub fn decide_preview(
     let served = route_recovery::recover_routes(&before.observed);
     let remembered =
         served.0.iter().filter(|(_, route)| daemon.is_some() || !route.endpoints.is_empty());
-    let mut state =
-        DecideState::with_served(remembered.map(|(key, route)| (key, &route.policy)), now);
+    let mut state = DecideState::with_served(remembered, now);
     state.restore_claimants(&served);
     if let Some(label) = &rules.label_limits.own_hosts_by {
         state.restore_host_owners(&before.owners, label, now);
@@ -155,7 +154,11 @@ pub fn decide_preview(
 fn port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConflict> {
     let conflicts = daemon.listeners.iter().filter_map(|status| {
         let reason = port_conflict_cause(status.taken.as_deref()?);
-        let listener = Listener { protocol: Protocol::Http, port: NonZeroU16::new(status.port)? };
+        let protocol = match status.protocol.as_str() {
+            "https" => Protocol::Https,
+            _ => Protocol::Http,
+        };
+        let listener = Listener { protocol, port: NonZeroU16::new(status.port)? };
         Some((listener, PortConflict::new(reason.to_owned(), now)))
     });
     conflicts.collect()

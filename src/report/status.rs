@@ -150,6 +150,9 @@ pub struct RouteStatus {
     /// Options on which the route's containers agree.
     #[serde(flatten, with = "label_option::json::policy")]
     pub policy: Policy,
+    /// Options of the host on an HTTPS listener.
+    #[serde(flatten, with = "label_option::json::terms")]
+    pub terms: OptionValues,
     /// Whether no container requests the route any more, so that it answers 503 until its hold time is over.
     pub held: bool,
     /// HAProxy's name of the route's backend.
@@ -346,7 +349,7 @@ fn listener_statuses(snapshot: &StateSnapshot, counters: &Counters) -> Vec<Liste
     let frontends = &snapshot.config.frontends;
     let frontend_of = |listener| frontends.iter().find(|frontend| frontend.listener == listener);
     let status = |(listener, routes): (Listener, usize)| ListenerStatus {
-        protocol: "http".to_owned(),
+        protocol: listener.protocol.to_string(),
         port: listener.port.get(),
         bound: snapshot.rules.bound_port(listener).get(),
         taken: conflicts.get(&listener).cloned(),
@@ -364,7 +367,7 @@ pub(crate) fn route_status(
     (key, route): (&RouteKey, &Arc<Route>),
 ) -> RouteStatus {
     let Match::Http { host, prefix } = &key.rule;
-    let target = snapshot.config.maps.routes.get(&key.to_string());
+    let target = snapshot.config.maps.routes.get(&key.map_key());
     let backend_name = target.map_or(name::NO_SERVER, |target| target.backend.as_str());
     let backend = snapshot.config.backends.get(backend_name).map(AsRef::as_ref);
     let is_held = route.endpoints.is_empty();
@@ -374,6 +377,7 @@ pub(crate) fn route_status(
         host: host.to_string(),
         prefix: prefix.as_str().to_owned(),
         policy: route.policy.clone(),
+        terms: route.terms.clone(),
         held: is_held,
         backend: backend_name.to_owned(),
         servers: route

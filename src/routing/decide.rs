@@ -5,17 +5,20 @@
 use crate::{
     label::{self, LabelLimits, ParsedLabels, RouteRequest},
     model::{
+        certificate::CertificateIndex,
         container::{Container, ContainerId, ContainerState, Health, NetworkMode},
         container_ref::ContainerRef,
-        option_value::{HealthPolicy, HostMatch},
+        option_value::{HealthPolicy, HostMatch, PathPrefix},
         problem::{LabelText, Problem, ProblemSubject, Reason},
         problem_set::ProblemSet,
-        route::{Endpoint, Listener, Policy, Route, RouteKey, Routes},
+        route::{Endpoint, Listener, Match, Protocol, Route, RouteKey, Routes},
+        tls::CertificateOption,
         world::{Vantage, World},
     },
     routing::{
         address::{NetworkContext, resolve_address},
         crash_loop::CrashTracker,
+        host_terms::{HeldTerms, TlsHost},
         rollback::Rollback,
         route_table::{Claim, Claimant, Eligibility, Reservation, RouteTable, VacatedRoute},
     },
@@ -54,6 +57,12 @@ pub struct Rules {
     pub hold: Duration,
     /// Public port → the port that is bound for it.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
+    /// Listeners that HAProxy has even if no container requests them, so that none of them needs a reload later.
+    pub permanent_listeners: BTreeSet<Listener>,
+    /// Certificates that HAProxy may present.
+    pub certificates: Arc<CertificateIndex>,
+    /// Path of an ACME challenge → its answer.
+    pub acme_tokens: BTreeMap<String, String>,
 }
 
 impl Rules {
@@ -94,6 +103,8 @@ pub struct DecideState {
     publishers: BTreeMap<ContainerId, Arc<Container>>,
     /// Containers that are up and participate, see [`label::participates`].
     entries: BTreeMap<ContainerId, ContainerEntry>,
+    /// The protocol of each public port in the last decision.
+    protocols: BTreeMap<NonZeroU16, Protocol>,
     network_context: Option<NetworkContext>,
     route_table: RouteTable,
     /// Problems of the containers in `entries`.
@@ -119,17 +130,18 @@ impl DecideState {
     /// Returns the state after an earlier run that served these routes. Routes without a claim are held.
     pub fn with_routes(keys: impl IntoIterator<Item = RouteKey>, now: Instant) -> Self {
         let routes =
-            keys.into_iter().map(|key| (key, HeldRoute::new(Policy::default(), now))).collect();
+            keys.into_iter().map(|key| (key, HeldRoute::new(Route::default(), now))).collect();
         Self { held_routes: routes, ..Self::default() }
     }
 
     /// Like [`Self::with_routes`], if the policies are known. Held routes keep theirs.
     pub fn with_served<'a>(
-        routes: impl IntoIterator<Item = (&'a RouteKey, &'a Policy)>,
+        routes: impl IntoIterator<Item = (&'a RouteKey, &'a Arc<Route>)>,
         now: Instant,
     ) -> Self {
         let routes = routes.into_iter();
-        let map = routes.map(|(key, policy)| (key.clone(), HeldRoute::new(policy.clone(), now)));
+        let map = routes
+            .map(|(key, route)| (key.clone(), HeldRoute::new(route.without_endpoints(), now)));
         Self { held_routes: map.collect(), ..Self::default() }
     }
 
@@ -141,7 +153,8 @@ impl DecideState {
             let claimant_of =
                 |endpoint: &Endpoint| Claimant::Container(endpoint.container.name().into());
             let claimants = route.endpoints.iter().map(claimant_of).collect();
-            *held = HeldRoute { claimants, ..HeldRoute::new(route.policy.clone(), held.since) };
+            *held =
+                HeldRoute { claimants, ..HeldRoute::new(route.without_endpoints(), held.since) };
         }
     }
 
@@ -179,6 +192,12 @@ impl DecideState {
         self.last_containers.clear();
         self.publishers.clear();
         self.problems = ProblemSet::default();
+    }
+
+    /// Returns the listeners that HAProxy cannot have at the moment.
+    pub fn unavailable_listeners(&self) -> BTreeSet<Listener> {
+        let unloadable = self.unloadable_listeners.keys();
+        unloadable.chain(self.port_conflicts.keys()).copied().collect()
     }
 
     /// Stops new requests to the container until it is stopped or undrained.
@@ -244,9 +263,8 @@ struct HeldRoute {
 const MAX_CLAIMANTS: usize = 4;
 
 impl HeldRoute {
-    fn new(policy: Policy, since: Instant) -> Self {
-        let empty = Arc::new(Route { policy, endpoints: Vec::new() });
-        Self { empty_route: empty, since, claimants: Vec::new() }
+    fn new(empty_route: Route, since: Instant) -> Self {
+        Self { empty_route: Arc::new(empty_route), since, claimants: Vec::new() }
     }
 
     fn reservation(&self) -> Option<Reservation<'_>> {
@@ -322,6 +340,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
             routes.0.entry(key.clone()).or_insert_with(|| Arc::clone(&route.empty_route));
         }
     }
+    exclude_other_protocol(&mut routes, &mut memory, &mut problems);
     exclude_excess(&mut routes, &memory, &mut problems);
     memory.unloadable_listeners.retain(|_, listener| now < listener.until + RESET_AFTER);
     exclude_unloadable(&mut routes, &memory, now, &mut problems);
@@ -330,6 +349,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     problems.extend(label::constraint::constraint_problems(&rules.label_limits.constraints));
     let conflicts = find_port_conflicts(&memory.publishers, &routes, rules);
     exclude_port_conflicts(&mut routes, &memory, conflicts, &mut problems);
+    problems.extend(missing_certificates(&routes, &rules.certificates));
     let again = memory
         .unloadable_listeners
         .values()
@@ -557,10 +577,12 @@ impl ClaimBuilder<'_> {
     }
 
     fn build_claim(&self, ask: &RouteRequest, address: SocketAddr) -> Claim {
-        let RouteRequest { key, policy, port, options, health_policy: obedience } = ask.clone();
+        let RouteRequest { key, policy, terms, port, options, health_policy: obedience } =
+            ask.clone();
         Claim {
             key,
             policy,
+            terms,
             container: self.origin.clone(),
             service: self.service.clone(),
             holder: self.holder.clone(),
@@ -622,6 +644,86 @@ fn exclude_refused(routes: &mut Routes, memory: &mut DecideState, problems: &mut
             reason: Reason::RouteRefused { route: key.to_string(), text: text.clone() },
         }));
     }
+}
+
+/// Leaves one protocol for each public port: the one that it had before, else the one that the oldest container
+/// requests.
+fn exclude_other_protocol(
+    routes: &mut Routes,
+    memory: &mut DecideState,
+    problems: &mut ProblemSet,
+) {
+    // Keys are sorted by listener.
+    let mut listeners: Vec<_> = routes.0.keys().map(|key| key.listener).collect();
+    listeners.dedup();
+    let protocols = choose_protocols(&listeners, memory);
+    let is_other = |listener: &&Listener| protocols[&listener.port] != listener.protocol;
+    let other: BTreeSet<_> = listeners.iter().filter(is_other).copied().collect();
+    memory.protocols = protocols;
+    if other.is_empty() {
+        return;
+    }
+    routes.0.retain(|key, _| !other.contains(&key.listener));
+    problems.extend(other.into_iter().map(|listener| {
+        let protocol = memory.protocols[&listener.port];
+        let used = Listener { protocol, port: listener.port };
+        Problem {
+            subject: ProblemSubject::Listener(listener),
+            label: None,
+            reason: Reason::PortTaken { why: format!("used by listener {used}") },
+        }
+    }));
+}
+
+fn choose_protocols(
+    listeners: &[Listener],
+    memory: &DecideState,
+) -> BTreeMap<NonZeroU16, Protocol> {
+    let mut by_port: BTreeMap<NonZeroU16, Vec<Listener>> = BTreeMap::new();
+    for listener in listeners {
+        by_port.entry(listener.port).or_default().push(*listener);
+    }
+    let seniority = |listener: &&Listener| {
+        let claims = memory.route_table.claims().iter();
+        let claims = claims.filter(|(key, _)| key.listener == **listener);
+        let oldest = claims.flat_map(|(_, claims)| claims).map(|claim| &claim.seniority).min();
+        (oldest.is_none(), oldest)
+    };
+    let choose = |(port, listeners): (NonZeroU16, Vec<Listener>)| {
+        let before = memory.protocols.get(&port);
+        let kept = listeners.iter().find(|listener| Some(&listener.protocol) == before);
+        let kept = match listeners.as_slice() {
+            [only] => Some(only),
+            _ => kept.or_else(|| listeners.iter().min_by_key(seniority)),
+        };
+        kept.map(|listener| (port, listener.protocol))
+    };
+    by_port.into_iter().filter_map(choose).collect()
+}
+
+/// Returns a problem for each HTTPS host without a certificate that containers request.
+fn missing_certificates(
+    routes: &Routes,
+    certificates: &CertificateIndex,
+) -> impl Iterator<Item = Problem> {
+    let https = routes.0.iter().filter(|(key, _)| key.listener.is_https());
+    let mut hosts = BTreeMap::new();
+    for (key, route) in https {
+        let (host, CertificateOption(choice)) = (key.host(), route.terms.get());
+        if let Some(endpoint) = route.endpoints.first()
+            && *host != HostMatch::Any
+            && certificates.find(host, &choice).is_empty()
+        {
+            hosts
+                .entry((key.listener, host.clone()))
+                .or_insert((endpoint.container.clone(), choice));
+        }
+    }
+    hosts.into_iter().map(|((_, host), (container, choice))| Problem {
+        subject: ProblemSubject::Container(container),
+        label: None,
+        reason: Reason::NoCertificate { host: host.to_string(), choice: choice.to_string() },
+    })
 }
 
 /// Removes the listeners above the limit. Those that older containers request are kept.
@@ -714,6 +816,7 @@ fn update_held_routes(memory: &mut DecideState, now: Instant, time: Duration) ->
     let reservation = |key: &RouteKey| held.get(key).and_then(HeldRoute::reservation);
     let may_hold =
         |key: &RouteKey| !time.is_zero() && !refused.contains_key(key) && !expired.contains(key);
+    board.resolve_host_terms(|host| held_terms(held, host), may_hold);
     for (key, departure) in board.resolve_routes(reservation, may_hold) {
         if !refused.contains_key(&key) {
             hold_vacated_route(held, key, departure, now);
@@ -729,6 +832,20 @@ fn update_held_routes(memory: &mut DecideState, now: Instant, time: Duration) ->
     hold_ends.into_iter().chain(owners_change).min()
 }
 
+/// Returns the terms of an HTTPS host of which a route is held.
+fn held_terms<'a>(
+    held: &'a BTreeMap<RouteKey, HeldRoute>,
+    (listener, host): &TlsHost,
+) -> Option<HeldTerms<'a>> {
+    let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
+    let first = RouteKey { listener: *listener, rule };
+    let mut routes = held.range(first..).map_while(|(key, route)| {
+        (key.listener == *listener && key.host() == host).then_some(route)
+    });
+    let route = routes.find(|route| !route.claimants.is_empty())?;
+    Some(HeldTerms { values: &route.empty_route.terms, claimants: &route.claimants })
+}
+
 /// Holds a route. If no container serves it any more, its hold time starts again.
 fn hold_vacated_route(
     routes: &mut BTreeMap<RouteKey, HeldRoute>,
@@ -736,7 +853,7 @@ fn hold_vacated_route(
     vacated: VacatedRoute,
     now: Instant,
 ) {
-    let VacatedRoute { claimant: party, policy, is_unserved: is_gone } = vacated;
+    let VacatedRoute { claimant: party, empty_route, is_unserved: is_gone } = vacated;
     let before = routes.get(&key);
     if before.is_some() && !is_gone {
         return;
@@ -744,7 +861,7 @@ fn hold_vacated_route(
     let mut claimants = before.map(|route| route.claimants.clone()).unwrap_or_default();
     claimants.extend(party.filter(|claimant| !claimants.contains(claimant)));
     claimants.truncate(MAX_CLAIMANTS);
-    routes.insert(key, HeldRoute { claimants, ..HeldRoute::new(policy, now) });
+    routes.insert(key, HeldRoute { claimants, ..HeldRoute::new(empty_route, now) });
 }
 
 /// Returns the listeners whose port is known to be in use without a query to HAProxy, each with the reason.

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod crash_loop;
 pub mod decide;
+pub mod host_terms;
 pub mod rollback;
 pub mod route_diff;
 pub mod route_table;

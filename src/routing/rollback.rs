@@ -98,5 +98,5 @@ fn remaining_route(
     let remaining: Vec<_> = target.endpoints.iter().filter_map(remaining).collect();
     let endpoints =
         route_table::build_endpoints(&remaining.iter().collect::<Vec<_>>(), &before.endpoints);
-    Route { policy: target.policy.clone(), endpoints }
+    Route { policy: target.policy.clone(), terms: target.terms.clone(), endpoints }
 }

@@ -3,6 +3,7 @@
 //! Pure. If two containers conflict, the service that has the route keeps it; if neither has it, the older container
 //! wins. The order of the input has no effect.
 
+use super::host_terms::{self, HeldTerms, HostTerms, TlsHost};
 use crate::model::{
     container::{ContainerId, is_dated},
     container_ref::ContainerRef,
@@ -25,6 +26,8 @@ use std::{
 pub struct Claim {
     pub key: RouteKey,
     pub policy: Policy,
+    /// Options of the host, if the listener is HTTPS.
+    pub terms: OptionValues,
     pub container: ContainerRef,
     /// The service of the container, if it is known.
     pub service: Option<Arc<str>>,
@@ -77,7 +80,8 @@ pub enum OwnershipStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VacatedRoute {
     pub claimant: Option<Claimant>,
-    pub policy: Policy,
+    /// The route without endpoints.
+    pub empty_route: Route,
     /// Whether no container serves the route now.
     pub is_unserved: bool,
 }
@@ -112,6 +116,8 @@ pub struct RouteTable {
     undated: BTreeSet<RouteKey>,
     /// Empty without `--own-hosts-by`.
     owners: Arc<BTreeMap<HostMatch, HostOwner>>,
+    /// Hosts without an entry have the default terms.
+    terms: BTreeMap<TlsHost, HostTerms>,
     /// Routes to resolve again, each with the claimant that had it when it was last resolved.
     dirty: BTreeMap<RouteKey, Option<Claimant>>,
 }
@@ -189,6 +195,51 @@ impl RouteTable {
         self.owners.values().filter_map(|owner| owner.left_at).min().map(|left_at| left_at + hold)
     }
 
+    /// Updates the terms of the HTTPS hosts whose claims changed. `held` returns the terms of a host of which a route is
+    /// held, and `may_hold` whether a route that its claimants leave now may be held.
+    pub fn resolve_host_terms<'a>(
+        &mut self,
+        held: impl Fn(&TlsHost) -> Option<HeldTerms<'a>>,
+        may_hold: impl Fn(&RouteKey) -> bool,
+    ) {
+        let hosts: BTreeSet<_> = self.dirty.keys().filter_map(host_terms::tls_host).collect();
+        for host in hosts {
+            let claims: Vec<_> = self.claims_at(host.0, &host.1).collect();
+            let before = self.terms.get(&host);
+            let departing = self.departing_terms(&host, &may_hold);
+            let departing = departing
+                .as_ref()
+                .map(|(route, claimants)| HeldTerms { values: &route.terms, claimants });
+            let terms = HostTerms::elect(&claims, before, departing.or_else(|| held(&host)));
+            if before == terms.as_ref() {
+                continue;
+            }
+            let keys: BTreeSet<_> = claims.iter().map(|claim| claim.key.clone()).collect();
+            match terms {
+                Some(terms) => drop(self.terms.insert(host, terms)),
+                None => drop(self.terms.remove(&host)),
+            }
+            keys.iter().for_each(|key| self.mark_dirty(key));
+        }
+    }
+
+    /// Returns a route of the host that its claimant leaves now, and the claimant. The route will be held.
+    fn departing_terms(
+        &self,
+        (listener, host): &TlsHost,
+        may_hold: impl Fn(&RouteKey) -> bool,
+    ) -> Option<(Arc<Route>, Vec<Claimant>)> {
+        let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
+        let dirty = self.dirty.range(RouteKey { listener: *listener, rule }..);
+        let mut dirty =
+            dirty.take_while(|(key, _)| key.listener == *listener && key.host() == host);
+        dirty.find_map(|(key, claimant)| {
+            let claimants = vec![claimant.clone()?];
+            let leaves = may_hold(key) && !self.has_claim_of(key, &claimants);
+            leaves.then_some((Arc::clone(self.routes.0.get(key)?), claimants))
+        })
+    }
+
     fn set_host_hints(&mut self, host: HostMatch, hints: Vec<Problem>) {
         let before = self.host_hints.get(&host).map(Vec::as_slice).unwrap_or_default();
         if before == hints {
@@ -206,16 +257,15 @@ impl RouteTable {
 
     /// Iterates over the claims on a host, at any listener.
     fn claims_on_host(&self, host: &HostMatch) -> impl Iterator<Item = &Claim> {
-        let claims_at = move |listener: &Listener| {
-            let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
-            let keys = self.claims.range(RouteKey { listener: *listener, rule }..);
-            let listener = *listener;
-            keys.take_while(move |(key, _)| {
-                let Match::Http { host: other, .. } = &key.rule;
-                key.listener == listener && other == host
-            })
-        };
-        self.routes_per_listener.keys().flat_map(claims_at).flat_map(|(_, claims)| claims)
+        self.routes_per_listener.keys().flat_map(move |listener| self.claims_at(*listener, host))
+    }
+
+    /// Iterates over the claims on a host at a listener.
+    fn claims_at(&self, listener: Listener, host: &HostMatch) -> impl Iterator<Item = &Claim> {
+        let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
+        let keys = self.claims.range(RouteKey { listener, rule }..);
+        let is_there = move |key: &RouteKey| key.listener == listener && key.host() == host;
+        keys.take_while(move |(key, _)| is_there(key)).flat_map(|(_, claims)| claims)
     }
 
     /// Returns the owner of each host.
@@ -252,8 +302,10 @@ impl RouteTable {
                     claims.shrink_to_fit();
                     let Match::Http { host, .. } = &key.rule;
                     let holder = self.owners.get(host).map(|owner| &owner.holder);
-                    build_owned_route(
+                    let terms = host_terms::tls_host(&key).and_then(|host| self.terms.get(&host));
+                    build_hosted_route(
                         claims,
+                        terms,
                         holder,
                         before.as_deref(),
                         reservation,
@@ -274,9 +326,9 @@ impl RouteTable {
             if let Some(before) = &before
                 && (is_gone || claimant.as_ref().is_some_and(|claimant| !has_claim(claimant)))
             {
-                let policy = before.policy.clone();
-                departures
-                    .insert(key.clone(), VacatedRoute { claimant, policy, is_unserved: is_gone });
+                let empty_route = before.without_endpoints();
+                let vacated = VacatedRoute { claimant, empty_route, is_unserved: is_gone };
+                departures.insert(key.clone(), vacated);
             }
             match (route, before) {
                 (Some(route), Some(before)) if *before == route => {}
@@ -364,6 +416,7 @@ pub fn resolve_claims(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
     for claim in claims {
         board.add_claim(claim);
     }
+    board.resolve_host_terms(|_| None, |_| false);
     board.resolve_routes(|_| None, |_| false);
     let problems = board.conflicts().cloned().collect();
     (board.routes, problems)
@@ -371,7 +424,7 @@ pub fn resolve_claims(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
 
 impl Claim {
     /// Whether the container's creation time is known exactly.
-    fn is_dated(&self) -> bool {
+    pub(super) fn is_dated(&self) -> bool {
         is_dated(self.seniority.0)
     }
 
@@ -410,6 +463,25 @@ impl fmt::Display for Claimant {
             Self::Container(name) => write!(f, "container {name}"),
         }
     }
+}
+
+/// Like [`build_owned_route`], for a host that may have terms. The claims with other terms wait.
+fn build_hosted_route(
+    claims: &mut [Claim],
+    terms: Option<&HostTerms>,
+    holder: Option<&Arc<str>>,
+    before: Option<&Route>,
+    reservation: Option<Reservation<'_>>,
+    may_hold: bool,
+) -> (Option<Route>, Vec<Problem>) {
+    let Some(terms) = terms else {
+        return build_owned_route(claims, holder, before, reservation, may_hold);
+    };
+    let (agreeing, mut problems) = terms.split_claims(claims);
+    let (route, others) =
+        build_owned_route(&mut claims[..agreeing], holder, before, reservation, may_hold);
+    problems.extend(others);
+    (route.map(|route| Route { terms: terms.values.clone(), ..route }), problems)
 }
 
 /// Like [`build_route`], for a host that may have an owner. The claims of others wait.
@@ -522,8 +594,11 @@ fn build_route(
     let mut problems: Vec<_> = others.iter().map(|claim| conflict_problem(claim, first)).collect();
     problems.extend(shared_route_problems(&agreeing, first));
     let before = before.map_or(&[][..], |route| &route.endpoints);
-    let route =
-        Route { policy: first.policy.clone(), endpoints: build_endpoints(&agreeing, before) };
+    let route = Route {
+        policy: first.policy.clone(),
+        terms: first.terms.clone(),
+        endpoints: build_endpoints(&agreeing, before),
+    };
     (Some(route), problems)
 }
 

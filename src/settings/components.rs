@@ -9,16 +9,31 @@ use crate::{
         render::{BaseConfig, RenderContext},
         requeue::Requeue,
         settings::{ProxyMode, ProxySettings},
+        tls::CertificateDirectory,
         version::Build,
     },
     label,
-    model::world::Vantage,
+    model::{
+        route::{Listener, Protocol},
+        tls,
+        world::Vantage,
+    },
     routing::decide::Rules,
-    sources::{ContainerFilter, OwnLabels},
+    sources::{
+        ContainerFilter, OwnLabels,
+        acme::{AcmeSettings, settings::EabKey},
+    },
 };
-use anyhow::{Context as _, Result};
-use std::{os::unix::fs::MetadataExt as _, path::Path};
+use anyhow::{Context as _, Result, anyhow};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tracing::info;
+use zeroize::Zeroizing;
 
 impl Settings {
     /// Returns which containers and labels are kept, for a HAProxy at `vantage`.
@@ -60,7 +75,35 @@ impl Settings {
             vantage,
             hold: self.hold,
             port_map: self.port_map.clone(),
+            permanent_listeners: self.permanent_listeners(),
+            certificates: Arc::default(),
+            acme_tokens: BTreeMap::new(),
         }
+    }
+
+    /// Returns the standard ports, if HTTPS is configured: no container needs a reload for them.
+    fn permanent_listeners(&self) -> BTreeSet<Listener> {
+        let is_configured =
+            self.fences.tls.has_https() || !self.certificates.is_empty() || self.acme.is_some();
+        let standard = [(Protocol::Http, tls::HTTP_PORT), (Protocol::Https, tls::HTTPS_PORT)];
+        let listeners = standard.map(|(protocol, port)| Listener { protocol, port });
+        listeners.into_iter().filter(|_| is_configured).collect()
+    }
+
+    /// Returns the settings of certificate orders; `None` if nothing is ordered.
+    ///
+    /// # Errors
+    /// If the file of the key for external account binding cannot be read or is not base64url.
+    pub fn acme(&self) -> Result<Option<AcmeSettings>> {
+        let Some(options) = &self.acme else { return Ok(None) };
+        let folder = self.state_dir.join("acme");
+        let mut acme = AcmeSettings::new(options.directory.clone(), folder)
+            .with_challenge(options.challenge.clone());
+        acme.email.clone_from(&options.email);
+        acme.profile.clone_from(&options.profile);
+        acme.ca_file.clone_from(&options.ca_file);
+        acme.eab = options.eab.as_ref().map(read_eab_key).transpose()?;
+        Ok(Some(acme))
     }
 
     /// Returns who manages HAProxy, and where its files are.
@@ -105,6 +148,9 @@ impl Settings {
             ),
             stats_socket: self.proxy().stats_socket(),
             generations: self.state_dir.join("gen"),
+            certificates: CertificateDirectory::new(self.state_dir.join("certs")),
+            tls_policy: self.tls_policy,
+            acme: self.acme.is_some(),
             bind: self.bind.clone(),
             trusted: self.trusted_proxies.clone(),
             log: match &self.access_log {
@@ -118,6 +164,16 @@ impl Settings {
             hard_stop_after: self.hard_stop_after,
         })
     }
+}
+
+fn read_eab_key((kid, file): &(String, PathBuf)) -> Result<EabKey> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("--acme-eab: cannot read {}", file.display()))?;
+    let text = Zeroizing::new(text);
+    let key = BASE64_URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('='));
+    // The error would contain a part of the key.
+    let key = key.map_err(|_| anyhow!("--acme-eab: {} is not base64url", file.display()))?;
+    Ok(EabKey { kid: kid.clone(), key: Zeroizing::new(key) })
 }
 
 /// Returns a hash that identifies the state directory of one docker-balancer. The device and inode are included,

@@ -20,8 +20,11 @@ use self::options::{BalancerCommand, DaemonCommand, LocalCommand, Options};
 use crate::{
     haproxy::{render::Bind, settings::ReloadVia},
     label::LabelLimits,
-    model::option_value::Host,
-    sources::docker::{AddressKind, EngineSettings},
+    model::{option_value::Host, tls::TlsPolicy},
+    sources::{
+        acme::settings::{Challenge, DirectoryUrl},
+        docker::{AddressKind, EngineSettings},
+    },
     support::log,
 };
 pub use error::SettingsError;
@@ -78,6 +81,12 @@ pub struct Settings {
     /// Public port → the port that HAProxy listens on instead; no two public ports share one.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
     pub trusted_proxies: Vec<IpNet>,
+    /// TLS versions and ciphers of hosts whose labels do not set them.
+    pub tls_policy: TlsPolicy,
+    /// Directories with certificates.
+    pub certificates: Vec<PathBuf>,
+    /// How certificates are ordered, if they are.
+    pub acme: Option<AcmeOptions>,
     pub access_log: AccessLog,
     pub haproxy: HaproxyMode,
     /// A path, or a name that is searched in PATH.
@@ -110,6 +119,19 @@ pub struct Settings {
     pub log: log::Settings,
     /// Notes to log once.
     pub notes: Vec<SettingsNote>,
+}
+
+/// How certificates are ordered from an ACME CA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcmeOptions {
+    pub directory: DirectoryUrl,
+    pub email: Option<String>,
+    /// Key id and file of the key for external account binding.
+    pub eab: Option<(String, PathBuf)>,
+    pub profile: Option<String>,
+    pub challenge: Challenge,
+    /// Root certificates of a private CA.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

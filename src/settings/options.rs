@@ -12,8 +12,12 @@ pub use subcommand::{
 
 use crate::{
     label::{AllowedHost, Constraint},
-    model::option_value::Host,
+    model::{
+        option_value::Host,
+        tls::{TlsMode, TlsPolicy},
+    },
     settings::value::{self, PortSet},
+    sources::acme::settings::DirectoryUrl,
     support::log::LogFormat,
 };
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -125,6 +129,86 @@ pub struct Options {
     #[arg(long, value_name = "CIDR", help_heading = LISTENERS, value_parser = value::parse_network)]
     #[arg(hide_short_help = true)]
     pub trusted_proxies: Vec<IpNet>,
+
+    /// Serve ports over HTTPS whose tls label is not set: off, on, both or only
+    ///
+    /// With on, plain requests are redirected to HTTPS, and the public ports default to 80 and 443. Each host
+    /// needs a certificate, see --certificates.
+    #[arg(long, value_name = "MODE", help_heading = TLS, value_parser = value::parse_tls_mode, default_value = "off")]
+    pub tls: TlsMode,
+
+    /// Use the certificates in this directory and two levels below (repeatable)
+    ///
+    /// PEM files with a certificate, its chain and its key, in one file or in several, in the layouts of
+    /// certbot, acme.sh, nginx-proxy and others. Changes are followed. HAProxy presents the certificate
+    /// whose names match the host.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "DIR", help_heading = TLS, value_parser = value::parse_path)]
+    pub certificates: Vec<PathBuf>,
+
+    /// Order certificates from this CA: letsencrypt, letsencrypt-staging, zerossl, google, or a URL
+    ///
+    /// For HTTPS hosts without a certificate from --certificates. You agree to the terms of the CA. The CA
+    /// requests http://HOST/ on port 80, unless --acme-challenge is another one.
+    ///
+    /// [default: no certificates are ordered]
+    #[arg(long, value_name = "CA", help_heading = TLS, value_parser = value::parse_acme_directory)]
+    pub acme: Option<DirectoryUrl>,
+
+    /// Give the CA this address to contact you
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "ADDRESS", help_heading = TLS, value_parser = value::parse_text)]
+    #[arg(hide_short_help = true)]
+    pub acme_email: Option<String>,
+
+    /// Prove control of a host by this challenge
+    ///
+    /// http serves a token on port 80. dns publishes a record for each order with --acme-dns; dns-persist
+    /// uses a record that you publish once. Wildcard hosts need one of the latter two.
+    #[arg(long, value_name = "KIND", help_heading = TLS, value_enum, default_value = "http")]
+    #[arg(hide_short_help = true)]
+    pub acme_challenge: AcmeChallenge,
+
+    /// Publish DNS records with this program
+    ///
+    /// It is run as PROGRAM present NAME VALUE and PROGRAM cleanup NAME VALUE, as lego's exec provider does.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "PROGRAM", help_heading = TLS, value_parser = value::parse_path)]
+    #[arg(hide_short_help = true)]
+    pub acme_dns: Option<PathBuf>,
+
+    /// Bind the account to one at the CA with the key in this file, as in KID:FILE
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "KID:FILE", help_heading = TLS, value_parser = value::parse_eab)]
+    #[arg(hide_short_help = true)]
+    pub acme_eab: Option<(String, PathBuf)>,
+
+    /// Order certificates of this profile of the CA, as in shortlived
+    ///
+    /// [default: the CA's default]
+    #[arg(long, value_name = "NAME", help_heading = TLS, value_parser = value::parse_text)]
+    #[arg(hide_short_help = true)]
+    pub acme_profile: Option<String>,
+
+    /// Trust the CA's server by the root certificates in this file
+    ///
+    /// For a private CA, which may also sign names that are not public.
+    ///
+    /// [default: the roots of the system]
+    #[arg(long, value_name = "FILE", help_heading = TLS, value_parser = value::parse_path)]
+    #[arg(hide_short_help = true)]
+    pub acme_ca_file: Option<PathBuf>,
+
+    /// Allow TLS versions by Mozilla's names: modern, intermediate or old
+    ///
+    /// modern is TLS 1.3, intermediate 1.2 and 1.3, old 1.0 and later. The tls_policy label of a host wins.
+    #[arg(long, value_name = "POLICY", help_heading = TLS, value_parser = value::parse_tls_policy)]
+    #[arg(default_value = "intermediate", hide_short_help = true)]
+    pub tls_policy: TlsPolicy,
 
     /// Log requests to ADDRESS or stdout, or turn the log off
     ///
@@ -441,6 +525,14 @@ pub enum HaproxyModeArg {
     Service,
 }
 
+/// How control of a host is proven to the CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AcmeChallenge {
+    Http,
+    Dns,
+    DnsPersist,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AddressMode {
     /// The container's own address, on a network that HAProxy can reach
@@ -518,6 +610,7 @@ const ACTION: &str = "Mode";
 const DOCKER: &str = "Docker";
 const ROUTES: &str = "Routes";
 const LISTENERS: &str = "Listeners";
+const TLS: &str = "HTTPS";
 const HAPROXY: &str = "HAProxy";
 const TIMES: &str = "Timeouts";
 const FENCES: &str = "Restrictions on labels";

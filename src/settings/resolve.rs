@@ -1,14 +1,17 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, haproxy_options,
-    layer, paths, value::PortSet,
+    AccessLog, AcmeOptions, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote,
+    haproxy_options, layer, paths, value::PortSet,
 };
 use crate::{
     haproxy::{render::Bind, settings::ReloadVia},
     label::{AllowedHost, Constraint, HostNetwork, LabelLimits},
-    settings::options::{AddressMode, HaproxyModeArg, OnOff, Options, Program},
-    sources::docker::{AddressKind, EngineSettings},
+    settings::options::{AcmeChallenge, AddressMode, HaproxyModeArg, OnOff, Options, Program},
+    sources::{
+        acme::settings::{Challenge, DnsProgram},
+        docker::{AddressKind, EngineSettings},
+    },
     support::log,
 };
 use anyhow::{Result, bail};
@@ -17,6 +20,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
     path::PathBuf,
+    time::Duration,
 };
 
 /// Ports that labels may use only if `--allow-ports` names them: SSH, Docker's API, Docker Swarm. The ports of the
@@ -29,6 +33,7 @@ impl Settings {
         notes.extend(reversed_port_maps(&options.map_port));
         notes.extend(host_notes::<Options>(options.docker_url.as_deref(), machine));
         let haproxy = haproxy_mode(&options)?;
+        let acme = acme_options(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
         if metrics.is_some() && metrics == haproxy_metrics {
             bail!(
@@ -56,6 +61,7 @@ impl Settings {
                 reserved_ports: reserved_ports(&own),
                 own_ports: own,
                 own_hosts_by: options.own_hosts_by,
+                tls: options.tls,
                 host_network: match options.host_network {
                     OnOff::On => HostNetwork::On,
                     OnOff::Off => HostNetwork::Off,
@@ -66,6 +72,9 @@ impl Settings {
             bind: bind_addresses(options.bind_address, machine),
             port_map: build_port_map(options.map_port)?,
             trusted_proxies: options.trusted_proxies,
+            tls_policy: options.tls_policy,
+            certificates: options.certificates,
+            acme,
             access_log: options
                 .access_log
                 .unwrap_or_else(|| default_access_log(options.haproxy, command)),
@@ -100,6 +109,32 @@ impl Settings {
     }
 }
 
+/// How long a name server needs to publish a record after the program has returned.
+const DNS_PROPAGATION: Duration = Duration::from_secs(10);
+
+fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
+    let Some(directory) = options.acme.clone() else { return Ok(None) };
+    let challenge = match (options.acme_challenge, &options.acme_dns) {
+        (AcmeChallenge::Http, None) => Challenge::Http,
+        (AcmeChallenge::DnsPersist, None) => Challenge::DnsPersist,
+        (AcmeChallenge::Dns, Some(path)) => {
+            Challenge::Dns(DnsProgram { path: path.clone(), propagation: DNS_PROPAGATION })
+        }
+        (AcmeChallenge::Dns, None) => bail!("--acme-challenge dns needs --acme-dns PROGRAM"),
+        (AcmeChallenge::Http | AcmeChallenge::DnsPersist, Some(_)) => {
+            bail!("--acme-dns needs --acme-challenge dns")
+        }
+    };
+    Ok(Some(AcmeOptions {
+        directory,
+        email: options.acme_email.clone(),
+        eab: options.acme_eab.clone(),
+        profile: options.acme_profile.clone(),
+        challenge,
+        ca_file: options.acme_ca_file.clone(),
+    }))
+}
+
 fn haproxy_mode(options: &Options) -> Result<HaproxyMode> {
     let reload = match (options.haproxy, &options.master_socket, &options.reload_unit) {
         (HaproxyModeArg::Managed, _, _) => {
@@ -121,6 +156,10 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
     let managed = options.haproxy == HaproxyModeArg::Managed;
     let template = |option| SettingsNote::TemplatesAreCompiledIn { option };
     let for_service = |option| SettingsNote::OnlyForService { option };
+    let needs_acme = |is_set: bool, option| {
+        let is_idle = is_set && options.acme.is_none();
+        is_idle.then_some(SettingsNote::OnlyWith { option, with: "--acme" })
+    };
     let idle = [
         options.template_dir.is_some().then(|| template("--template-dir")),
         options.template_file.is_some().then(|| template("--template-file")),
@@ -136,6 +175,14 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
             .then_some(SettingsNote::OnlyWith { option: "--dashboard-host", with: "--dashboard" }),
         (command == RunMode::Once && options.metrics.is_some())
             .then_some(SettingsNote::OnlyWith { option: "--metrics", with: "--watch" }),
+        needs_acme(options.acme_email.is_some(), "--acme-email"),
+        needs_acme(options.acme_challenge != AcmeChallenge::Http, "--acme-challenge"),
+        needs_acme(options.acme_dns.is_some(), "--acme-dns"),
+        needs_acme(options.acme_eab.is_some(), "--acme-eab"),
+        needs_acme(options.acme_profile.is_some(), "--acme-profile"),
+        needs_acme(options.acme_ca_file.is_some(), "--acme-ca-file"),
+        (command == RunMode::Once && options.acme.is_some())
+            .then_some(SettingsNote::OnlyWith { option: "--acme", with: "--watch" }),
         (options.metrics.is_none()
             && options.haproxy_metrics.is_none()
             && !options.metrics_host.is_empty())

@@ -2,8 +2,12 @@
 
 use crate::{
     label::{AllowedHost, Constraint},
-    model::option_value::{Host, HostMatch},
+    model::{
+        option_value::{Host, HostMatch},
+        tls::{TlsMode, TlsPolicy},
+    },
     settings::options::{AccessLog, HaproxyUser},
+    sources::acme::settings::{DirectoryUrl, DirectoryUrlError},
 };
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use ipnet::IpNet;
@@ -162,6 +166,28 @@ pub fn parse_constraint(constraint: &str) -> Result<Constraint, String> {
 
 pub fn parse_host(text: &str) -> Result<Host, String> {
     text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string())
+}
+
+pub fn parse_tls_mode(text: &str) -> Result<TlsMode, String> {
+    text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string())
+}
+
+pub fn parse_tls_policy(text: &str) -> Result<TlsPolicy, String> {
+    text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string())
+}
+
+pub fn parse_acme_directory(text: &str) -> Result<DirectoryUrl, String> {
+    text.trim().parse().map_err(|error: DirectoryUrlError| error.to_string())
+}
+
+/// Parses `KID:FILE`.
+pub fn parse_eab(text: &str) -> Result<(String, PathBuf), String> {
+    match text.trim().split_once(':') {
+        Some((kid, file)) if !kid.is_empty() && !file.is_empty() => {
+            Ok((kid.to_owned(), file.into()))
+        }
+        _ => Err("the value must be the key's id and its file, as in KID:FILE".to_owned()),
+    }
 }
 
 /// Parses the name of a user; `-` means that HAProxy does not change its user.

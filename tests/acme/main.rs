@@ -11,3 +11,4 @@ mod faults;
 mod follower;
 mod issue;
 mod pebble;
+mod whole;

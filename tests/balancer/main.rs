@@ -13,6 +13,7 @@ mod docker;
 mod drain;
 mod elsewhere;
 mod explain_live;
+mod https;
 mod inside;
 mod labels;
 mod logs;

@@ -104,6 +104,7 @@ pub fn claims_strategy() -> impl Strategy<Value = Vec<Claim>> {
             Claim {
                 key: ask.key,
                 policy: ask.policy,
+                terms: ask.terms,
                 container: docker_glue::model::container_ref::ContainerRef::new(
                     &container.name,
                     container.id.short(),

@@ -93,6 +93,12 @@ impl BalancerPlan {
         self
     }
 
+    /// Binds a public port to this port.
+    pub fn bind(mut self, public: u16, bound: u16) -> Self {
+        self.ports.insert(public, bound);
+        self
+    }
+
     /// Adds options of docker-balancer.
     pub fn option(mut self, words: &[&str]) -> Self {
         self.options.extend(words.iter().map(ToString::to_string));

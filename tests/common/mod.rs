@@ -20,6 +20,7 @@ pub mod any;
 pub mod balancer;
 pub mod between;
 pub mod browser;
+pub mod certificates;
 pub mod elsewhere;
 pub mod engine;
 pub mod etcd;

@@ -332,6 +332,8 @@ impl Worker {
                     .iter()
                     .fold(String::new(), |all, (key, value)| format!("{all}0x55 {key} {value}\n"))
             }),
+            // It has no HTTPS listener.
+            ["show", "ssl", "crt-list"] => Ok(String::new()),
             ["get", "map", map, key] => self.map(map).map(|entries| longest_match(entries, key)),
             ["add", "server", at, address, "id", id, "weight", weight, words @ ..] => {
                 let server = Server { maxconn: limit(words), ..parse_server(address, id, weight) };

@@ -17,20 +17,27 @@
 use docker_glue::{
     haproxy::{
         config::Config,
+        config_builder::ConfigBuilder,
         layout::Layout,
         observed::ObservedState,
         provisioning::Provisioning,
-        render::{BaseConfig, Bind, RenderContext, static_fingerprint},
+        render::{BaseConfig, Bind, RenderContext},
         requeue::Requeue,
+        tls::CertificateDirectory,
         version::{Build, OLDEST, Version},
     },
     label::LabelLimits,
     model::{
+        certificate::{
+            Certificate, CertificateDigest, CertificateIndex, CertificateName, CertificateOrigin,
+            KeyType,
+        },
         container::{
             Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode,
             PublishedPort,
         },
-        route::Routes,
+        route::{Listener, Routes},
+        tls::TlsPolicy,
         world::{Network, Vantage, World},
     },
     routing::decide::{DecideState, Rules, decide},
@@ -142,7 +149,32 @@ pub fn default_rules() -> Rules {
         vantage: Vantage::Host,
         hold: Duration::from_mins(1),
         port_map: BTreeMap::new(),
+        permanent_listeners: BTreeSet::new(),
+        certificates: Arc::new(default_certificates()),
+        acme_tokens: BTreeMap::new(),
     }
+}
+
+/// Returns certificates for some hosts of stories.
+fn default_certificates() -> CertificateIndex {
+    let certificates = ["secure.test", "*.shop.test", "x.test"].map(|text| {
+        let name = match text.strip_prefix("*.") {
+            Some(parent) => CertificateName::Wildcard(parent.parse().unwrap()),
+            None => CertificateName::Exact(text.parse().unwrap()),
+        };
+        Arc::new(Certificate {
+            digest: CertificateDigest::of_pem(text),
+            names: vec![name],
+            not_before: 0,
+            not_after: i64::MAX / 2,
+            key_type: KeyType::Ecdsa,
+            issuer: "Test CA".to_owned(),
+            origin: CertificateOrigin::File { path: format!("/etc/certs/{text}.pem").into() },
+            name: text.replace("*.", "wildcard."),
+            pem_bytes: 2000,
+        })
+    });
+    CertificateIndex::build(certificates.into(), 1)
 }
 
 /// A fixed key in place of the one in a state directory.
@@ -156,6 +188,9 @@ pub fn default_frame() -> RenderContext {
         socket_for_group: false,
         generations: PathBuf::from("/var/lib/docker-glue/gen"),
         bind: vec![Bind::Everywhere],
+        certificates: CertificateDirectory::new("/var/lib/docker-glue/certs"),
+        tls_policy: TlsPolicy::default(),
+        acme: false,
         trusted: Vec::new(),
         log: Some("stdout format raw daemon".into()),
         exporter: None,
@@ -202,8 +237,16 @@ pub fn config_within(routes: &Routes, observed: &ObservedState) -> (Config, usiz
 }
 
 fn config_with_layout(routes: &Routes, layout: Layout, adds: bool) -> Config {
-    let mut config = Config::new(routes, layout, |listener| listener.port, default_frame().wait);
-    config.requeue = frame_for(adds).requeue.map(Requeue::key);
-    config.fingerprint = static_fingerprint(&config, &frame_for(adds));
-    config
+    let (rules, frame) = (default_rules(), frame_for(adds));
+    builder(&rules, &frame, &BTreeSet::new(), &BTreeSet::new()).build_config(routes, layout)
+}
+
+/// Returns a builder of configurations with these rules.
+pub fn builder<'a>(
+    rules: &'a Rules,
+    context: &'a RenderContext,
+    unavailable: &'a BTreeSet<Listener>,
+    draining: &'a BTreeSet<String>,
+) -> ConfigBuilder<'a> {
+    ConfigBuilder { rules, context, unavailable, spare_count: 0, draining }
 }

@@ -13,6 +13,7 @@ mod explain;
 mod find;
 mod golden;
 mod history;
+mod https;
 mod layers;
 mod layout;
 mod model;

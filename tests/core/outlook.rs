@@ -166,6 +166,7 @@ fn preview_rollback(
     let maker = ConfigBuilder {
         rules: &rules,
         context: &frame,
+        unavailable: &BTreeSet::new(),
         spare_count: STOCK,
         draining: &BTreeSet::new(),
     };

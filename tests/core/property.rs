@@ -131,7 +131,10 @@ proptest! {
             let leftover = incremental_plan::find_pending_deletions(&observed, &config);
             let leftover = leftover.expect("HAProxy has what it was given");
             let has = (&observed, &leftover);
-            let step = IncrementalPlan::new((&before, &config), has, &after, &BTreeSet::new(), story::default_frame().wait);
+            let (rules, frame) = (story::default_rules(), story::frame_for(adds));
+            let (unavailable, draining) = (BTreeSet::new(), BTreeSet::new());
+            let builder = story::builder(&rules, &frame, &unavailable, &draining);
+            let step = IncrementalPlan::new((&before, &config), has, &after, builder);
             let Some(step) = step else {
                 prop_assert!(0 < homeless || whole.fingerprint != config.fingerprint);
                 break;
@@ -214,7 +217,7 @@ impl PlanRun {
 
     /// Where requests of the route go, and who is there.
     fn backend_of(&self, key: &RouteKey) -> Option<(&str, BTreeMap<String, ObservedServer>)> {
-        let value = self.observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
+        let value = self.observed.maps.get(&MapName::Routes)?.get(&key.map_key())?;
         let text = value.split(' ').next()?;
         let mut servers = self.observed.servers.get(text).cloned().unwrap_or_default();
         servers.remove(name::HOLD_SERVER);
@@ -249,7 +252,7 @@ fn ready_servers(
     key: &RouteKey,
 ) -> BTreeSet<(BackendShape, ContainerRef, SocketAddr)> {
     let Some(route) = routes.0.get(key) else { return BTreeSet::new() };
-    let Route { policy, endpoints } = route.as_ref();
+    let Route { policy, endpoints, .. } = route.as_ref();
     let ready = endpoints.iter().filter(|view| view.readiness == Readiness::Ready);
     ready.map(|view| (required_shape(policy), view.container.clone(), view.address)).collect()
 }

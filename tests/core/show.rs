@@ -69,6 +69,7 @@ fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load
         host: host.to_owned(),
         prefix: prefix.to_owned(),
         policy: Policy::default(),
+        terms: OptionValues::default(),
         held: servers.is_empty(),
         backend: format!("{host}:80{prefix}"),
         servers,

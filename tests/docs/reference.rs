@@ -160,6 +160,7 @@ fn census() -> StateCounts {
         servers: BTreeMap::new(),
         problems: BTreeMap::new(),
         containers: 0,
+        certificate_expiry: None,
         rollback_active: false,
         docker_connected: true,
         stream_age: Duration::ZERO,

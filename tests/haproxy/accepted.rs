@@ -98,6 +98,7 @@ fn case_errors(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
     write_lua(&generation);
     let config = folder.path().join("haproxy.cfg");
     let golden = read_golden(&case.join(format!("{name}.snap")));
+    write_lists(&golden, &generation);
     fs::write(&config, with_booleans(haproxy, &with_generation_dir(&golden, &generation))).unwrap();
     config_errors(haproxy, &config).map(|text| format!("{} {name}: {text}\n", case.display()))
 }
@@ -117,6 +118,15 @@ fn write_maps(case: &Path, generation: &Path) {
         if has_extension(name, "map") || has_extension(name, "state") {
             fs::write(generation.join(name), read_golden(&path)).unwrap();
         }
+    }
+}
+
+/// The certificates of the goldens do not exist.
+fn write_lists(config: &str, generation: &Path) {
+    let certificate = generation.join("certificate.pem");
+    fs::write(&certificate, certificates::self_signed("a.test")).unwrap();
+    for list in config.split_whitespace().filter(|word| list_port(word).is_some()) {
+        fs::write(generation.join(list), format!("{} a.test\n", certificate.display())).unwrap();
     }
 }
 

@@ -4,10 +4,13 @@
 //! real HAProxy, which must reach the planned state.
 
 use crate::common::{
+    certificates,
     haproxy::{self, HAProxy},
     story,
 };
-use docker_glue::haproxy::{config::Config, observed::ObservedState, plan::plan_commands};
+use docker_glue::haproxy::{
+    config::Config, observed::ObservedState, plan::plan_commands, tls::TlsLine,
+};
 use std::{
     fmt::Write as _,
     fs,
@@ -83,23 +86,46 @@ async fn real_haproxy_reaches_the_planned_state() {
         if case.adds && !haproxy::adds_backends(&bin).await {
             continue;
         }
-        let haproxy = HAProxy::start(&case.before).await.unwrap();
+        let certificates = tempfile::tempdir().unwrap();
+        let (before, after) = (
+            with_real_certificates(&case.before, certificates.path()),
+            with_real_certificates(&case.after, certificates.path()),
+        );
+        let haproxy = HAProxy::start(&before).await.unwrap();
         let mut observed = haproxy.observe().await;
-        let started = ObservedState::from_config(&case.before);
+        let started = ObservedState::from_config(&before);
         assert_eq!(observed.fingerprint, started.fingerprint);
         assert!(observed.backends.is_superset(&started.backends), "{}", case.name());
         assert!(observed.matches_state(&started), "{}: {observed:#?}", case.name());
 
-        let commands = plan_commands(&observed, &case.after);
+        let commands = plan_commands(&observed, &after);
         let mut runtime = haproxy.runtime().await;
         runtime.execute_commands(&commands, &mut observed).await.unwrap();
         runtime.read_back(&commands, &mut observed).await.unwrap();
-        let there = ObservedState::from_config(&case.after);
+        let there = ObservedState::from_config(&after);
         assert!(observed.matches_state(&there), "{}: {observed:#?}", case.name());
         let all = haproxy.observe().await;
         assert!(all.matches_state(&there), "{}: {all:#?}", case.name());
-        assert!(plan_commands(&all, &case.after).is_empty(), "{}", case.name());
+        assert!(plan_commands(&all, &after).is_empty(), "{}", case.name());
     }
+}
+
+/// Returns the configuration with certificates of this directory, and creates them.
+fn with_real_certificates(config: &Config, directory: &Path) -> Config {
+    let mut config = config.clone();
+    for lines in config.tls.values_mut() {
+        *lines = lines
+            .iter()
+            .map(|line| {
+                let file = directory.join(Path::new(&line.certificate).file_name().unwrap());
+                if !file.exists() {
+                    fs::write(&file, certificates::self_signed(&line.name)).unwrap();
+                }
+                TlsLine { certificate: file.display().to_string(), ..line.clone() }
+            })
+            .collect();
+    }
+    config
 }
 
 const TWO: &str = "

@@ -231,7 +231,14 @@ async fn diff_when_settled(
         let frame = render_context(settings, build, rules, &before, exporter)?;
         let resting = BTreeSet::new();
         let (frame, stock) = (&frame, usize::from(settings.spare_backends));
-        let maker = ConfigBuilder { rules, context: frame, spare_count: stock, draining: &resting };
+        let unavailable = BTreeSet::new();
+        let maker = ConfigBuilder {
+            rules,
+            context: frame,
+            unavailable: &unavailable,
+            spare_count: stock,
+            draining: &resting,
+        };
         let (outlook, refused) =
             diff_accepted_routes(world, &before, daemon.as_ref(), maker, settings).await?;
         if outlook.is_only_disk_stale() && daemon.is_some() && Instant::now() < end {
@@ -270,7 +277,14 @@ fn render_context(
     let routes = route_recovery::recover_routes(&before.observed);
     let rendered_it = |frame: &RenderContext| {
         let resting = BTreeSet::new();
-        let maker = ConfigBuilder { rules, context: frame, spare_count: 0, draining: &resting };
+        let unavailable = BTreeSet::new();
+        let maker = ConfigBuilder {
+            rules,
+            context: frame,
+            unavailable: &unavailable,
+            spare_count: 0,
+            draining: &resting,
+        };
         maker.build_config(&routes, Layout::default()).fingerprint == before.observed.fingerprint
     };
     Ok(if !rendered_it(&follows) && rendered_it(&once) { once } else { follows })

@@ -49,7 +49,9 @@ impl Balancer {
         if !step.commands.is_empty()
             && let Err(error) = self.send_commands(&step.commands).await
         {
-            warn!("{error}; reading HAProxy's state");
+            if !self.quarantine_certificate(&error) {
+                warn!("{error}; reading HAProxy's state");
+            }
             self.live.observed = self.proxy.read_state().await;
             return None;
         }
@@ -65,16 +67,9 @@ impl Balancer {
     }
 
     fn plan_incremental(&self, routes: &Routes) -> Option<IncrementalPlan> {
-        let LiveHaproxy { config, observed, pending_deletions: settled, draining: rests, .. } =
-            &self.live;
+        let LiveHaproxy { config, observed, pending_deletions: settled, .. } = &self.live;
         let has = (observed.as_ref()?, settled.as_ref()?);
-        IncrementalPlan::new(
-            (&self.served_routes, config),
-            has,
-            routes,
-            rests.names(),
-            self.render_context.wait,
-        )
+        IncrementalPlan::new((&self.served_routes, config), has, routes, self.config_builder())
     }
 
     /// Applies over the runtime API. `None`: HAProxy's state was not as expected, so the pass has to decide again.
@@ -92,6 +87,10 @@ impl Balancer {
         }
         match self.send_commands(&commands).await {
             Ok(()) => {}
+            Err(error) if self.quarantine_certificate(&error) => {
+                self.live.observed = self.proxy.read_state().await;
+                return Ok(None);
+            }
             Err(error) => {
                 warn!("{error}; reading HAProxy's state");
                 self.live.observed = self.proxy.read_state().await;

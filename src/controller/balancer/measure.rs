@@ -43,6 +43,7 @@ impl Balancer {
                 self.problem_log.problems().iter().chain(self.health_monitor.problems().iter()),
             ),
             containers: self.memory.container_count(),
+            certificate_expiry: counts::first_expiry(&self.served_routes, &self.rules.certificates),
             rollback_active: self.memory.rollback.is_some(),
             docker_connected: docker_is_there,
             stream_age,

@@ -185,9 +185,9 @@ fn host_ending_with_its_first_dot_gives_hint() {
 fn foreign_option_name_is_reported_with_alternative() {
     for (option, instead) in [
         ("enable", "containers with labels of docker-balancer are served"),
-        ("tls", "TLS is not implemented yet"),
-        ("tls.certresolver", "TLS is not implemented yet"),
-        ("ssl_redirect", "TLS is not implemented yet"),
+        ("ssl", "did you mean glue_http_80_tls?"),
+        ("ssl_redirect", "did you mean glue_http_80_tls?"),
+        ("cert_resolver", "did you mean glue_http_80_tls?"),
         ("redirect", "labels cannot configure redirects"),
         ("sticky", "sticky sessions are not supported"),
         ("sticky_sessions", "sticky sessions are not supported"),
@@ -204,6 +204,7 @@ fn foreign_option_name_is_reported_with_alternative() {
     // From a list in a compose file, with quotes in the wrong place.
     check_reported("glue_http_80_host: a.test", "", "did you mean glue_http_80_host=a.test?");
     check_reported("glue_http_80_weight:3", "", "did you mean glue_http_80_weight=3?");
+    check_reported("glue_https_443_host", "a.test", "HTTPS is an option of the port");
     check_reported("glue_enable", "true", "containers with labels of docker-balancer are served");
     check_reported("glue_port", "80", "the container's port is part of the label's name");
 }

@@ -2,6 +2,7 @@
 
 mod foreign_syntax;
 mod host;
+mod https;
 mod limits;
 mod near_miss;
 mod option;

@@ -23,7 +23,6 @@ fn unknown_label_is_reported_with_nearest() {
     check_suggestion("glue_http_80_wieght", "glue_http_80_weight");
     check_suggestion("glue_htp_80_host", "glue_http_80_host");
     check_suggestion("glue_http_80_timout.x!", "glue_http_80_timeout");
-    check_suggestion("glue_https_443_host", "glue_http_443_host");
     check_suggestion("glue_http_port", "glue_http_ports");
     check_suggestion("glue_netwrok", "glue_network");
     check_suggestion("glue_http_host", "glue_http_<port>_host");

@@ -37,6 +37,10 @@ impl OptionValues {
         self.0.iter()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns the value of an option if it is not the default.
     pub fn find(&self, option: LabelOption) -> Option<&OptionValue> {
         self.0.iter().find(|value| value.option() == option)
@@ -78,6 +82,19 @@ pub mod json {
 
         pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<OptionValues, D::Error> {
             super::deserialize(OptionPlace::Policy, from)
+        }
+    }
+
+    /// Options of a host on an HTTPS listener.
+    pub mod terms {
+        use super::{Deserializer, OptionPlace, OptionValues, Serializer};
+
+        pub fn serialize<S: Serializer>(values: &OptionValues, to: S) -> Result<S::Ok, S::Error> {
+            super::serialize(OptionPlace::Terms, values, to)
+        }
+
+        pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<OptionValues, D::Error> {
+            super::deserialize(OptionPlace::Terms, from)
         }
     }
 

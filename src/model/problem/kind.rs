@@ -143,6 +143,46 @@ impl ProblemKind {
                 "The value of the maxconn label is not a limit.",
                 "Write a whole number from 1 to 65535, or remove the label: then there is no limit.",
             ),
+            Self::NotATlsMode => row(
+                "The value is none of `off`, `on`, `both` and `only`.",
+                "Correct the value. Until then the port is not served.",
+            ),
+            Self::NotACertificate => row(
+                "The value is not the name of a certificate.",
+                "Write the name of the certificate's file or folder, without the ending. Until then any valid certificate is used.",
+            ),
+            Self::NotATlsPolicy => row(
+                "The value is none of `modern`, `intermediate` and `old`.",
+                "Correct the value. Until then the policy of the settings is used.",
+            ),
+            Self::NotHsts => row(
+                "The value is neither `off` nor a time from 1 minute to 10 years with the words `subdomains` and `preload`.",
+                "Correct the value, as in `1y subdomains`. Until then the header is not sent.",
+            ),
+            Self::PortExcluded => row(
+                "An option that protects the port has an invalid value. The port is not served.",
+                "Correct the value, or remove the label.",
+            ),
+            Self::NoCertificate => row(
+                "An HTTPS host has no certificate. TLS connections to it are refused, and plain requests that would be redirected get 503.",
+                "Add a certificate for the host to a directory of `--certificates`, or correct the `cert` label.",
+            ),
+            Self::CertificateUnusable => row(
+                "A file in a directory of `--certificates` has a fault, or HAProxy refuses a certificate. The message names the file and the cause.",
+                "Correct the file. It is read again when it changes.",
+            ),
+            Self::OrderFailed => row(
+                "The CA of `--acme` did not issue a certificate for the host, or would not. The message has the CA's text or the reason. The order is tried again later, with growing pauses.",
+                "Remove the cause: the name must lead to this machine, and the CA must reach port 80.",
+            ),
+            Self::OrdersPaused => row(
+                "No certificates are ordered: the CA cannot be reached or asks to wait, the clock is wrong, or the state directory is not writable. Existing certificates serve.",
+                "Remove the cause that the message names. Orders continue by themselves.",
+            ),
+            Self::TermsConflict => row(
+                "An older container has other options for the same HTTPS host. All routes of a host have the same certificate and TLS options.",
+                "Set the same value, or remove one of the two labels.",
+            ),
             Self::NotARouteName => row(
                 "The name after the dot is not a route name.",
                 "Use 1 to 63 letters, digits, `-` and `_`.",

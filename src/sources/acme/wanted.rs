@@ -36,13 +36,13 @@ pub struct NameRules {
 /// Why no certificate is ordered for a name. The text names the remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameRefusal {
-    #[error("a name without a dot is not public; use a full domain, or `cert=self`")]
+    #[error("a name without a dot is not public; use a full domain, or add a certificate file")]
     NoDot,
     #[error(
-        "`.{0}` is a private domain, which no public CA signs; use a public domain, or `cert=self`"
+        "`.{0}` is a private domain, which no public CA signs; use a public domain, or add a certificate file"
     )]
     PrivateDomain(&'static str),
-    #[error("CAs do not sign names with an underscore; use a hyphen, or `cert=self`")]
+    #[error("CAs do not sign names with an underscore; use a hyphen, or add a certificate file")]
     Underscore,
     #[error(
         "the CA signs addresses only with the profile `shortlived`; set acme_profile, or use a name"

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::certificate::{Certificate, CertificateDigest, CertificateOrigin},
-    support::vault::SecretPem,
+    support::secret::SecretPem,
 };
 use std::sync::Arc;
 use zeroize::Zeroizing;

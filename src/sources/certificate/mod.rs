@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! directories ─scan─▶ pem ─layout─▶ assemble ─▶ retention ─┐
-//! ACME, own CA ──CertificateWithKey::parse─────────────────┴─SourceUpdate─▶ shelf ─▶ store, vault, CertificateSnapshot
+//! ACME, own CA ──CertificateWithKey::parse─────────────────┴─SourceUpdate─▶ shelf ─▶ store, CertificateSnapshot
 //! ```
 //!
 //! Each source sends all its certificates as a [`SourceUpdate`]. The task of [`CertificateShelf`] stores them, and then

@@ -6,7 +6,7 @@ use super::{
     problem::CertificateProblemKind as Kind,
     x509::{self, X509Certificate},
 };
-use crate::support::vault::SecretPem;
+use crate::support::secret::SecretPem;
 use rustls::{
     crypto::ring::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},

@@ -6,11 +6,8 @@ use super::{
     store::CertificateStore,
     thread::run_in_thread,
 };
-use crate::{
-    model::certificate::{
-        Certificate, CertificateDigest, CertificateIndex, CertificateOrigin, CertificateOriginKind,
-    },
-    support::vault::Vault,
+use crate::model::certificate::{
+    Certificate, CertificateDigest, CertificateIndex, CertificateOrigin, CertificateOriginKind,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +34,8 @@ pub struct CertificateSnapshot {
     pub index: Arc<CertificateIndex>,
     /// Sorted, without duplicates.
     pub problems: Arc<Vec<CertificateProblem>>,
+    /// Whether every source has sent its certificates. Until then, a missing certificate may exist.
+    pub is_complete: bool,
 }
 
 /// All certificates that a source has now, in place of those that it had.
@@ -47,26 +46,27 @@ pub struct SourceUpdate {
     pub problems: Vec<CertificateProblem>,
 }
 
-/// The certificates of all sources. A certificate is in the store and in the vault before it is published.
+/// The certificates of all sources. A certificate is in the store before it is published.
 #[derive(Debug)]
 pub struct CertificateShelf {
     store: CertificateStore,
-    vault: Vault<CertificateDigest>,
+    /// The sources that send certificates.
+    expected: BTreeSet<CertificateOriginKind>,
     sources: BTreeMap<CertificateOriginKind, SourceUpdate>,
-    /// What was published, and what was published before that: readers may still use it.
-    digests: [BTreeSet<CertificateDigest>; 2],
+    /// What was published.
+    digests: BTreeSet<CertificateDigest>,
     sender: watch::Sender<CertificateSnapshot>,
 }
 
 impl CertificateShelf {
-    pub fn new(store: CertificateStore, vault: Vault<CertificateDigest>) -> Self {
-        let (sender, _) = watch::channel(CertificateSnapshot::default());
-        Self { store, vault, sources: BTreeMap::new(), digests: Default::default(), sender }
-    }
-
-    /// Returns a receiver of the snapshots. The first snapshot is empty.
-    pub fn subscribe(&self) -> watch::Receiver<CertificateSnapshot> {
-        self.sender.subscribe()
+    /// Publishes to `sender`. The first snapshot, before the `expected` sources have sent theirs, is empty.
+    pub fn new(
+        store: CertificateStore,
+        expected: impl IntoIterator<Item = CertificateOriginKind>,
+        sender: watch::Sender<CertificateSnapshot>,
+    ) -> Self {
+        let (expected, sources) = (expected.into_iter().collect(), BTreeMap::new());
+        Self { store, expected, sources, digests: BTreeSet::new(), sender }
     }
 
     /// Applies updates until all senders are dropped, and publishes the index again when a certificate becomes valid or
@@ -133,7 +133,7 @@ impl CertificateShelf {
 
     fn store_certificate(&self, new: &CertificateWithKey) -> Result<(), CertificateProblem> {
         let digest = &new.certificate.digest;
-        if self.digests[0].contains(digest) && self.store.is_present(digest, new.pem.len()) {
+        if self.digests.contains(digest) && self.store.is_present(digest, new.pem.len()) {
             return Ok(());
         }
         let saved = self.store.save(digest, &new.pem);
@@ -156,16 +156,8 @@ impl CertificateShelf {
 
     fn publish(&mut self, now: i64) {
         let certificates = self.sources.values().flat_map(|update| &update.certificates);
-        for stored in certificates.clone() {
-            self.vault.insert(stored.certificate.digest, stored.pem.clone());
-        }
-        let digests: BTreeSet<_> = certificates.map(|stored| stored.certificate.digest).collect();
-        if digests != self.digests[0] {
-            let last = mem::replace(&mut self.digests[0], digests);
-            self.digests[1] = last;
-        }
+        self.digests = certificates.map(|stored| stored.certificate.digest).collect();
         self.send_snapshot(now);
-        self.vault.retain(&self.digests[0].union(&self.digests[1]).copied().collect());
     }
 
     fn send_snapshot(&self, now: i64) {
@@ -176,10 +168,12 @@ impl CertificateShelf {
         let snapshot = CertificateSnapshot {
             index: Arc::new(CertificateIndex::build(certificates, now)),
             problems: Arc::new(problems.into_iter().collect()),
+            is_complete: self.expected.iter().all(|kind| self.sources.contains_key(kind)),
         };
         self.sender.send_if_modified(|last| {
-            let differs =
-                !last.index.is_equivalent(&snapshot.index) || last.problems != snapshot.problems;
+            let differs = !last.index.is_equivalent(&snapshot.index)
+                || last.problems != snapshot.problems
+                || last.is_complete != snapshot.is_complete;
             *last = snapshot;
             differs
         });

@@ -5,7 +5,7 @@ use crate::{
     support::{
         atomic_file::{self, FileAccess, WriteError},
         durable,
-        vault::SecretPem,
+        secret::SecretPem,
     },
 };
 use std::{

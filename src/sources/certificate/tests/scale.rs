@@ -4,12 +4,13 @@ use super::fixture::{FAR, TestDirectory, issue};
 use crate::{
     model::certificate::{CertificateChoice, CertificateIndex, CertificateOriginKind},
     sources::certificate::{
-        CertificateShelf, CertificateStore, SourceUpdate, directory::read_scan,
-        scan::scan_directories,
+        CertificateShelf, CertificateSnapshot, CertificateStore, SourceUpdate,
+        directory::read_scan, scan::scan_directories,
     },
-    support::{atomic_file::FileAccess, vault::Vault},
+    support::atomic_file::FileAccess,
 };
 use std::{fs, time::Instant};
+use tokio::sync::watch;
 
 fn measure<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
@@ -43,7 +44,8 @@ fn each_of_many_certificates_is_found() {
     });
     let state = tempfile::tempdir().unwrap();
     let store = CertificateStore::open(state.path(), FileAccess::Private).unwrap();
-    let mut shelf = CertificateShelf::new(store, Vault::default());
+    let (sender, _snapshots) = watch::channel(CertificateSnapshot::default());
+    let mut shelf = CertificateShelf::new(store, [CertificateOriginKind::File], sender);
     let kind = CertificateOriginKind::File;
     let update =
         SourceUpdate { kind, certificates: reading.certificates, problems: reading.problems };

@@ -4,12 +4,13 @@ use super::fixture::{TestDirectory, render_words};
 use crate::{
     model::certificate::{CertificateOrigin, CertificateOriginKind},
     sources::certificate::{
-        CertificateShelf, CertificateStore, CertificateWithKey, SourceUpdate, directory::read_scan,
-        pem::parse_pem, retention::Retention, scan::scan_directories,
+        CertificateShelf, CertificateSnapshot, CertificateStore, CertificateWithKey, SourceUpdate,
+        directory::read_scan, pem::parse_pem, retention::Retention, scan::scan_directories,
     },
-    support::{atomic_file::FileAccess, vault::Vault},
+    support::atomic_file::FileAccess,
 };
 use std::{fmt::Debug, time::Duration};
+use tokio::sync::watch;
 
 /// Checks that no line of the key is printed.
 fn check_printed(value: &impl Debug, key: &str) {
@@ -43,10 +44,10 @@ fn debug_and_problems_contain_no_key() {
     };
     let store =
         CertificateStore::open(&directory.path().join("state"), FileAccess::Private).unwrap();
-    let vault = Vault::default();
-    let mut shelf = CertificateShelf::new(store, vault.clone());
+    let (sender, snapshots) = watch::channel(CertificateSnapshot::default());
+    let mut shelf = CertificateShelf::new(store, [CertificateOriginKind::File], sender);
     shelf.replace_source(update.clone(), 0);
-    assert_eq!(vault.len(), 1);
+    assert_eq!(snapshots.borrow().index.iter().count(), 1);
     let text = render_words("leaf:a key:a");
     let parsed = CertificateWithKey::parse(&text, CertificateOrigin::OwnCa, "a".to_owned());
     check_printed(&parse_pem(&text), &key);
@@ -54,8 +55,7 @@ fn debug_and_problems_contain_no_key() {
     check_printed(&retained, &key);
     check_printed(&retention, &key);
     check_printed(&update, &key);
-    check_printed(&vault, &key);
-    check_printed(&*shelf.subscribe().borrow(), &key);
+    check_printed(&*snapshots.borrow(), &key);
     check_printed(&shelf, &key);
     check_printed(&parsed, &key);
     let problems: Vec<_> = reading.problems.iter().map(ToString::to_string).collect();

@@ -2,14 +2,12 @@
 
 use super::fixture::{FAR, START, issue, render_words};
 use crate::{
-    model::certificate::{
-        CertificateChoice, CertificateDigest, CertificateOrigin, CertificateOriginKind,
-    },
+    model::certificate::{CertificateChoice, CertificateOrigin, CertificateOriginKind},
     sources::certificate::{
         CertificateProblem, CertificateProblemKind, CertificateShelf, CertificateSnapshot,
         CertificateStore, CertificateWithKey, SourceUpdate,
     },
-    support::{atomic_file::FileAccess, vault::Vault},
+    support::atomic_file::FileAccess,
 };
 use std::fs;
 use tempfile::TempDir;
@@ -18,10 +16,13 @@ use tokio::sync::watch;
 /// 2026-01-01 in Unix time.
 const NOW: i64 = 1_767_225_600;
 
+/// The sources of a test.
+const EXPECTED: [CertificateOriginKind; 2] =
+    [CertificateOriginKind::File, CertificateOriginKind::Acme];
+
 struct Fixture {
     state: TempDir,
     store: CertificateStore,
-    vault: Vault<CertificateDigest>,
     shelf: CertificateShelf,
     snapshots: watch::Receiver<CertificateSnapshot>,
 }
@@ -30,10 +31,9 @@ impl Fixture {
     fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
         let store = CertificateStore::open(state.path(), FileAccess::Private).unwrap();
-        let vault = Vault::default();
-        let shelf = CertificateShelf::new(store.clone(), vault.clone());
-        let snapshots = shelf.subscribe();
-        Self { state, store, vault, shelf, snapshots }
+        let (sender, snapshots) = watch::channel(CertificateSnapshot::default());
+        let shelf = CertificateShelf::new(store.clone(), EXPECTED, sender);
+        Self { state, store, shelf, snapshots }
     }
 
     fn replace(&mut self, kind: CertificateOriginKind, certificates: &[&CertificateWithKey]) {
@@ -58,7 +58,6 @@ impl Fixture {
         let digest = &certificate.certificate.digest;
         let file = fs::read_to_string(self.store.path(digest)).unwrap_or_default();
         file == certificate.pem.reveal()
-            && self.vault.get(digest).is_some_and(|p| p == certificate.pem)
     }
 }
 
@@ -77,14 +76,13 @@ fn certificates_of_all_sources_are_stored_and_published() {
     let acme =
         certificate("key:b leaf:b root chain", CertificateOrigin::Acme { ca: "test".into() });
     fixture.replace(CertificateOriginKind::File, &[&file]);
+    assert!(!fixture.snapshots.borrow().is_complete, "the other source is missing");
     fixture.replace(CertificateOriginKind::Acme, &[&acme]);
     assert_eq!(fixture.hosts(), ["a.test", "b.test"]);
+    assert!(fixture.snapshots.borrow().is_complete);
     assert!(fixture.is_stored(&file) && fixture.is_stored(&acme));
     fixture.replace(CertificateOriginKind::File, &[]);
     assert_eq!(fixture.hosts(), ["b.test"]);
-    assert!(fixture.vault.get(&file.certificate.digest).is_some(), "a reader may still need it");
-    fixture.replace(CertificateOriginKind::Acme, &[]);
-    assert!(fixture.vault.get(&file.certificate.digest).is_none());
 }
 
 #[test]

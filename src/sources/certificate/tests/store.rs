@@ -3,7 +3,7 @@
 use crate::{
     model::certificate::CertificateDigest,
     sources::certificate::CertificateStore,
-    support::{atomic_file::FileAccess, vault::SecretPem},
+    support::{atomic_file::FileAccess, secret::SecretPem},
 };
 use std::{
     collections::BTreeSet,

@@ -2,11 +2,12 @@
 
 use super::fixture::TestDirectory;
 use crate::{
+    model::certificate::CertificateOriginKind,
     sources::certificate::{
         CertificateShelf, CertificateSnapshot, CertificateStore, follow,
         inotify::start_without_watch, watch::follow_changes,
     },
-    support::{atomic_file::FileAccess, vault::Vault},
+    support::atomic_file::FileAccess,
 };
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use tempfile::TempDir;
@@ -30,8 +31,8 @@ struct Running {
 fn start(directory: &TestDirectory, with_inotify: bool) -> Running {
     let state = tempfile::tempdir().unwrap();
     let store = CertificateStore::open(state.path(), FileAccess::Private).unwrap();
-    let shelf = CertificateShelf::new(store, Vault::default());
-    let snapshots = shelf.subscribe();
+    let (publisher, snapshots) = watch::channel(CertificateSnapshot::default());
+    let shelf = CertificateShelf::new(store, [CertificateOriginKind::File], publisher);
     let (sender, receiver) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
     tasks.spawn(shelf.run(receiver));

@@ -1,0 +1,165 @@
+//! The certificates of HTTPS hosts: which HAProxy may present, and which it refused.
+
+use super::Balancer;
+use crate::{
+    haproxy::{config::MapName, runtime::RuntimeError},
+    model::{
+        certificate::{
+            CertificateChoice, CertificateDigest, CertificateIndex, CertificateValidity,
+        },
+        option_value::HostMatch,
+        problem::{Problem, ProblemSubject, Reason},
+        route::Readiness,
+        tls::CertificateOption,
+    },
+    sources::{
+        acme::{AcmeStatus, WantedHost, decide::HostState},
+        certificate::CertificateSnapshot,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tracing::warn;
+
+/// Option that certificate problems are reported for.
+const OPTION: &str = "--certificates";
+const ACME_OPTION: &str = "--acme";
+
+/// The current certificates, without those that HAProxy refused.
+#[derive(Debug, Default)]
+pub(crate) struct CertificateState {
+    snapshot: CertificateSnapshot,
+    /// With HAProxy's reason. A file with another content has another digest.
+    refused: BTreeMap<CertificateDigest, String>,
+    orders: Arc<AcmeStatus>,
+}
+
+impl Balancer {
+    /// Replaces the certificates. The next pass loads them into HAProxy.
+    pub fn set_certificates(&mut self, snapshot: CertificateSnapshot) {
+        let state = &mut self.certificates;
+        state.refused.retain(|digest, _| snapshot.index.get(digest).is_some());
+        state.snapshot = snapshot;
+        self.use_certificates();
+    }
+
+    /// Sets the state of orders, for problems.
+    pub fn set_orders(&mut self, orders: Arc<AcmeStatus>) {
+        self.certificates.orders = orders;
+    }
+
+    /// Sets or removes the answer to an ACME challenge. The next pass gives it to HAProxy.
+    pub fn set_token(&mut self, path: &str, answer: Option<String>) {
+        match answer {
+            Some(answer) => drop(self.rules.acme_tokens.insert(path.to_owned(), answer)),
+            None => drop(self.rules.acme_tokens.remove(path)),
+        }
+        self.live.pending_deletions = None;
+    }
+
+    /// Whether HAProxy has the answer to the challenge.
+    pub fn serves_token(&self, path: &str) -> bool {
+        let answer = self.rules.acme_tokens.get(path);
+        let observed = self.live.observed.as_ref();
+        let tokens = observed.and_then(|observed| observed.maps.get(&MapName::Acme));
+        answer.is_some() && tokens.and_then(|tokens| tokens.get(path)) == answer
+    }
+
+    /// Returns the hosts for which certificates are to be ordered: HTTPS hosts with a ready container that no valid
+    /// file covers.
+    pub fn wanted_hosts(&self) -> BTreeSet<WantedHost> {
+        let https = self.served_routes.0.iter().filter(|(key, _)| key.listener.is_https());
+        let ready = https.filter(|(_, route)| {
+            route.endpoints.iter().any(|endpoint| endpoint.readiness == Readiness::Ready)
+        });
+        let wanted = ready.filter_map(|(key, route)| {
+            let CertificateOption(choice) = route.terms.get();
+            let is_wanted = match choice {
+                CertificateChoice::Acme => true,
+                CertificateChoice::Auto => !self.has_valid_file(key.host()),
+                _ => false,
+            };
+            match key.host() {
+                _ if !is_wanted => None,
+                HostMatch::Exact(host) => Some(WantedHost::exact(host.clone())),
+                HostMatch::Wildcard(host) => {
+                    Some(WantedHost { host: host.clone(), wildcard: true })
+                }
+                HostMatch::Any => None,
+            }
+        });
+        wanted.collect()
+    }
+
+    fn has_valid_file(&self, host: &HostMatch) -> bool {
+        let index = &self.rules.certificates;
+        let files = index.find(host, &CertificateChoice::Files);
+        files
+            .iter()
+            .any(|chosen| chosen.certificate.validity(index.time()) == CertificateValidity::Valid)
+    }
+
+    fn use_certificates(&mut self) {
+        self.rules.certificates = self.certificates.usable_index();
+        // The configuration has to be built as a whole.
+        self.live.pending_deletions = None;
+    }
+
+    /// Excludes a certificate that HAProxy did not load. Hosts use the next best one. Returns `false` if the error is
+    /// about something else.
+    pub(crate) fn quarantine_certificate(&mut self, error: &RuntimeError) -> bool {
+        let (RuntimeError::CertificateRefused { certificate, .. }
+        | RuntimeError::CertificateUnreadable { certificate, .. }) = error
+        else {
+            return false;
+        };
+        let Some(digest) = self.render_context.certificates.digest_of(certificate) else {
+            return false;
+        };
+        if self.rules.certificates.get(&digest).is_none() {
+            return false;
+        }
+        warn!("{error}; it is not used");
+        self.certificates.refused.insert(digest, error.to_string());
+        self.use_certificates();
+        true
+    }
+
+    /// Returns the problems of certificates and of their files.
+    pub(crate) fn certificate_problems(&self) -> impl Iterator<Item = Problem> {
+        let CertificateState { snapshot, refused, orders } = &self.certificates;
+        let of_files = snapshot.problems.iter().map(ToString::to_string);
+        let unusable = of_files.chain(refused.values().cloned());
+        let unusable = unusable.map(|text| (OPTION, Reason::CertificateUnusable { text }));
+        let failed = orders.hosts.iter().filter_map(|(host, status)| {
+            let failure = status.last_failure.as_ref().map(|failure| failure.text.clone());
+            let text = status.refusal.clone().or(failure)?;
+            let is_held = matches!(status.state, HostState::Held | HostState::Archived);
+            let reason = Reason::OrderFailed { host: host.to_string(), text };
+            (!is_held).then_some((ACME_OPTION, reason))
+        });
+        let pause = orders
+            .pause
+            .as_ref()
+            .map(|pause| (ACME_OPTION, Reason::OrdersPaused { text: pause.text.clone() }));
+        unusable.chain(failed).chain(pause).map(|(option, reason)| Problem {
+            subject: ProblemSubject::Option(option),
+            label: None,
+            reason,
+        })
+    }
+}
+
+impl CertificateState {
+    fn usable_index(&self) -> Arc<CertificateIndex> {
+        let index = &self.snapshot.index;
+        if self.refused.is_empty() {
+            return Arc::clone(index);
+        }
+        let usable =
+            index.iter().filter(|certificate| !self.refused.contains_key(&certificate.digest));
+        Arc::new(CertificateIndex::build(usable.cloned().collect(), index.time()))
+    }
+}

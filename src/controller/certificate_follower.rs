@@ -1,0 +1,216 @@
+//! The tasks that read and order certificates, and keep those that HAProxy needs in the state directory.
+
+use crate::{
+    model::certificate::{CertificateOrigin, CertificateOriginKind},
+    settings::Settings,
+    sources::{
+        acme::{
+            self, AcmeHandles, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
+            WantedHost,
+        },
+        certificate::{
+            self, CertificateProblem, CertificateShelf, CertificateSnapshot, CertificateStore,
+            CertificateWithKey, SourceUpdate,
+        },
+    },
+    support::supervise::supervise,
+};
+use anyhow::Result;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::error;
+
+/// How long the first pass waits for the certificates. A directory of a network may not answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Updates that wait to be handled.
+const QUEUE: usize = 4;
+
+/// Follows the certificates until it is dropped.
+#[derive(Debug)]
+pub(super) struct CertificateFollower {
+    snapshot: watch::Receiver<CertificateSnapshot>,
+    is_ordering: bool,
+    wanted: watch::Sender<Arc<BTreeSet<WantedHost>>>,
+    tokens: mpsc::Receiver<TokenRequest>,
+    status: watch::Receiver<Arc<AcmeStatus>>,
+    tasks: JoinSet<()>,
+    /// Keep the channels open if there is nothing to follow.
+    _open: (watch::Sender<CertificateSnapshot>, mpsc::Sender<TokenRequest>),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum CertificateEvent {
+    /// There are other certificates, or other problems with them.
+    Changed,
+    /// The state of orders changed.
+    OrdersChanged,
+    Token(TokenRequest),
+}
+
+/// Inputs of the tasks, which are started again after a panic.
+#[derive(Debug, Clone)]
+struct Inputs {
+    store: CertificateStore,
+    directories: Vec<PathBuf>,
+    acme: Option<AcmeSettings>,
+    snapshots: watch::Sender<CertificateSnapshot>,
+    wanted: watch::Receiver<Arc<BTreeSet<WantedHost>>>,
+    tokens: mpsc::Sender<TokenRequest>,
+    status: watch::Sender<Arc<AcmeStatus>>,
+}
+
+impl CertificateFollower {
+    /// Starts to read the certificate directories of the settings, and to order certificates.
+    ///
+    /// # Errors
+    /// If the certificates cannot be stored in the state directory, or a file of the settings cannot be read.
+    pub(super) fn start(settings: &Settings) -> Result<Self> {
+        let (directories, acme) = (settings.certificates.clone(), settings.acme()?);
+        let is_ordering = acme.is_some();
+        let is_complete = directories.is_empty() && !is_ordering;
+        let first = CertificateSnapshot { is_complete, ..CertificateSnapshot::default() };
+        let (snapshots, snapshot) = watch::channel(first);
+        let (wanted_sender, wanted) = watch::channel(Arc::default());
+        let (tokens_sender, tokens) = mpsc::channel(QUEUE);
+        let (status_sender, status) = watch::channel(Arc::default());
+        let mut tasks = JoinSet::new();
+        if !is_complete {
+            let access = settings.proxy().file_access();
+            let inputs = Inputs {
+                store: CertificateStore::open(&settings.state_dir, access)?,
+                directories,
+                acme,
+                snapshots: snapshots.clone(),
+                wanted,
+                tokens: tokens_sender.clone(),
+                status: status_sender,
+            };
+            tasks.spawn(supervise("certificates", move || follow(inputs.clone())));
+        }
+        let _open = (snapshots, tokens_sender);
+        Ok(Self { snapshot, is_ordering, wanted: wanted_sender, tokens, status, tasks, _open })
+    }
+
+    /// Waits for the first certificates, so that no host loses its certificate at a restart.
+    pub(super) async fn wait_until_complete(&mut self) {
+        let complete = self.snapshot.wait_for(|snapshot| snapshot.is_complete);
+        if timeout(READ_TIMEOUT, complete).await.is_err() {
+            error!("certificates were not read within {READ_TIMEOUT:?}; starting without them");
+        }
+    }
+
+    pub(super) async fn next_event(&mut self) -> CertificateEvent {
+        if self.tasks.is_empty() {
+            return std::future::pending().await;
+        }
+        tokio::select! {
+            Ok(()) = self.snapshot.changed() => CertificateEvent::Changed,
+            Ok(()) = self.status.changed() => CertificateEvent::OrdersChanged,
+            Some(request) = self.tokens.recv() => CertificateEvent::Token(request),
+            else => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn current(&mut self) -> CertificateSnapshot {
+        self.snapshot.borrow_and_update().clone()
+    }
+
+    pub(super) fn orders(&mut self) -> Arc<AcmeStatus> {
+        Arc::clone(&self.status.borrow_and_update())
+    }
+
+    /// Whether certificates are ordered.
+    pub(super) fn is_ordering(&self) -> bool {
+        self.is_ordering
+    }
+
+    /// Sets the hosts for which certificates are ordered.
+    pub(super) fn set_wanted(&self, hosts: BTreeSet<WantedHost>) {
+        self.wanted.send_if_modified(|wanted| {
+            let is_changed = **wanted != hosts;
+            if is_changed {
+                *wanted = Arc::new(hosts);
+            }
+            is_changed
+        });
+    }
+}
+
+async fn follow(inputs: Inputs) {
+    let Inputs { store, directories, acme, snapshots, wanted, tokens, status } = inputs;
+    let files = (!directories.is_empty()).then_some(CertificateOriginKind::File);
+    let orders = acme.as_ref().map(|_| CertificateOriginKind::Acme);
+    let shelf = CertificateShelf::new(store, files.into_iter().chain(orders), snapshots);
+    let (updates, queue) = mpsc::channel(QUEUE);
+    let follow_directories = async {
+        if files.is_some() {
+            certificate::follow(directories, updates.clone()).await;
+        }
+    };
+    let follow_orders = async {
+        let Some(settings) = acme else { return };
+        let ca: Arc<str> = settings.directory.as_str().into();
+        let (issued_sender, issued) = mpsc::channel(QUEUE);
+        // No operator's request uses it yet.
+        let (_renewals, renew) = mpsc::channel(1);
+        let started = status.subscribe();
+        let handles = AcmeHandles { wanted, tokens, issued: issued_sender, status, renew };
+        tokio::join!(
+            acme::follow(settings, handles),
+            collect_issued(ca, issued, started, updates.clone())
+        );
+    };
+    tokio::join!(shelf.run(queue), follow_directories, follow_orders);
+}
+
+/// Sends all issued certificates together, after those of earlier runs were read.
+async fn collect_issued(
+    ca: Arc<str>,
+    mut issued: mpsc::Receiver<IssuedCertificate>,
+    mut started: watch::Receiver<Arc<AcmeStatus>>,
+    updates: mpsc::Sender<SourceUpdate>,
+) {
+    let mut parsed = BTreeMap::new();
+    let mut is_started = false;
+    loop {
+        tokio::select! {
+            biased;
+            certificate = issued.recv() => {
+                let Some(IssuedCertificate { host, pem }) = certificate else { return };
+                let origin = CertificateOrigin::Acme { ca: Arc::clone(&ca) };
+                let name = host.folder();
+                parsed.insert(host, CertificateWithKey::parse(&pem, origin, name));
+            }
+            // The first status comes after the certificates of earlier runs.
+            Ok(()) = started.changed(), if !is_started => is_started = true,
+        }
+        if is_started && updates.send(acme_update(&parsed)).await.is_err() {
+            return;
+        }
+    }
+}
+
+type ParsedCertificate = Result<CertificateWithKey, certificate::CertificateProblemKind>;
+
+fn acme_update(parsed: &BTreeMap<WantedHost, ParsedCertificate>) -> SourceUpdate {
+    let problem = |(host, parsed): (&WantedHost, &ParsedCertificate)| {
+        let kind = parsed.as_ref().err()?.clone();
+        Some(CertificateProblem::new(host.folder(), kind))
+    };
+    SourceUpdate {
+        kind: CertificateOriginKind::Acme,
+        certificates: parsed.values().filter_map(|parsed| parsed.as_ref().ok()).cloned().collect(),
+        problems: parsed.iter().filter_map(problem).collect(),
+    }
+}

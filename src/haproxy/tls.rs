@@ -1,0 +1,399 @@
+//! HTTPS listeners: which certificate HAProxy presents for which host, as lines of a list per listener.
+//!
+//! Pure. Configuration Manual, `crt-list`; Management Guide, section 9.3, `show ssl`. HAProxy starts with the lists as
+//! files; while it runs, certificates and lines are added and deleted over the runtime API. A certificate's name
+//! contains its digest, so a name never gets another content.
+
+use super::command::RuntimeCommand;
+use crate::model::{
+    certificate::{CertificateDigest, CertificateIndex, CertificateName, ChosenCertificate},
+    option_value::HostMatch,
+    route::{Listener, Route, RouteKey},
+    tls::{CertificateOption, TlsPolicy, TlsPolicyChoice},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU16,
+    path::{Path, PathBuf},
+};
+
+/// Inputs of the lists besides the routes.
+#[derive(Debug, Clone, Copy)]
+pub struct TlsContext<'a> {
+    pub certificates: &'a CertificateIndex,
+    pub directory: &'a CertificateDirectory,
+    /// Policy of hosts whose labels do not set one. The `bind` lines have it.
+    pub policy: TlsPolicy,
+}
+
+/// Name of the list of each HTTPS listener → its lines.
+pub type TlsLists = BTreeMap<String, BTreeSet<TlsLine>>;
+
+/// Line of a list: HAProxy presents the certificate to clients that ask for the name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TlsLine {
+    /// The name that the line is for. Lines that docker-balancer did not write may have several.
+    pub name: String,
+    /// HAProxy's name of the certificate, which is the path of its file.
+    pub certificate: String,
+    /// Keywords with their values, in any order, that differ from those of the listener.
+    pub options: BTreeSet<String>,
+}
+
+/// Name in a list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListName {
+    pub list: String,
+    pub name: String,
+}
+
+/// HTTPS part of HAProxy's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedTls {
+    pub lists: TlsLists,
+    /// HAProxy's names of the certificates that lines have.
+    pub certificates: BTreeSet<String>,
+    /// Certificates without a line. Their content is not known: loading them may have been interrupted.
+    pub unused: BTreeSet<String>,
+}
+
+/// Directory of the certificates that HAProxy loads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateDirectory(PathBuf);
+
+impl CertificateDirectory {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Returns a certificate's path, which is its name in HAProxy.
+    pub fn certificate_path(&self, digest: CertificateDigest) -> String {
+        self.0.join(format!("{digest}.pem")).display().to_string()
+    }
+
+    /// Returns the digest in the name of a certificate of this directory.
+    pub fn digest_of(&self, certificate: &str) -> Option<CertificateDigest> {
+        let file = Path::new(certificate).strip_prefix(&self.0).ok()?.to_str()?;
+        file.strip_suffix(".pem")?.parse().ok()
+    }
+}
+
+/// Iterates over the lines of `lists` that `others` does not have.
+fn missing_lines<'a>(
+    lists: &'a TlsLists,
+    others: &'a TlsLists,
+) -> impl Iterator<Item = (&'a String, &'a TlsLine)> {
+    let lines = lists.iter().flat_map(|(list, lines)| lines.iter().map(move |line| (list, line)));
+    let has =
+        |list: &String, line: &TlsLine| others.get(list).is_some_and(|lines| lines.contains(line));
+    lines.filter(move |(list, line)| !has(list, line))
+}
+
+/// Whether it is the name of a certificate that docker-balancer loads, in any directory.
+fn is_generated_name(certificate: &str) -> bool {
+    let parent = Path::new(certificate).parent().map(CertificateDirectory::new);
+    parent.is_some_and(|directory| directory.digest_of(certificate).is_some())
+}
+
+/// Returns the name of a listener's list, which is also the name of its file.
+pub fn list_name(port: NonZeroU16) -> String {
+    format!("tls-{port}.list")
+}
+
+/// Returns the public port of a list with a name by [`list_name`].
+pub fn list_port(name: &str) -> Option<NonZeroU16> {
+    name.strip_prefix("tls-")?.strip_suffix(".list")?.parse().ok()
+}
+
+/// Returns the lines of an HTTPS route's host. Empty if there is no certificate for it. A route of any host gets a line
+/// for each name of a certificate.
+///
+/// Hosts that share a wildcard certificate and have no options of their own share its line: HAProxy needs 20 kB for
+/// each line.
+pub fn host_lines(key: &RouteKey, route: &Route, context: TlsContext<'_>) -> Vec<TlsLine> {
+    let CertificateOption(choice) = route.terms.get();
+    let options = line_options(route, context.policy);
+    let find = |host: &HostMatch| context.certificates.find(host, &choice);
+    let line = |host: &HostMatch, ChosenCertificate { certificate, name }| TlsLine {
+        name: if options.is_empty() { name.to_string() } else { host.to_string() },
+        certificate: context.directory.certificate_path(certificate.digest),
+        options: options.clone(),
+    };
+    let of_host = |host: &HostMatch| {
+        let chosen = find(host).into_iter();
+        chosen.map(|chosen| line(host, chosen)).collect::<Vec<_>>()
+    };
+    match key.host() {
+        HostMatch::Any => {
+            let names = context.certificates.iter().flat_map(|certificate| &certificate.names);
+            let hosts: BTreeSet<_> = names.map(CertificateName::to_host_match).collect();
+            hosts.iter().flat_map(of_host).collect()
+        }
+        host => of_host(host),
+    }
+}
+
+/// Whether the requests of this route are answered as they should be only with a certificate.
+pub fn needs_certificate(listener: Listener, route: &Route) -> bool {
+    listener.is_https() || route.redirects(listener)
+}
+
+/// Returns the options of the host's lines.
+fn line_options(route: &Route, default: TlsPolicy) -> BTreeSet<String> {
+    let TlsPolicyChoice(policy) = route.terms.get();
+    let words = policy.filter(|policy| *policy != default).map(policy_words).unwrap_or_default();
+    words.into_iter().map(|(keyword, value)| format!("{keyword} {value}")).collect()
+}
+
+/// Returns the keywords of a policy, for a `bind` line and for a line of a list.
+///
+/// Mozilla's recommendations 5.7 (wiki.mozilla.org/Security/Server_Side_TLS), without the ciphers that need
+/// Diffie-Hellman parameters. TLS 1.3 has its own ciphers, all of which are good.
+pub fn policy_words(policy: TlsPolicy) -> Vec<(&'static str, &'static str)> {
+    match policy {
+        TlsPolicy::Modern => vec![("ssl-min-ver", "TLSv1.3")],
+        TlsPolicy::Intermediate => {
+            vec![("ssl-min-ver", "TLSv1.2"), ("ciphers", INTERMEDIATE_CIPHERS)]
+        }
+        TlsPolicy::Old => vec![("ssl-min-ver", "TLSv1.0"), ("ciphers", OLD_CIPHERS)],
+    }
+}
+
+const INTERMEDIATE_CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+                                    ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
+                                    ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+/// OpenSSL's lowest security level is needed for TLS before 1.2.
+const OLD_CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+                           ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:\
+                           ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:\
+                           ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256:\
+                           ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:\
+                           ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA:AES128-GCM-SHA256:\
+                           AES256-GCM-SHA384:AES128-SHA256:AES256-SHA256:AES128-SHA:AES256-SHA:\
+                           @SECLEVEL=0";
+
+/// Writes the line as in the file of the list.
+impl fmt::Display for TlsLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.certificate)?;
+        if !self.options.is_empty() {
+            let options: Vec<_> = self.options.iter().map(String::as_str).collect();
+            write!(f, "[{}] ", options.join(" "))?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+impl ObservedTls {
+    /// `certificates` are all that HAProxy has. Those that docker-balancer did not load are ignored.
+    pub fn new(lists: TlsLists, certificates: BTreeSet<String>) -> Self {
+        let used: BTreeSet<_> =
+            lists.values().flatten().map(|line| line.certificate.clone()).collect();
+        let unused = certificates.into_iter().filter(|name| !used.contains(name));
+        let unused = unused.filter(|name| is_generated_name(name)).collect();
+        Self { lists, certificates: used, unused }
+    }
+
+    /// Applies the effect of a command.
+    pub fn apply_command(&mut self, command: &RuntimeCommand) {
+        match command {
+            RuntimeCommand::LoadCertificate { certificate } => {
+                self.unused.insert(certificate.clone());
+            }
+            RuntimeCommand::DelCertificate { certificate } => {
+                self.unused.remove(certificate);
+            }
+            RuntimeCommand::AddTlsLine { list, line } => {
+                self.unused.remove(&line.certificate);
+                self.certificates.insert(line.certificate.clone());
+                self.lists.entry(list.clone()).or_default().insert(line.clone());
+            }
+            RuntimeCommand::DelTlsLine { list, line } => {
+                self.lists.entry(list.clone()).or_default().remove(line);
+                let mut others = self.lists.values().flatten();
+                if !others.any(|other| other.certificate == line.certificate) {
+                    self.certificates.remove(&line.certificate);
+                    self.unused.insert(line.certificate.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the commands that add what is missing: certificates first, then lines.
+    pub fn plan_additions(&self, desired: &TlsLists) -> Vec<RuntimeCommand> {
+        let mut loaded = self.certificates.clone();
+        let mut plan = Vec::new();
+        for (list, line) in missing_lines(desired, &self.lists) {
+            let certificate = line.certificate.clone();
+            if loaded.insert(certificate.clone()) {
+                if self.unused.contains(&certificate) {
+                    plan.push(RuntimeCommand::DelCertificate { certificate: certificate.clone() });
+                }
+                plan.push(RuntimeCommand::LoadCertificate { certificate });
+            }
+            plan.push(RuntimeCommand::AddTlsLine { list: list.clone(), line: line.clone() });
+        }
+        plan
+    }
+
+    /// Returns the commands that delete what is not desired: lines first, then certificates.
+    pub fn plan_deletions(&self, desired: &TlsLists) -> Vec<RuntimeCommand> {
+        let kept: BTreeSet<_> = desired.values().flatten().map(|line| &line.certificate).collect();
+        let lines: Vec<_> = missing_lines(&self.lists, desired).collect();
+        let of_lines = lines.iter().map(|(_, line)| &line.certificate);
+        let unused: BTreeSet<_> =
+            of_lines.chain(&self.unused).filter(|name| !kept.contains(name)).collect();
+        let delete_line = |(list, line): &(&String, &TlsLine)| RuntimeCommand::DelTlsLine {
+            list: (*list).clone(),
+            line: (*line).clone(),
+        };
+        let delete_certificate = |certificate: &String| RuntimeCommand::DelCertificate {
+            certificate: certificate.clone(),
+        };
+        let lines = lines.iter().map(delete_line);
+        lines.chain(unused.into_iter().map(delete_certificate)).collect()
+    }
+
+    /// Whether the port has an HTTPS listener.
+    pub fn is_https(&self, port: NonZeroU16) -> bool {
+        self.lists.contains_key(&list_name(port))
+    }
+
+    /// Returns the lines with these names, in the lists that `names` contains.
+    #[must_use]
+    pub fn select_lines<'a>(&self, names: impl IntoIterator<Item = &'a ListName>) -> Self {
+        let mut lists = TlsLists::new();
+        for ListName { list, name } in names {
+            let first = TlsLine { name: name.clone(), ..TlsLine::default() };
+            let lines = self.lists.get(list).into_iter().flat_map(|lines| lines.range(&first..));
+            let lines = lines.take_while(|line| line.name == *name).cloned();
+            lists.entry(list.clone()).or_default().extend(lines);
+        }
+        Self { lists, certificates: self.certificates.clone(), unused: BTreeSet::new() }
+    }
+}
+
+/// Parses `show ssl crt-list`: the names of the lists of HTTPS listeners.
+pub fn parse_lists(answer: &str) -> BTreeSet<String> {
+    let lists = answer.lines().map(str::trim).filter(|name| list_port(name).is_some());
+    lists.map(str::to_owned).collect()
+}
+
+/// Parses `show ssl crt-list -n LIST`: the lines with their numbers.
+pub fn parse_lines(answer: &str) -> BTreeMap<TlsLine, u32> {
+    answer.lines().filter_map(parse_line).collect()
+}
+
+/// Parses `CERTIFICATE:NUMBER [OPTIONS] NAMES`.
+fn parse_line(line: &str) -> Option<(TlsLine, u32)> {
+    let (certificate, remainder) = line.split_once(' ').unwrap_or((line, ""));
+    let (certificate, number) = certificate.rsplit_once(':')?;
+    let (options, names) = match remainder.trim_start().strip_prefix('[') {
+        Some(options) => options.split_once(']')?,
+        None => ("", remainder),
+    };
+    let line = TlsLine {
+        certificate: certificate.to_owned(),
+        options: parse_options(options),
+        name: names.split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    Some((line, number.parse().ok()?))
+}
+
+/// Parses the options of a line. Those that are used here have one value each.
+fn parse_options(text: &str) -> BTreeSet<String> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.chunks(2).map(|option| option.join(" ")).collect()
+}
+
+/// Parses `show ssl cert`: the names of the certificates, and that of the one in an open transaction.
+pub fn parse_certificates(answer: &str) -> (BTreeSet<String>, Option<String>) {
+    let (mut certificates, mut transaction, mut is_transaction) = (BTreeSet::new(), None, false);
+    for line in answer.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line {
+            "# transaction" => is_transaction = true,
+            "# filename" => is_transaction = false,
+            name if is_transaction => transaction = Some(name.trim_start_matches('*').to_owned()),
+            name => drop(certificates.insert(name.to_owned())),
+        }
+    }
+    (certificates, transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &str = "/var/lib/docker-glue/certs/000102030405060708090a0b0c0d0e0f.pem";
+
+    fn directory() -> CertificateDirectory {
+        CertificateDirectory::new("/var/lib/docker-glue/certs")
+    }
+
+    #[test]
+    fn line_of_haproxy_parses_to_its_parts() {
+        for (line, expected) in [
+            ("/c/a.pem:1 a.test", "1 /c/a.pem a.test"),
+            (
+                "/c/a.pem:12 [ssl-min-ver TLSv1.3 ] a.test",
+                "12 /c/a.pem [ssl-min-ver TLSv1.3] a.test",
+            ),
+            (
+                "/c/a.pem:3 [ciphers X ssl-min-ver TLSv1.0] *.a.test",
+                "3 /c/a.pem [ciphers X ssl-min-ver TLSv1.0] *.a.test",
+            ),
+            ("/c/a.pem:4 a.test !b.a.test", "4 /c/a.pem a.test !b.a.test"),
+            ("/c/a.pem:5", "5 /c/a.pem "),
+            ("# tls-443.list", ""),
+            ("", ""),
+        ] {
+            let parsed = parse_lines(line).into_iter().next();
+            let text = parsed.map(|(line, number)| format!("{number} {line}")).unwrap_or_default();
+            assert_eq!(text, expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn line_is_written_as_haproxy_returns_it() {
+        for (policy, expected) in [
+            (None, format!("{CERTIFICATE} *.a.test")),
+            (Some(TlsPolicy::Modern), format!("{CERTIFICATE} [ssl-min-ver TLSv1.3] *.a.test")),
+        ] {
+            let words = policy.map(policy_words).unwrap_or_default();
+            let line = TlsLine {
+                name: "*.a.test".to_owned(),
+                certificate: CERTIFICATE.to_owned(),
+                options: words.into_iter().map(|(word, value)| format!("{word} {value}")).collect(),
+            };
+            let text = line.to_string();
+            assert_eq!(text, expected);
+            let answer = text.replacen(".pem ", ".pem:1 ", 1);
+            assert_eq!(parse_lines(&answer), [(line, 1)].into());
+        }
+    }
+
+    #[test]
+    fn names_of_certificates_and_lists_parse_only_if_generated() {
+        for (name, expected) in [
+            (CERTIFICATE, true),
+            ("/var/lib/docker-glue/certs/00.pem", false),
+            ("/etc/ssl/000102030405060708090a0b0c0d0e0f.pem", false),
+        ] {
+            assert_eq!(directory().digest_of(name).is_some(), expected, "{name}");
+        }
+        for (name, expected) in [("tls-443.list", Some(443)), ("tls-x.list", None), ("443", None)] {
+            assert_eq!(list_port(name).map(NonZeroU16::get), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn open_transaction_is_found_among_certificates() {
+        let answer = "# transaction\n*/c/b.pem\n# filename\n/c/a.pem\n/c/b.pem\n";
+        let (certificates, transaction) = parse_certificates(answer);
+        assert_eq!(certificates, ["/c/a.pem".to_owned(), "/c/b.pem".to_owned()].into());
+        assert_eq!(transaction.as_deref(), Some("/c/b.pem"));
+        assert_eq!(parse_certificates("# filename\n"), (BTreeSet::new(), None));
+    }
+}

@@ -1,0 +1,120 @@
+//! docker-balancer, HAProxy and pebble together: a container with one label gets a certificate.
+
+use crate::{
+    common::{
+        self,
+        balancer::{Balancer, BalancerPlan},
+        certificates::whoami_outcome,
+        wait_for,
+    },
+    pebble::{Options, Pebble},
+};
+use nix::sys::signal::Signal;
+use std::{fs, process::Command};
+
+/// Returns the plan of a balancer that orders from this CA, which validates on its port 80.
+fn plan(pebble: &Pebble) -> Option<BalancerPlan> {
+    let docker = common::find_docker()?;
+    let ca_file = pebble.path("ca.pem");
+    let plan = Balancer::plan(&docker).ports(&[80, 443]).bind(80, pebble.http_port);
+    Some(plan.option(&["--acme", &pebble.url(), "--acme-ca-file", ca_file.to_str().unwrap()]))
+}
+
+/// Returns the answer of the host's container over HTTPS. The certificate is not checked.
+fn https_answer(balancer: &Balancer, host: &str) -> Option<String> {
+    let target = format!("{host}:443:127.0.0.1:{}", balancer.bound_port(443));
+    let url = format!("https://{host}/x");
+    let options = ["--silent", "--fail", "--insecure", "--max-time", "20"];
+    let output =
+        Command::new("curl").args(options).args(["--connect-to", &target, &url]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    output.status.success().then(|| whoami_outcome(&text))
+}
+
+fn count_orders(pebble: &Pebble) -> usize {
+    pebble.log().matches("There are now").count()
+}
+
+#[test]
+fn container_gets_certificate_and_restarts_order_nothing() {
+    let Some(pebble) = Pebble::start(Options { nonce_reject: 20, ..Options::default() }) else {
+        return;
+    };
+    let Some(plan) = plan(&pebble) else { return };
+    let run = |name: &str, host: &str| {
+        plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
+    };
+    let first = run("first", "a.example.com").start();
+    let mut balancer = plan.start().wait_until_started();
+    wait_for("a certificate", || {
+        (https_answer(&balancer, "a.example.com").as_deref() == Some("first saw /x")).then_some(())
+    });
+    // A second container, while HAProxy runs.
+    let _second = balancer
+        .run("second")
+        .labels("glue_http_80_host=b.example.com glue_http_80_tls=on")
+        .start();
+    wait_for("a second certificate", || {
+        (https_answer(&balancer, "b.example.com").as_deref() == Some("second saw /x")).then_some(())
+    });
+    let log = balancer.log();
+    assert!(!log.contains("reloaded HAProxy"), "{log}");
+    // The answers to the challenges are removed.
+    wait_for("no token", || {
+        balancer.ask_haproxy("show map acme.map").trim().is_empty().then_some(())
+    });
+
+    let orders = count_orders(&pebble);
+    for _ in 0..3 {
+        balancer.stop_with(Signal::SIGTERM);
+        balancer.start_again();
+        wait_for("the same certificate", || https_answer(&balancer, "a.example.com"));
+    }
+    drop(first);
+    let _again =
+        balancer.run("again").labels("glue_http_80_host=a.example.com glue_http_80_tls=on").start();
+    wait_for("the container that replaces it", || {
+        (https_answer(&balancer, "a.example.com").as_deref() == Some("again saw /x")).then_some(())
+    });
+    assert_eq!(count_orders(&pebble), orders, "{}", pebble.log());
+
+    // The keys are in the store only, and nobody else can read them.
+    let keys = Command::new("find")
+        .arg(balancer.state())
+        .args(["-type", "f", "-exec", "grep", "-lE", "PRIVATE KEY", "{}", "+"])
+        .output()
+        .unwrap();
+    let files = String::from_utf8(keys.stdout).unwrap();
+    assert!(0 < files.lines().count());
+    for file in files.lines() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+        assert!(file.contains("/certs/") || file.contains("/acme/"), "{file}");
+    }
+    assert!(!balancer.log().contains("PRIVATE KEY"));
+}
+
+#[test]
+fn host_that_ca_cannot_reach_is_reported_and_others_get_certificates() {
+    let Some(pebble) = Pebble::start(Options::default()) else { return };
+    let Some(plan) = plan(&pebble) else { return };
+    pebble.set_dns(
+        "add-a",
+        &serde_json::json!({ "host": "away.example.com", "addresses": ["127.0.0.9"] }),
+    );
+    let _containers = common::start_all(vec![
+        plan.run("away").labels("glue_http_80_host=away.example.com glue_http_80_tls=on"),
+        plan.run("here").labels("glue_http_80_host=here.example.com glue_http_80_tls=on"),
+        plan.run("wild").labels("glue_http_80_host=*.example.com glue_http_80_tls=on"),
+    ]);
+    let plan = plan.option(&["--bind-address", "127.0.0.1"]);
+    let balancer = plan.start().wait_until_started();
+    wait_for("a certificate", || {
+        (https_answer(&balancer, "here.example.com").as_deref() == Some("here saw /x"))
+            .then_some(())
+    });
+    balancer.wait_for_log(&["no certificate was issued for away.example.com: "]);
+    balancer.wait_for_log(&["no certificate was issued for *.example.com: a wildcard needs"]);
+    assert_eq!(https_answer(&balancer, "away.example.com"), None);
+}

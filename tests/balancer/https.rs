@@ -1,0 +1,309 @@
+//! HTTPS with a real engine and a real HAProxy: certificates come and go while it runs, without a reload.
+
+use crate::common::{
+    self, Run,
+    balancer::{Balancer, BalancerPlan},
+    certificates::{TestCa, whoami_outcome},
+    wait_for,
+};
+use nix::sys::signal::Signal;
+use std::{
+    fs,
+    io::Write as _,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+/// A balancer with a directory of certificates, and a CA that clients trust.
+struct Site {
+    ca: TestCa,
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let site = Self { ca: TestCa::new(), folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(site.certificates()).unwrap();
+        fs::write(site.ca_file(), site.ca.pem()).unwrap();
+        site
+    }
+
+    fn certificates(&self) -> PathBuf {
+        self.folder.path().join("certificates")
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// Writes a certificate for these hosts to a file.
+    fn issue(&self, name: &str, hosts: &[&str]) {
+        let mut file = tempfile::Builder::new().tempfile_in(self.folder.path()).unwrap();
+        file.write_all(self.ca.issue(hosts).as_bytes()).unwrap();
+        file.persist(self.certificates().join(name)).unwrap();
+    }
+
+    fn remove(&self, file: &str) {
+        fs::remove_file(self.certificates().join(file)).unwrap();
+    }
+
+    fn plan(&self, plan: BalancerPlan) -> BalancerPlan {
+        let directory = self.certificates();
+        plan.ports(&[80, 443]).option(&["--certificates", directory.to_str().unwrap()])
+    }
+
+    /// Returns the outcome of a request: `NAME saw PATH`, `status → URL`, or `refused`. Options of curl may follow.
+    fn outcome(&self, balancer: &Balancer, url: &str, options: &[&str]) -> String {
+        let (scheme, remainder) = url.split_once("://").unwrap();
+        let host = remainder.split('/').next().unwrap();
+        let public = if scheme == "https" { 443 } else { 80 };
+        let target = format!("{host}:{public}:127.0.0.1:{}", balancer.bound_port(public));
+        let output = Command::new("curl")
+            .args(["--silent", "--max-time", "20", "--connect-to", &target, "--cacert"])
+            .arg(self.ca_file())
+            .args(["--write-out", "\n%{http_code} %{redirect_url}", url])
+            .args(options)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (body, status) = text.rsplit_once('\n').unwrap_or_default();
+        match status.trim() {
+            "000" => "refused".to_owned(),
+            "200" => whoami_outcome(body),
+            status => status.replacen(' ', " → ", 1),
+        }
+    }
+
+    fn wait_until(&self, balancer: &Balancer, url: &str, expected: &str) {
+        let mut last = String::new();
+        wait_for(&format!("{url}: {expected}"), || {
+            last = self.outcome(balancer, url, &[]);
+            (last == expected).then_some(())
+        });
+    }
+}
+
+fn https_run(plan: &BalancerPlan, name: &str, host: &str) -> Run {
+    plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
+}
+
+fn assert_no_reload(balancer: &Balancer) {
+    let log = balancer.log();
+    assert!(!log.contains("reloaded HAProxy"), "{log}");
+}
+
+#[test]
+fn host_with_certificate_is_served_over_https_and_redirected() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    site.issue("wild.pem", &["*.shop.test"]);
+    let plan = site.plan(Balancer::plan(&docker));
+    let _containers = common::start_all(vec![
+        https_run(&plan, "a", "a.test"),
+        https_run(&plan, "shop", "x.shop.test"),
+        plan.run("both").labels("glue_http_80_host=b.shop.test glue_http_80_tls=both"),
+        plan.run("only").labels("glue_http_80_host=o.shop.test glue_http_80_tls=only"),
+        plan.run("old").labels(
+            "glue_http_80_host=old.shop.test glue_http_80_tls=on glue_http_80_tls_policy=modern",
+        ),
+    ]);
+    let balancer = plan.start().wait_until_started();
+    for (url, expected) in [
+        ("https://a.test/x", "a saw /x"),
+        ("http://a.test/x?q=1", "308 → https://a.test/x?q=1"),
+        ("https://x.shop.test/", "shop saw /"),
+        ("http://b.shop.test/", "both saw /"),
+        ("https://b.shop.test/", "both saw /"),
+        ("https://o.shop.test/", "only saw /"),
+        ("http://o.shop.test/", "404"),
+        ("https://old.shop.test/", "old saw /"),
+        // Its certificate is for the parent's direct subdomains only.
+        ("https://unknown.test/", "refused"),
+    ] {
+        assert_eq!(site.outcome(&balancer, url, &[]), expected, "{url}");
+    }
+    for (host, options, expected) in [
+        ("a.test", &["--http1.1"][..], "a saw /"),
+        ("a.test", &["--tls-max", "1.2"][..], "a saw /"),
+        ("old.shop.test", &["--tls-max", "1.2"][..], "refused"),
+        ("a.test", &["--tls-max", "1.1"][..], "refused"),
+    ] {
+        let url = format!("https://{host}/");
+        assert_eq!(site.outcome(&balancer, &url, options), expected, "{host} {options:?}");
+    }
+}
+
+#[test]
+fn host_waits_for_certificate_which_is_loaded_without_reload() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    let plan = site.plan(Balancer::plan(&docker));
+    let _containers =
+        common::start_all(vec![https_run(&plan, "a", "a.test"), https_run(&plan, "b", "b.test")]);
+    let balancer = plan.start().wait_until_started();
+    assert_eq!(site.outcome(&balancer, "https://a.test/", &[]), "refused");
+    assert_eq!(site.outcome(&balancer, "http://a.test/", &[]), "503");
+    balancer.wait_for_log(&["a.test has no certificate"]);
+
+    site.issue("a.pem", &["a.test"]);
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    site.wait_until(&balancer, "http://a.test/", "308 → https://a.test/");
+    // A wildcard certificate comes later, and then the host's own one, which is better.
+    site.issue("b.pem", &["b.test", "*.b.test"]);
+    site.wait_until(&balancer, "https://b.test/", "b saw /");
+    // The certificate of a removed file serves until it expires.
+    site.remove("a.pem");
+    balancer.wait_for_log(&["a.pem: the file does not exist any more"]);
+    assert_eq!(site.outcome(&balancer, "https://a.test/", &[]), "a saw /");
+    assert_no_reload(&balancer);
+}
+
+#[test]
+fn replaced_certificate_fails_no_handshake() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    let plan = site.plan(Balancer::plan(&docker));
+    let _container = https_run(&plan, "a", "a.test").start();
+    let balancer = plan.start().wait_until_started();
+    let stop = AtomicBool::new(false);
+    let serial = || balancer.ask_haproxy("show ssl crt-list tls-443.list");
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut outcomes = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                outcomes.push(site.outcome(&balancer, "https://a.test/", &[]));
+            }
+            outcomes
+        });
+        for _ in 0..5 {
+            let before = serial();
+            site.issue("a.pem", &["a.test"]);
+            wait_for("another certificate", || (serial() != before).then_some(()));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let outcomes = client.join().unwrap();
+        assert!(outcomes.iter().all(|outcome| outcome == "a saw /"), "{outcomes:?}");
+    });
+    assert_no_reload(&balancer);
+    // The old ones are deleted.
+    wait_for("one certificate", || {
+        let answer = balancer.ask_haproxy("show ssl cert");
+        (answer.matches("/certs/").count() == 1).then_some(())
+    });
+}
+
+/// States in which a balancer that is killed between two commands leaves HAProxy.
+#[test]
+fn interrupted_load_of_certificate_is_completed() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    let plan = site.plan(Balancer::plan(&docker)).option(&["--leave-running"]);
+    let _containers =
+        common::start_all(vec![https_run(&plan, "a", "a.test"), https_run(&plan, "b", "b.test")]);
+    let mut balancer = plan.start().wait_until_started();
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    let stored = |balancer: &Balancer| -> Vec<String> {
+        let files = fs::read_dir(balancer.state().join("certs")).unwrap();
+        files.map(|file| file.unwrap().path().display().to_string()).collect()
+    };
+    for interrupted in ["new", "set", "commit"] {
+        let before = stored(&balancer);
+        balancer.signal(Signal::SIGKILL);
+        balancer.wait_for_exit();
+        // The next balancer loads this certificate; the killed one had begun to.
+        site.issue("b.pem", &["b.test"]);
+        balancer.start_again();
+        let (file, entry) = wait_for("the new certificate in HAProxy", || {
+            let file = stored(&balancer).into_iter().find(|file| !before.contains(file))?;
+            let lines = balancer.ask_haproxy("show ssl crt-list -n tls-443.list");
+            let line = lines.lines().find(|line| line.starts_with(&file))?;
+            Some((file, line.split(' ').next()?.to_owned()))
+        });
+        let old = "the old certificate";
+        wait_for(old, || {
+            let lines = balancer.ask_haproxy("show ssl crt-list tls-443.list");
+            (lines.matches(" b.test").count() == 1).then_some(())
+        });
+        balancer.signal(Signal::SIGKILL);
+        balancer.wait_for_exit();
+        balancer.ask_haproxy(&format!("del ssl crt-list tls-443.list {entry}"));
+        balancer.ask_haproxy(&format!("del ssl cert {file}"));
+        let pem = fs::read_to_string(&file).unwrap();
+        let commands = [
+            format!("new ssl cert {file}"),
+            format!("set ssl cert {file} <<\n{pem}\n"),
+            format!("commit ssl cert {file}"),
+        ];
+        for command in &commands {
+            balancer.ask_haproxy(command);
+            if command.starts_with(interrupted) {
+                break;
+            }
+        }
+        assert_eq!(site.outcome(&balancer, "https://b.test/", &[]), "refused", "{interrupted}");
+        balancer.start_again();
+        site.wait_until(&balancer, "https://b.test/", "b saw /");
+        assert_eq!(site.outcome(&balancer, "https://a.test/", &[]), "a saw /");
+    }
+    assert_no_reload(&balancer);
+}
+
+#[test]
+fn restarted_balancer_changes_no_certificate() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    let plan = site.plan(Balancer::plan(&docker)).option(&["--leave-running"]);
+    let _container = https_run(&plan, "a", "a.test").start();
+    let mut balancer = plan.start().wait_until_started();
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    let lines = balancer.ask_haproxy("show ssl crt-list -n tls-443.list");
+    balancer.stop_with(Signal::SIGTERM);
+    balancer.start_again();
+    balancer.wait_for_log(&["adopted the running HAProxy"]);
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    assert_eq!(balancer.ask_haproxy("show ssl crt-list -n tls-443.list"), lines);
+    assert_no_reload(&balancer);
+}
+
+/// No key and no part of one is in what the balancer prints or stores, except in its store.
+#[test]
+fn key_is_only_in_store() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    let plan = site.plan(Balancer::plan(&docker)).option(&["-vv"]);
+    let _container = https_run(&plan, "a", "a.test").start();
+    let balancer = plan.start().wait_until_started();
+    site.issue("b.pem", &["b.test"]);
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    wait_for("both certificates", || {
+        let stored = walk(&balancer.state().join("certs")).len();
+        (2 <= stored).then_some(())
+    });
+    let keys = ["a.pem", "b.pem"].map(|file| {
+        let pem = fs::read_to_string(site.certificates().join(file)).unwrap();
+        let key = pem.split("PRIVATE KEY-----").nth(1).unwrap().trim().lines().next().unwrap();
+        key.to_owned()
+    });
+    let mut printed = vec![balancer.log(), balancer.stdout()];
+    for file in walk(&balancer.state()) {
+        let text = fs::read(&file).unwrap_or_default();
+        if !file.starts_with(balancer.state().join("certs")) {
+            printed.push(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
+    for key in &keys {
+        assert!(printed.iter().all(|text| !text.contains(key)), "a key was printed");
+    }
+}
+
+fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}

@@ -1,0 +1,127 @@
+//! HTTPS over time: who decides the terms of a host, and which protocol a port has.
+
+use crate::common::story;
+use docker_glue::routing::decide::{DecideState, Decision, decide};
+use std::time::{Duration, Instant};
+
+/// Decides for one world after the other, a second apart. Returns the last decision.
+fn decide_in_turn(stories: &[&str]) -> Decision {
+    let (now, rules) = (Instant::now(), story::default_rules());
+    let mut state = DecideState::default();
+    let mut last = None;
+    for (second, text) in (0..).zip(stories) {
+        let world = story::parse_world(text);
+        let decided = decide(&world, state, now + Duration::from_secs(second), &rules);
+        state = decided.memory.clone();
+        last = Some(decided);
+    }
+    last.expect("there is a world")
+}
+
+/// Returns each route with its containers and terms, then the problems.
+fn describe(decided: &Decision) -> Vec<String> {
+    let routes = decided.routes.0.iter().map(|(key, route)| {
+        let names: Vec<_> =
+            route.endpoints.iter().map(|endpoint| endpoint.container.name()).collect();
+        let terms = route.terms.iter().map(|value| format!(" {}={value}", value.option()));
+        format!("{key} {}{}", names.join("+"), terms.collect::<String>())
+    });
+    routes.chain(decided.problems.iter().map(ToString::to_string)).collect()
+}
+
+const OLD: &str = "old 172.17.0.2 glue_http_80_host=secure.test glue_http_80_tls=only \
+                   glue_http_80_tls_policy=old";
+const NEW: &str = "new 172.17.0.3 glue_http_80_host=secure.test glue_http_80_prefix=/new \
+                   glue_http_80_tls=only glue_http_80_tls_policy=modern";
+const SILENT: &str = "silent 172.17.0.4 glue_http_80_host=secure.test glue_http_80_prefix=/silent \
+                      glue_http_80_tls=only";
+
+#[test]
+fn terms_of_host_are_those_of_oldest_container_that_has_any() {
+    let conflict = "container new (01c0ffee0000): container old has set a different tls_policy for \
+                    the HTTPS host secure.test; this container waits until that one is removed or \
+                    the options are equal";
+    for (stories, expected) in [
+        (
+            &[[OLD, NEW, SILENT].join("\n")][..],
+            &[
+                "https://secure.test:443/ old tls_policy=old",
+                "https://secure.test:443/silent/ silent tls_policy=old",
+                conflict,
+            ][..],
+        ),
+        // One that has no terms does not decide, even if it is older.
+        (
+            &[[SILENT, NEW].join("\n")][..],
+            &[
+                "https://secure.test:443/new/ new tls_policy=modern",
+                "https://secure.test:443/silent/ silent tls_policy=modern",
+            ][..],
+        ),
+        // While its route is held, another container does not change the terms.
+        (
+            &[[OLD, NEW].join("\n"), NEW.to_owned()][..],
+            &["https://secure.test:443/  tls_policy=old", conflict][..],
+        ),
+    ] {
+        let stories: Vec<_> = stories.iter().map(String::as_str).collect();
+        let actual = describe(&decide_in_turn(&stories));
+        let actual: Vec<_> = actual.iter().map(|text| without_ids(text)).collect();
+        let expected: Vec<_> = expected.iter().map(|text| without_ids(text)).collect();
+        assert_eq!(actual, expected, "{stories:#?}");
+    }
+}
+
+/// Ids depend on the line of a container.
+fn without_ids(text: &str) -> String {
+    match (text.find(" ("), text.find("): ")) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &text[..from], &text[to + 1..]),
+        _ => text.to_owned(),
+    }
+}
+
+#[test]
+fn port_has_one_protocol_and_keeps_it() {
+    let plain = "plain 172.17.0.2 glue_http_443_host=plain.test";
+    let https = "https 172.17.0.3 glue_http_80_host=secure.test glue_http_80_tls=only";
+    let used = |taken: &str, by: &str| {
+        format!("listener {taken} :443: its port is used by listener {by} :443")
+    };
+    for (stories, expected) in [
+        (
+            vec![[plain, https].join("\n")],
+            vec!["plain.test:443/ plain".to_owned(), used("https", "http")],
+        ),
+        (
+            vec![[https, plain].join("\n")],
+            vec!["https://secure.test:443/ https".to_owned(), used("http", "https")],
+        ),
+        // The older container comes later.
+        (
+            vec![format!("\n{https}"), [plain, https].join("\n")],
+            vec!["https://secure.test:443/ https".to_owned(), used("http", "https")],
+        ),
+    ] {
+        let stories: Vec<_> = stories.iter().map(String::as_str).collect();
+        let actual = describe(&decide_in_turn(&stories));
+        let is_there = |start: &String| actual.iter().any(|text| text.starts_with(start.as_str()));
+        let routes = actual.iter().filter(|text| !text.contains(": ")).count();
+        assert!(expected.iter().all(is_there) && routes == 1, "{actual:#?}
+{expected:#?}");
+    }
+}
+
+#[test]
+fn host_without_certificate_is_reported_once() {
+    let decided = decide_in_turn(&[
+        "a 172.17.0.2 glue_http_80_host=none.test glue_http_80_prefix=/a,/b glue_http_80_tls=on
+         b 172.17.0.3 glue_http_80_host=secure.test glue_http_80_tls=on
+         c 172.17.0.4 glue_http_80_host=any.shop.test glue_http_80_tls=on
+         d 172.17.0.5 glue_http_80_host=secure.test glue_http_80_prefix=/d glue_http_80_tls=on glue_http_80_cert=other",
+    ]);
+    let problems: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
+    let missing: Vec<_> = problems.iter().filter(|text| text.contains("no certificate")).collect();
+    assert_eq!(missing.len(), 2, "{problems:#?}");
+    assert!(missing[0].contains("none.test has no certificate (cert is auto)"), "{missing:?}");
+    assert!(missing[1].contains("secure.test has no certificate (cert is other)"), "{missing:?}");
+}
