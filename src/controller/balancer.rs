@@ -186,7 +186,10 @@ impl Balancer {
     ) -> Self {
         let observed = proxy.read_state().await;
         let now = Instant::now();
-        let stored = observed.is_none().then(|| proxy.read_stored_state()).unwrap_or_default();
+        let stored = match &observed {
+            Some(_) => ObservedState::default(),
+            None => proxy.read_stored_state(),
+        };
         let known = observed.as_ref().unwrap_or(&stored);
         // Routes without a server are held as well.
         let is_https = |port| known.tls.is_https(port);

@@ -9,8 +9,8 @@ use crate::{
             WantedHost,
         },
         certificate::{
-            self, CertificateProblem, CertificateShelf, CertificateSnapshot, CertificateStore,
-            CertificateWithKey, SourceUpdate,
+            self, CaSnapshot, CertificateProblem, CertificateShelf, CertificateSnapshot,
+            CertificateStore, CertificateWithKey, SourceUpdate,
         },
     },
     support::supervise::supervise,
@@ -39,13 +39,15 @@ const QUEUE: usize = 4;
 #[derive(Debug)]
 pub(super) struct CertificateFollower {
     snapshot: watch::Receiver<CertificateSnapshot>,
+    cas: watch::Receiver<CaSnapshot>,
     is_ordering: bool,
     wanted: watch::Sender<Arc<BTreeSet<WantedHost>>>,
     tokens: mpsc::Receiver<TokenRequest>,
     status: watch::Receiver<Arc<AcmeStatus>>,
     tasks: JoinSet<()>,
     /// Keep the channels open if there is nothing to follow.
-    _open: (watch::Sender<CertificateSnapshot>, mpsc::Sender<TokenRequest>),
+    _open:
+        (watch::Sender<CertificateSnapshot>, watch::Sender<CaSnapshot>, mpsc::Sender<TokenRequest>),
 }
 
 /// What happened.
@@ -98,13 +100,19 @@ impl CertificateFollower {
             };
             tasks.spawn(supervise("certificates", move || follow(inputs.clone())));
         }
-        let _open = (snapshots, tokens_sender);
-        Ok(Self { snapshot, is_ordering, wanted: wanted_sender, tokens, status, tasks, _open })
+        let (ca_sender, cas) = start_ca_task(settings, &mut tasks)?;
+        let wanted = wanted_sender;
+        let open = (snapshots, ca_sender, tokens_sender);
+        Ok(Self { snapshot, cas, is_ordering, wanted, tokens, status, tasks, _open: open })
     }
 
     /// Waits for the first certificates, so that no host loses its certificate at a restart.
     pub(super) async fn wait_until_complete(&mut self) {
-        let complete = self.snapshot.wait_for(|snapshot| snapshot.is_complete);
+        let complete = async {
+            // The senders are not dropped before the receivers.
+            let _ = self.snapshot.wait_for(|snapshot| snapshot.is_complete).await;
+            let _ = self.cas.wait_for(|snapshot| snapshot.is_complete).await;
+        };
         if timeout(READ_TIMEOUT, complete).await.is_err() {
             error!("certificates were not read within {READ_TIMEOUT:?}; starting without them");
         }
@@ -116,14 +124,15 @@ impl CertificateFollower {
         }
         tokio::select! {
             Ok(()) = self.snapshot.changed() => CertificateEvent::Changed,
+            Ok(()) = self.cas.changed() => CertificateEvent::Changed,
             Ok(()) = self.status.changed() => CertificateEvent::OrdersChanged,
             Some(request) = self.tokens.recv() => CertificateEvent::Token(request),
             else => std::future::pending().await,
         }
     }
 
-    pub(super) fn current(&mut self) -> CertificateSnapshot {
-        self.snapshot.borrow_and_update().clone()
+    pub(super) fn current(&mut self) -> (CertificateSnapshot, CaSnapshot) {
+        (self.snapshot.borrow_and_update().clone(), self.cas.borrow_and_update().clone())
     }
 
     pub(super) fn orders(&mut self) -> Arc<AcmeStatus> {
@@ -213,4 +222,24 @@ fn acme_update(parsed: &BTreeMap<WantedHost, ParsedCertificate>) -> SourceUpdate
         certificates: parsed.values().filter_map(|parsed| parsed.as_ref().ok()).cloned().collect(),
         problems: parsed.iter().filter_map(problem).collect(),
     }
+}
+
+/// Starts to read the directories of CAs.
+fn start_ca_task(
+    settings: &Settings,
+    tasks: &mut JoinSet<()>,
+) -> Result<(watch::Sender<CaSnapshot>, watch::Receiver<CaSnapshot>)> {
+    let directories = settings.ca_directories();
+    let is_complete = directories.is_empty();
+    let (sender, cas) = watch::channel(CaSnapshot { is_complete, ..CaSnapshot::default() });
+    if !is_complete {
+        let access = settings.proxy().file_access();
+        let store = CertificateStore::open(&settings.state_dir, access)?;
+        let inputs = (directories, store, sender.clone());
+        tasks.spawn(supervise("CAs", move || {
+            let (directories, store, sender) = inputs.clone();
+            certificate::follow_cas(directories, store, sender)
+        }));
+    }
+    Ok((sender, cas))
 }

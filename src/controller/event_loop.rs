@@ -160,17 +160,9 @@ async fn run_loop<S>(
             event = controller.balancer.next_event(world.as_deref()) => {
                 Wakeup::Pass(Trigger::Other, event.to_string())
             }
-            event = certificates.next_event() => match event {
-                CertificateEvent::Changed => {
-                    controller.balancer.set_certificates(certificates.current());
-                    Wakeup::Pass(Trigger::Other, "certificates".to_owned())
-                }
-                CertificateEvent::OrdersChanged => {
-                    controller.balancer.set_orders(certificates.orders());
-                    Wakeup::Pass(Trigger::Other, "certificate orders".to_owned())
-                }
-                CertificateEvent::Token(request) => Wakeup::Token(request),
-            },
+            event = certificates.next_event() => {
+                controller.on_certificate_event(event, &mut certificates)
+            }
             Some(request) = orders.recv() => Wakeup::Request(request),
             Ok(()) = snapshot.changed() => {
                 if link.is_new(snapshot.borrow().connected) {
@@ -399,6 +391,24 @@ impl Controller {
             }
             Ok(false) => {}
             Err(error) => self.on_failed(&error.into()),
+        }
+    }
+
+    fn on_certificate_event(
+        &mut self,
+        event: CertificateEvent,
+        certificates: &mut CertificateFollower,
+    ) -> Wakeup {
+        match event {
+            CertificateEvent::Changed => {
+                self.balancer.set_certificates(certificates.current());
+                Wakeup::Pass(Trigger::Other, "certificates".to_owned())
+            }
+            CertificateEvent::OrdersChanged => {
+                self.balancer.set_orders(certificates.orders());
+                Wakeup::Pass(Trigger::Other, "certificate orders".to_owned())
+            }
+            CertificateEvent::Token(request) => Wakeup::Token(request),
         }
     }
 

@@ -91,6 +91,14 @@ pub enum RuntimeCommand {
     DelCertificate {
         certificate: String,
     },
+    /// Loads a CA from its file, as [`Self::LoadCertificate`] does.
+    LoadCa {
+        ca: String,
+    },
+    /// HAProxy may refuse it while a server or a line has the CA.
+    DelCa {
+        ca: String,
+    },
     AddTlsLine {
         list: String,
         line: TlsLine,
@@ -146,10 +154,10 @@ impl RuntimeCommand {
             Self::AddServer { .. } => ExpectedReply::Exact("New server registered."),
             Self::DelServer { .. } => ExpectedReply::Exact("Server deleted."),
             Self::SetAddress { .. } => ExpectedReply::Contains("changed from '"),
-            Self::LoadCertificate { .. } | Self::AddTlsLine { .. } => {
+            Self::LoadCertificate { .. } | Self::LoadCa { .. } | Self::AddTlsLine { .. } => {
                 ExpectedReply::Contains("Success!")
             }
-            Self::DelTlsLine { .. } | Self::DelCertificate { .. } => {
+            Self::DelTlsLine { .. } | Self::DelCertificate { .. } | Self::DelCa { .. } => {
                 ExpectedReply::Contains(" deleted")
             }
             _ => ExpectedReply::Empty,
@@ -160,7 +168,10 @@ impl RuntimeCommand {
     pub fn may_be_refused(&self) -> bool {
         matches!(
             self,
-            Self::DelServer { .. } | Self::DelBackend { .. } | Self::DelCertificate { .. }
+            Self::DelServer { .. }
+                | Self::DelBackend { .. }
+                | Self::DelCertificate { .. }
+                | Self::DelCa { .. }
         )
     }
 
@@ -188,6 +199,8 @@ impl RuntimeCommand {
             | Self::DelMap { .. }
             | Self::LoadCertificate { .. }
             | Self::DelCertificate { .. }
+            | Self::LoadCa { .. }
+            | Self::DelCa { .. }
             | Self::AddTlsLine { .. }
             | Self::DelTlsLine { .. } => None,
         }
@@ -274,6 +287,8 @@ impl fmt::Display for RuntimeCommand {
             Self::DelCertificate { certificate } => {
                 write!(f, "del ssl cert {}", Escaped(certificate))
             }
+            Self::LoadCa { ca } => write!(f, "commit ssl ca-file {}", Escaped(ca)),
+            Self::DelCa { ca } => write!(f, "del ssl ca-file {}", Escaped(ca)),
             Self::AddTlsLine { list, line } => write!(f, "add ssl crt-list {list} <<{line}"),
             Self::DelTlsLine { list, line } => write!(f, "del ssl crt-list {list} {line}"),
         }

@@ -6,7 +6,8 @@ use super::{
     layout::Layout,
     name, requeue,
     server_setting::ServerSettings,
-    tls::{self, TlsContext, TlsLists},
+    server_transport::{self, ServerTransport},
+    tls::{self, ConnectionGuard, TlsContext, TlsLists},
 };
 use crate::model::{
     option_value::{CheckMethod, HostMatch, Retry, Timeout},
@@ -35,6 +36,8 @@ pub struct Config {
     pub maps: Maps,
     /// Has each HTTPS listener.
     pub tls: TlsLists,
+    /// HAProxy's names of the CAs that servers and lists have.
+    pub cas: BTreeSet<String>,
     /// The key of [`super::requeue`], if requests wait that way.
     pub requeue: Option<u64>,
 }
@@ -98,6 +101,7 @@ pub struct Server {
     pub id: u32,
     pub address: SocketAddr,
     pub settings: ServerSettings,
+    pub transport: ServerTransport,
     pub check_mode: CheckMode,
     pub admin: AdminState,
 }
@@ -155,6 +159,10 @@ pub struct MapTarget {
     /// On an HTTPS listener the Strict-Transport-Security header, if there is one. For a redirect the port in the URL,
     /// with its colon.
     pub detail: Option<String>,
+    /// On an HTTPS listener, which connections may have requests of the route, if not all.
+    pub guard: Option<ConnectionGuard>,
+    /// How the servers are reached, if not by plain HTTP/1.1. Only read back by docker-balancer.
+    pub transport: Option<String>,
 }
 
 /// A map file. Its display is also its name in the runtime API.
@@ -165,6 +173,9 @@ pub enum MapName {
     CheckHosts,
     Acme,
 }
+
+/// Stands for a word of a [`MapTarget`] that has no value, if others follow.
+const NO_WORD: &str = "-";
 
 /// `maxconn` of the server `hold`, on which requests wait; see [`HOLD_ONLY_FREE`].
 const HOLD_MAXCONN: u64 = 2_000_000_000;
@@ -225,13 +236,16 @@ impl Config {
     ) {
         let needs_certificate = tls::needs_certificate(key.listener, route);
         let lines = if needs_certificate { tls::host_lines(key, route, tls) } else { Vec::new() };
+        let guard = key.listener.is_https().then(|| tls::connection_guard(route, tls)).flatten();
+        self.cas.extend(lines.first().and_then(|_| tls::client_ca(route, tls)).flatten());
         if route.redirects(key.listener) && lines.is_empty() {
-            name = name::NO_CERTIFICATE.to_owned();
+            name::NO_CERTIFICATE.clone_into(&mut name);
         }
         if key.listener.is_https() {
             self.tls.entry(tls::list_name(key.listener.port)).or_default().extend(lines);
         }
-        self.maps.routes.insert(key.map_key(), build_target(&name, key, &route.policy));
+        let target = MapTarget { guard, ..build_target(&name, key, &route.policy) };
+        self.maps.routes.insert(key.map_key(), target);
         if name::is_shared(&name) {
             return;
         }
@@ -239,7 +253,10 @@ impl Config {
             self.maps.checks.insert(name.clone(), path.to_string());
             self.maps.check_hosts.insert(name.clone(), check_host_header(key.host()));
         }
-        self.backends.insert(name, Arc::new(build_backend(key, route, wait)));
+        let backend = build_backend(key, route, wait, tls);
+        let cas = backend.servers.iter().filter_map(|server| server.transport.ca());
+        self.cas.extend(cas.map(str::to_owned));
+        self.backends.insert(name, Arc::new(backend));
     }
 }
 
@@ -258,6 +275,12 @@ fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
             _ if key.listener.is_https() => policy.get::<Hsts>().header(),
             port if backend == name::TO_HTTPS && port != HTTPS_PORT => Some(format!(":{port}")),
             _ => None,
+        },
+        guard: None,
+        transport: if name::is_shared(backend) {
+            None
+        } else {
+            server_transport::format_options(policy)
         },
     }
 }
@@ -281,20 +304,25 @@ pub fn hold_server() -> Server {
         id: 1,
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
         settings: ServerSettings::default(),
+        transport: ServerTransport::default(),
         check_mode: CheckMode::Hold { requeue: None },
         admin: AdminState::Ready,
     }
 }
 
-fn build_backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
+/// Builds a backend. Without its CA it has no servers, so that no container is used without verification.
+fn build_backend(key: &RouteKey, route: &Route, wait: Duration, tls: TlsContext<'_>) -> Backend {
+    let transport = ServerTransport::new(key, &route.policy, tls);
+    let endpoints = if transport.is_some() { &route.endpoints[..] } else { &[] };
+    let transport = transport.unwrap_or_default();
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
-    let check_mode = match (route.policy.get(), route.endpoints.iter().filter(ready).count()) {
+    let check_mode = match (route.policy.get(), endpoints.iter().filter(ready).count()) {
         (CheckMethod::Off, _) => CheckMode::Off,
         (_, 0 | 1) => CheckMode::Single { fall: fall_count(wait) },
         (_, _) => CheckMode::Pool,
     };
     let mut servers: Vec<_> =
-        route.endpoints.iter().map(|view| build_server(view, check_mode)).collect();
+        endpoints.iter().map(|view| build_server(view, check_mode, &transport)).collect();
     let shape = required_shape(&route.policy);
     servers.extend(shape.has_hold_server().then(hold_server));
     let mut ids = BTreeSet::from([hold_server().id]);
@@ -303,7 +331,7 @@ fn build_backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
             server.id = server.id % (u32::MAX >> 1) + 1;
         }
     }
-    let lines = format_servers(&servers[..route.endpoints.len()], &route.endpoints);
+    let lines = format_servers(&servers[..endpoints.len()], endpoints);
     Backend { route: key.clone(), shape, servers, lines }
 }
 
@@ -348,13 +376,14 @@ pub fn required_shape(policy: &Policy) -> BackendShape {
     }
 }
 
-fn build_server(endpoint: &Endpoint, check_mode: CheckMode) -> Server {
-    let name = name::server_name(endpoint, check_mode);
+fn build_server(endpoint: &Endpoint, check_mode: CheckMode, transport: &ServerTransport) -> Server {
+    let name = name::server_name(endpoint, check_mode, transport);
     Server {
         id: name::server_id(&name),
         name,
         address: endpoint.address,
         settings: ServerSettings::from_options(&endpoint.options),
+        transport: transport.clone(),
         check_mode,
         admin: match endpoint.readiness {
             Readiness::Ready => AdminState::Ready,
@@ -396,7 +425,8 @@ impl Server {
 
     /// Writes what follows the address on a `server` line and in an `add server` command.
     pub fn arguments(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| write!(f, "id {}{}{}", self.id, self.settings, self.check_mode))
+        let Self { id, settings, transport, check_mode, .. } = self;
+        fmt::from_fn(move |f| write!(f, "id {id}{settings}{transport}{check_mode}"))
     }
 }
 
@@ -476,6 +506,8 @@ impl fmt::Display for MapTarget {
             Retry::Off => "off",
         };
         write!(f, "{backend} {strip} {timeout} {retry} {route}")?;
-        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, " {detail}"))
+        let words = [self.detail.as_deref(), self.guard.map(Into::into), self.transport.as_deref()];
+        let used = words.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        words[..used].iter().try_for_each(|word| write!(f, " {}", word.unwrap_or(NO_WORD)))
     }
 }

@@ -62,6 +62,7 @@ impl ConfigBuilder<'_> {
     pub(super) fn tls_context(&self) -> TlsContext<'_> {
         TlsContext {
             certificates: &self.rules.certificates,
+            cas: &self.rules.cas,
             directory: &self.context.certificates,
             policy: self.context.tls_policy,
         }

@@ -18,6 +18,7 @@ use crate::{
         stderr_log::CheckResultChange,
     },
     model::{
+        backend_tls::Verification,
         container::Container,
         malformed_http, option_value,
         problem::{Problem, ProblemSubject, Reason},
@@ -491,6 +492,10 @@ impl ServerContext<'_> {
             CheckFailure::NotHttp => {
                 let what = failing.malformed.clone();
                 Reason::CheckNotHttp { address, path, what }
+            }
+            CheckFailure::TlsHandshake => {
+                let verification = self.policy.get::<Verification>().to_string();
+                Reason::TlsHandshakeFailed { address, verification }
             }
             CheckFailure::Other(text) => Reason::CheckFails { address, text: text.clone() },
         }

@@ -59,6 +59,8 @@ pub enum CheckFailure {
     Timeout,
     Status(u16),
     NotHttp,
+    /// The container does not use TLS, or its certificate is not valid.
+    TlsHandshake,
     /// HAProxy's text.
     Other(String),
 }
@@ -143,7 +145,8 @@ impl CheckResult {
                 Ok(code) => CheckFailure::Status(code),
                 Err(_) => CheckFailure::NotHttp,
             },
-            "L7RSP" | "L6RSP" => CheckFailure::NotHttp,
+            "L6RSP" => CheckFailure::TlsHandshake,
+            "L7RSP" => CheckFailure::NotHttp,
             _ if in_progress && text.is_empty() => return Self::None,
             other => CheckFailure::Other(sanitize_text(if text.is_empty() { other } else { text })),
         })

@@ -93,6 +93,8 @@ impl IncrementalPlan {
         }
         let mut part = builder.build_part(&routes, layout);
         part.requeue = config.requeue;
+        // A CA may be shared, so it is only deleted by the next plan of the whole state.
+        part.cas.extend(config.cas.iter().cloned());
         add_remaining_lines(&mut part, changes.keys().copied(), after, builder.tls_context());
         let names = processed_names(&part, changes.keys().copied());
         observed.tls = all_tls.select_lines(&names);
@@ -133,9 +135,10 @@ impl IncrementalPlan {
         for (list, lines) in self.part.tls {
             config.tls.entry(list).or_default().extend(lines);
         }
-        let Config { backends, spares, maps, .. } = self.part;
+        let Config { backends, spares, maps, cas, .. } = self.part;
         config.backends.extend(backends);
         config.spares = spares;
+        config.cas = cas;
         config.maps.routes.extend(maps.routes);
         config.maps.checks.extend(maps.checks);
         config.maps.check_hosts.extend(maps.check_hosts);
@@ -186,11 +189,11 @@ fn keeps_listeners(
     after: &Routes,
     permanent: &BTreeSet<Listener>,
 ) -> bool {
-    changes.iter().all(|(key, route)| match route {
-        Some(_) => config.frontends.iter().any(|frontend| frontend.listener == key.listener),
-        None => {
-            let has_routes = after.0.keys().any(|route_key| route_key.listener == key.listener);
-            has_routes || permanent.contains(&key.listener)
+    changes.iter().all(|(key, route)| {
+        if route.is_some() {
+            return config.frontends.iter().any(|frontend| frontend.listener == key.listener);
         }
+        let has_routes = after.0.keys().any(|route_key| route_key.listener == key.listener);
+        has_routes || permanent.contains(&key.listener)
     })
 }

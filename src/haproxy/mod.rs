@@ -9,6 +9,7 @@ pub mod render;
 pub mod request_pattern;
 pub mod requeue;
 pub mod server_setting;
+pub mod server_transport;
 pub mod tls;
 // Actual state, and how it is changed to the desired one.
 pub mod bind_line;

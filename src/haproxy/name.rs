@@ -2,7 +2,10 @@
 //!
 //! Pure. HAProxy allows letters, digits and `_ - . :` in names (configuration manual, section 4).
 
-use super::config::{BackendShape, CheckMode, ConnectRetry, Probe};
+use super::{
+    config::{BackendShape, CheckMode, ConnectRetry, Probe},
+    server_transport::{self, ServerTransport},
+};
 use crate::model::{
     option_value::HostMatch,
     route::{Endpoint, Listener, Match, RouteKey},
@@ -94,9 +97,13 @@ pub fn defaults_section(shape: BackendShape) -> &'static str {
 }
 
 /// Returns a server's name, such as `wp1-0123456789ab:80`: the container's name and short id, and its port. The check
-/// mode of a server can neither be changed while HAProxy runs nor be read back, so a suffix makes a server with another
-/// check mode a different server.
-pub fn server_name(endpoint: &Endpoint, check_mode: CheckMode) -> String {
+/// mode and the transport of a server can neither be changed while HAProxy runs nor be read back, so suffixes make a
+/// server with other ones a different server.
+pub fn server_name(
+    endpoint: &Endpoint,
+    check_mode: CheckMode,
+    transport: &ServerTransport,
+) -> String {
     let Endpoint { container: origin, port, .. } = endpoint;
     let name = origin.name();
     let end = name.char_indices().nth(MAX_LENGTH).map_or(name.len(), |(at, _)| at);
@@ -107,7 +114,7 @@ pub fn server_name(endpoint: &Endpoint, check_mode: CheckMode) -> String {
         CheckMode::Single { .. } => SINGLE_SUFFIX,
         CheckMode::Off => UNCHECKED_SUFFIX,
     };
-    format!("{name}-{}:{port}{suffix}", origin.id())
+    format!("{name}-{}:{port}{}{suffix}", origin.id(), transport.name_suffix())
 }
 
 /// Returns the short id of the container from the name of its server.
@@ -124,6 +131,8 @@ pub fn parse_container_port(server: &str) -> Option<(&str, &str)> {
 pub fn parse_server(server: &str) -> Option<(&str, &str, &str)> {
     let suffixes = [SINGLE_SUFFIX, OLD_SINGLE_SUFFIX, UNCHECKED_SUFFIX];
     let server = suffixes.iter().find_map(|end| server.strip_suffix(end)).unwrap_or(server);
+    let is_suffix = |(_, last): &(&str, &str)| server_transport::is_name_suffix(last);
+    let server = server.rsplit_once(':').filter(is_suffix).map_or(server, |(server, _)| server);
     let (server, port) = server.rsplit_once(':')?;
     server.rsplit_once('-').map(|(name, id)| (name, id, port))
 }

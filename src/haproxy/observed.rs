@@ -64,7 +64,10 @@ impl ObservedState {
                 )
                 .collect(),
             maps: MapName::ALL.map(|map| (map, config.maps.entries(map))).into(),
-            tls: ObservedTls::new(config.tls.clone(), BTreeSet::new()),
+            tls: ObservedTls {
+                cas: config.cas.clone(),
+                ..ObservedTls::new(config.tls.clone(), BTreeSet::new())
+            },
         }
     }
 
@@ -119,6 +122,8 @@ impl ObservedState {
             }
             RuntimeCommand::LoadCertificate { .. }
             | RuntimeCommand::DelCertificate { .. }
+            | RuntimeCommand::LoadCa { .. }
+            | RuntimeCommand::DelCa { .. }
             | RuntimeCommand::AddTlsLine { .. }
             | RuntimeCommand::DelTlsLine { .. } => self.tls.apply_command(command),
         }

@@ -104,6 +104,7 @@ mod tests {
         config::{Backend, BackendShape, CheckMode, ConnectRetry, Probe, Server},
         observed::ObservedServer,
         server_setting::ServerSettings,
+        server_transport::ServerTransport,
     };
 
     const BEFORE: &str = "10.0.0.2:80";
@@ -116,6 +117,7 @@ mod tests {
             id: 1,
             address: NOW.parse().unwrap(),
             settings: ServerSettings::default(),
+            transport: ServerTransport::default(),
             check_mode: CheckMode::Pool,
             admin,
         });

@@ -17,7 +17,8 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     let no_server = name::no_server_in(&observed.backends);
     let maps = MapName::ALL.map(|map| (map, desired_entries(config, map, no_server)));
     // Lines come before the map entries that redirect requests to HTTPS.
-    let mut plan = observed.tls.plan_additions(&config.tls);
+    let mut plan = observed.tls.plan_ca_additions(&config.cas);
+    plan.extend(observed.tls.plan_additions(&config.tls));
     // The map entries that checks use have to exist before the first check.
     for (map, desired) in &maps[1..] {
         set_entries(&mut plan, observed, *map, desired);
@@ -32,6 +33,7 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     }
     remove_servers(&mut plan, observed, config);
     plan.extend(observed.tls.plan_deletions(&config.tls));
+    plan.extend(observed.tls.plan_ca_deletions(&config.cas));
     plan
 }
 

@@ -44,6 +44,8 @@ pub struct RenderContext {
     pub tls_policy: TlsPolicy,
     /// Whether frontends answer the challenges of an ACME CA.
     pub acme: bool,
+    /// Whether hosts may verify certificates of clients.
+    pub verifies_clients: bool,
     /// Networks whose X-Forwarded-* headers are trusted.
     pub trusted: Vec<ipnet::IpNet>,
     /// A `log` target of HAProxy: `stdout format raw daemon`, `/dev/log local0`, …
@@ -227,7 +229,11 @@ fn list_files(config: &Config) -> impl Iterator<Item = (String, String)> {
 }
 
 fn format_list(lines: &BTreeSet<TlsLine>) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    let mut text = String::new();
+    for line in lines {
+        writeln!(text, "{line}").expect("writing to a string cannot fail");
+    }
+    text
 }
 
 /// Name of the list for checks.
@@ -266,11 +272,13 @@ fn format_server_states(config: &Config) -> String {
         for (server, fall) in
             backend.servers.iter().filter_map(|server| Some((server, server.initial_fall()?)))
         {
-            let Server { id, name, address, settings, .. } = server;
+            let Server { id, name, address, settings, transport, .. } = server;
+            // HAProxy uses this value in place of `ssl` on the line.
+            let tls = u8::from(transport.has_tls());
             let (ip, port) = (address.ip(), address.port());
             let weight = settings.get(ServerSetting::Weight);
             let line = format_args!(
-                "0 {backend_name} {id} {name} {ip} 2 0 {weight} {weight} 0 1 0 {fall} 6 0 0 1 - {port} - 0 0 - - 0"
+                "0 {backend_name} {id} {name} {ip} 2 0 {weight} {weight} 0 1 0 {fall} 6 0 0 1 - {port} - {tls} 0 - - 0"
             );
             writeln!(text, "{line}").expect("writing to a string cannot fail");
         }
@@ -323,6 +331,9 @@ impl RenderContext {
     fn tls_words(&self, frontend: &Frontend) -> String {
         let mut words =
             format!(" ssl crt-list {} strict-sni alpn h2,http/1.1", tls::list_name(frontend.port));
+        if self.verifies_clients {
+            words.push_str(" no-tls-tickets");
+        }
         for (keyword, value) in tls::policy_words(self.tls_policy) {
             write!(words, " {keyword} {value}").expect("writing to a string cannot fail");
         }

@@ -45,9 +45,17 @@ pub fn resolved() -> String {
     format!(r"regsub('/(\./)+','/',g),regsub('/\.\$','/'),{up},regsub('^(/\.\.)+(/|\$)','/')")
 }
 
+/// Prefix of the headers with a client's certificate (RFC 9440).
+const CLIENT_CERT: &str = "client.cert";
+
+/// Matches the name of a header with a client's certificate in lower case. For use between single quotes.
+pub fn client_cert_pattern() -> String {
+    format!("^{CLIENT_CERT}")
+}
+
 /// Prefixes of names of headers in which proxies pass on the client and the original request. A dot matches any
 /// separator of words, because CGI and WSGI turn each into `_`.
-const PROXY_HEADERS: [&str; 14] = [
+const PROXY_HEADERS: [&str; 15] = [
     "forwarded",
     "x.(forward|real.|rewrite.|remote.|ssl|https?$|scheme|url.scheme|proto|host$|port$|prefix$|script.name)",
     "x.original.(ur|host|path|port|proto|scheme|method|remote|request|forward)",
@@ -55,6 +63,7 @@ const PROXY_HEADERS: [&str; 14] = [
     "x.(arr|envoy|appengine|accel|auth.request|webauth|authentik|authenticated).",
     "x.(azure.(client|socket)ip|vercel.(forward|proxied|ip)|nf.client|sendfile.type)",
     "((true|fastly|fly|incap).)?client.ip",
+    CLIENT_CERT,
     "cf.(connecting|visitor|ipcountry|pseudo|access.authenticated)",
     "fly.forwarded",
     "remote.(user|name|email|groups|addr|host|ip)",

@@ -7,6 +7,7 @@ use super::{
     config::{AdminState, MapName},
     name,
     observed::{ObservedServer, ObservedState},
+    server_transport,
 };
 use crate::model::{
     container_ref::ContainerRef,
@@ -44,7 +45,7 @@ pub fn recover_routes(observed: &ObservedState) -> Routes {
     Routes(entries.into_iter().filter_map(route).collect())
 }
 
-/// Parses `backend strip timeout retry route detail`.
+/// Parses `backend strip timeout retry route detail guard transport`.
 fn recover_route(
     observed: &ObservedState,
     value: &str,
@@ -63,6 +64,10 @@ fn recover_route(
         .with(retry.parse::<Retry>().ok()?)
         .with(recover_mode(siblings))
         .with(recover_tls_bind(siblings));
+    let policy = match words.nth(3) {
+        Some(transport) => server_transport::parse_options(transport, policy),
+        None => policy,
+    };
     let endpoints = recover_endpoints(servers);
     Some(Route { endpoints, ..Route::new(policy, OptionValues::default()) })
 }

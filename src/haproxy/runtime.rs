@@ -6,7 +6,7 @@ use super::{
     observed::{self, ObservedState, ServersByBackend},
     server_setting::ServerSetting,
     socket::{CliSession, WorkerSocket},
-    tls::{self, ObservedTls, TlsLine, TlsLists},
+    tls::{self, CaList, ObservedTls, TlsLine, TlsLists},
     tls_commands::TlsCommands,
 };
 use std::{
@@ -103,11 +103,13 @@ impl RuntimeClient {
         Ok(observed)
     }
 
-    /// Reads the certificates of HTTPS listeners. An HAProxy without any answers one short query.
+    /// Reads the certificates of HTTPS listeners. An HAProxy without any answers two short queries.
     async fn read_tls(&mut self) -> Result<ObservedTls, RuntimeError> {
+        let CaList { cas, empty: empty_cas, .. } =
+            tls::parse_cas(&self.send_command("show ssl ca-file").await?);
         let names = tls::parse_lists(&self.send_command("show ssl crt-list").await?);
         if names.is_empty() {
-            return Ok(ObservedTls::default());
+            return Ok(ObservedTls { cas, empty_cas, ..ObservedTls::default() });
         }
         let mut lists = TlsLists::new();
         for name in names {
@@ -115,7 +117,7 @@ impl RuntimeClient {
             lists.insert(name, lines);
         }
         let (certificates, _) = tls::parse_certificates(&self.send_command("show ssl cert").await?);
-        Ok(ObservedTls::new(lists, certificates))
+        Ok(ObservedTls { cas, empty_cas, ..ObservedTls::new(lists, certificates) })
     }
 
     pub(super) async fn read_lines(
@@ -140,9 +142,14 @@ impl RuntimeClient {
         for command in plan {
             let line = command.to_string();
             let answer = match command {
+                RuntimeCommand::DelCertificate { .. } => {
+                    tls.close_transaction(self).await?;
+                    self.send_command(&line).await?
+                }
                 RuntimeCommand::LoadCertificate { certificate } => {
                     tls.load_certificate(self, certificate).await?
                 }
+                RuntimeCommand::LoadCa { ca } => tls.load_ca(self, ca).await?,
                 RuntimeCommand::AddTlsLine { list, line } => {
                     let add = format!("add ssl crt-list {list}");
                     self.send_payload(&add, &line.to_string()).await?
@@ -154,7 +161,9 @@ impl RuntimeClient {
             };
             if command.expected_reply().matches(&answer) {
                 observed.apply_command(command);
-            } else if let RuntimeCommand::LoadCertificate { certificate } = command {
+            } else if let RuntimeCommand::LoadCertificate { certificate }
+            | RuntimeCommand::LoadCa { ca: certificate } = command
+            {
                 let certificate = certificate.clone();
                 return Err(RuntimeError::CertificateRefused { certificate, answer });
             } else if !command.may_be_refused() {

@@ -54,7 +54,11 @@ fn parse_server(name: &str, address: &str, options: &[&str]) -> Option<ObservedS
         name::HOLD_SERVER => config::hold_server().settings,
         _ => ServerSettings::parse_line(options)?,
     };
-    let admin =
-        if options.contains(&"disabled") { AdminState::Maintenance } else { AdminState::Ready };
+    // Hosts may precede it, one of which may have this name.
+    let admin = if options.last() == Some(&"disabled") {
+        AdminState::Maintenance
+    } else {
+        AdminState::Ready
+    };
     Some(ObservedServer { address, settings, admin, up: true })
 }

@@ -6,7 +6,9 @@
 
 use super::command::RuntimeCommand;
 use crate::model::{
+    ca_index::{CaIndex, CaPurpose},
     certificate::{CertificateDigest, CertificateIndex, CertificateName, ChosenCertificate},
+    client_certificate::ClientCertificate,
     option_value::HostMatch,
     route::{Listener, Route, RouteKey},
     tls::{CertificateOption, TlsPolicy, TlsPolicyChoice},
@@ -17,11 +19,13 @@ use std::{
     num::NonZeroU16,
     path::{Path, PathBuf},
 };
+use strum::IntoStaticStr;
 
 /// Inputs of the lists besides the routes.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsContext<'a> {
     pub certificates: &'a CertificateIndex,
+    pub cas: &'a CaIndex,
     pub directory: &'a CertificateDirectory,
     /// Policy of hosts whose labels do not set one. The `bind` lines have it.
     pub policy: TlsPolicy,
@@ -56,6 +60,10 @@ pub struct ObservedTls {
     pub certificates: BTreeSet<String>,
     /// Certificates without a line. Their content is not known: loading them may have been interrupted.
     pub unused: BTreeSet<String>,
+    /// HAProxy's names of the CAs.
+    pub cas: BTreeSet<String>,
+    /// CAs without certificates: loading them was interrupted.
+    pub empty_cas: BTreeSet<String>,
 }
 
 /// Directory of the certificates that HAProxy loads.
@@ -72,12 +80,26 @@ impl CertificateDirectory {
         self.0.join(format!("{digest}.pem")).display().to_string()
     }
 
+    /// Returns the path of a CA's file, which is its name in HAProxy.
+    pub fn ca_path(&self, digest: CertificateDigest) -> String {
+        self.0.join(format!("{digest}{CA_EXTENSION}")).display().to_string()
+    }
+
+    /// Returns the digest in the name of a CA of this directory.
+    pub fn ca_digest(&self, ca: &str) -> Option<CertificateDigest> {
+        let file = Path::new(ca).strip_prefix(&self.0).ok()?.to_str()?;
+        file.strip_suffix(CA_EXTENSION)?.parse().ok()
+    }
+
     /// Returns the digest in the name of a certificate of this directory.
     pub fn digest_of(&self, certificate: &str) -> Option<CertificateDigest> {
         let file = Path::new(certificate).strip_prefix(&self.0).ok()?.to_str()?;
         file.strip_suffix(".pem")?.parse().ok()
     }
 }
+
+/// End of the names of files with CAs.
+const CA_EXTENSION: &str = ".ca.pem";
 
 /// Iterates over the lines of `lists` that `others` does not have.
 fn missing_lines<'a>(
@@ -96,6 +118,12 @@ fn is_generated_name(certificate: &str) -> bool {
     parent.is_some_and(|directory| directory.digest_of(certificate).is_some())
 }
 
+/// Whether it is the name of a CA that docker-balancer loads, in any directory.
+fn is_generated_ca(ca: &str) -> bool {
+    let parent = Path::new(ca).parent().map(CertificateDirectory::new);
+    parent.is_some_and(|directory| directory.ca_digest(ca).is_some())
+}
+
 /// Returns the name of a listener's list, which is also the name of its file.
 pub fn list_name(port: NonZeroU16) -> String {
     format!("tls-{port}.list")
@@ -106,14 +134,14 @@ pub fn list_port(name: &str) -> Option<NonZeroU16> {
     name.strip_prefix("tls-")?.strip_suffix(".list")?.parse().ok()
 }
 
-/// Returns the lines of an HTTPS route's host. Empty if there is no certificate for it. A route of any host gets a line
+/// Returns the lines of an HTTPS route's host. Empty if there is no certificate for it, or no CA of its clients. A route of any host gets a line
 /// for each name of a certificate.
 ///
 /// Hosts that share a wildcard certificate and have no options of their own share its line: HAProxy needs 20 kB for
 /// each line.
 pub fn host_lines(key: &RouteKey, route: &Route, context: TlsContext<'_>) -> Vec<TlsLine> {
     let CertificateOption(choice) = route.terms.get();
-    let options = line_options(route, context.policy);
+    let Some(options) = line_options(route, context) else { return Vec::new() };
     let find = |host: &HostMatch| context.certificates.find(host, &choice);
     let line = |host: &HostMatch, ChosenCertificate { certificate, name }| TlsLine {
         name: if options.is_empty() { name.to_string() } else { host.to_string() },
@@ -134,16 +162,60 @@ pub fn host_lines(key: &RouteKey, route: &Route, context: TlsContext<'_>) -> Vec
     }
 }
 
+/// Returns HAProxy's name of the CA of the host's clients. `None` if they need a CA that does not exist; the inner
+/// `None` if they need no certificate.
+pub fn client_ca(route: &Route, context: TlsContext<'_>) -> Option<Option<String>> {
+    let client = route.terms.get::<ClientCertificate>();
+    let Some(name) = client.ca() else { return Some(None) };
+    let digest = context.cas.find(CaPurpose::Client, name)?;
+    Some(Some(context.directory.ca_path(digest)))
+}
+
+/// Connections that may have requests of a host with TLS options of its own. Browsers use a connection for all hosts of
+/// its certificate, and other clients may send any host. The text is a word of the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+pub enum ConnectionGuard {
+    /// Those with the host as SNI.
+    #[strum(serialize = "own")]
+    SameName,
+    /// Those of them with a verified certificate of the client.
+    #[strum(serialize = "own-required")]
+    ClientCertificate,
+    /// As [`Self::SameName`]. If the client has presented a certificate, the container gets it.
+    #[strum(serialize = "own-optional")]
+    OptionalClientCertificate,
+}
+
+/// Returns the guard of a host. `None` if its lines have no options.
+pub fn connection_guard(route: &Route, context: TlsContext<'_>) -> Option<ConnectionGuard> {
+    match route.terms.get::<ClientCertificate>() {
+        ClientCertificate::Required(_) => Some(ConnectionGuard::ClientCertificate),
+        ClientCertificate::Optional(_) => Some(ConnectionGuard::OptionalClientCertificate),
+        ClientCertificate::Off => {
+            let has_options = !line_options(route, context)?.is_empty();
+            has_options.then_some(ConnectionGuard::SameName)
+        }
+    }
+}
+
 /// Whether the requests of this route are answered as they should be only with a certificate.
 pub fn needs_certificate(listener: Listener, route: &Route) -> bool {
     listener.is_https() || route.redirects(listener)
 }
 
-/// Returns the options of the host's lines.
-fn line_options(route: &Route, default: TlsPolicy) -> BTreeSet<String> {
+/// Returns the options of the host's lines. `None` if they need a CA that does not exist.
+fn line_options(route: &Route, context: TlsContext<'_>) -> Option<BTreeSet<String>> {
     let TlsPolicyChoice(policy) = route.terms.get();
-    let words = policy.filter(|policy| *policy != default).map(policy_words).unwrap_or_default();
-    words.into_iter().map(|(keyword, value)| format!("{keyword} {value}")).collect()
+    let policy = policy.filter(|policy| *policy != context.policy);
+    let words = policy.map(policy_words).unwrap_or_default();
+    let of_policy = words.into_iter().map(|(keyword, value)| format!("{keyword} {value}"));
+    let ca = client_ca(route, context)?.map(|ca| format!("ca-file {ca}"));
+    let verify = match route.terms.get::<ClientCertificate>() {
+        ClientCertificate::Off => None,
+        ClientCertificate::Required(_) => Some("verify required".to_owned()),
+        ClientCertificate::Optional(_) => Some("verify optional".to_owned()),
+    };
+    Some(of_policy.chain(ca).chain(verify).collect())
 }
 
 /// Returns the keywords of a policy, for a `bind` line and for a line of a list.
@@ -192,7 +264,7 @@ impl ObservedTls {
             lists.values().flatten().map(|line| line.certificate.clone()).collect();
         let unused = certificates.into_iter().filter(|name| !used.contains(name));
         let unused = unused.filter(|name| is_generated_name(name)).collect();
-        Self { lists, certificates: used, unused }
+        Self { lists, certificates: used, unused, ..Self::default() }
     }
 
     /// Applies the effect of a command.
@@ -203,6 +275,13 @@ impl ObservedTls {
             }
             RuntimeCommand::DelCertificate { certificate } => {
                 self.unused.remove(certificate);
+            }
+            RuntimeCommand::LoadCa { ca } => {
+                self.cas.insert(ca.clone());
+            }
+            RuntimeCommand::DelCa { ca } => {
+                self.cas.remove(ca);
+                self.empty_cas.remove(ca);
             }
             RuntimeCommand::AddTlsLine { list, line } => {
                 self.unused.remove(&line.certificate);
@@ -256,6 +335,24 @@ impl ObservedTls {
         lines.chain(unused.into_iter().map(delete_certificate)).collect()
     }
 
+    /// Returns the commands that load missing CAs.
+    pub fn plan_ca_additions(&self, desired: &BTreeSet<String>) -> Vec<RuntimeCommand> {
+        let mut plan = Vec::new();
+        for ca in desired.difference(&self.cas) {
+            if self.empty_cas.contains(ca) {
+                plan.push(RuntimeCommand::DelCa { ca: ca.clone() });
+            }
+            plan.push(RuntimeCommand::LoadCa { ca: ca.clone() });
+        }
+        plan
+    }
+
+    /// Returns the commands that delete CAs that are not desired.
+    pub fn plan_ca_deletions(&self, desired: &BTreeSet<String>) -> Vec<RuntimeCommand> {
+        let unused = self.cas.union(&self.empty_cas).filter(|ca| !desired.contains(*ca));
+        unused.map(|ca| RuntimeCommand::DelCa { ca: ca.clone() }).collect()
+    }
+
     /// Whether the port has an HTTPS listener.
     pub fn is_https(&self, port: NonZeroU16) -> bool {
         self.lists.contains_key(&list_name(port))
@@ -271,7 +368,8 @@ impl ObservedTls {
             let lines = lines.take_while(|line| line.name == *name).cloned();
             lists.entry(list.clone()).or_default().extend(lines);
         }
-        Self { lists, certificates: self.certificates.clone(), unused: BTreeSet::new() }
+        let (certificates, cas) = (self.certificates.clone(), self.cas.clone());
+        Self { lists, certificates, cas, ..Self::default() }
     }
 }
 
@@ -322,9 +420,88 @@ pub fn parse_certificates(answer: &str) -> (BTreeSet<String>, Option<String>) {
     (certificates, transaction)
 }
 
+/// CAs that HAProxy has.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CaList {
+    /// Those that docker-balancer loaded.
+    pub cas: BTreeSet<String>,
+    /// Those of them without certificates.
+    pub empty: BTreeSet<String>,
+    /// The one in an open transaction.
+    pub transaction: Option<String>,
+}
+
+/// Parses `show ssl ca-file`: `NAME - NUMBER certificate(s)`.
+pub fn parse_cas(answer: &str) -> CaList {
+    let (mut list, mut is_transaction) = (CaList::default(), false);
+    for line in answer.lines().map(str::trim) {
+        match (line, line.rsplit_once(" - ")) {
+            ("# transaction", _) => is_transaction = true,
+            ("# filename", _) => is_transaction = false,
+            (_, Some((name, _))) if is_transaction => {
+                list.transaction = Some(name.trim_start_matches('*').to_owned());
+            }
+            (_, Some((name, count))) if is_generated_ca(name) => {
+                let is_empty = count.starts_with("0 ");
+                let names = if is_empty { &mut list.empty } else { &mut list.cas };
+                names.insert(name.to_owned());
+            }
+            _ => {}
+        }
+    }
+    list
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CA: &str = "/var/lib/docker-glue/certs/000102030405060708090a0b0c0d0e0f.ca.pem";
+
+    #[test]
+    fn cas_of_docker_balancer_are_found_in_answer() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        for (answer, cas, empty, transaction) in [
+            (
+                "# filename\n@system-ca - 145 certificate(s)\n/c/ca.pem - 1 certificate(s)\n",
+                &[][..],
+                &[][..],
+                None,
+            ),
+            (&format!("# filename\n{CA} - 2 certificate(s)\n"), &[CA], &[], None),
+            (&format!("# filename\n{CA} - 0 certificate(s)\n"), &[], &[CA], None),
+            (
+                &format!(
+                    "# transaction\n*{CA} - 1 certificate(s)\n# filename\n{CA} - 0 certificate(s)\n"
+                ),
+                &[],
+                &[CA],
+                Some(CA.to_owned()),
+            ),
+            ("Unknown command\n", &[], &[], None),
+        ] {
+            let expected = CaList { cas: set(cas), empty: set(empty), transaction };
+            assert_eq!(parse_cas(answer), expected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn interrupted_ca_is_deleted_before_it_is_loaded() {
+        let (desired, nothing) = (BTreeSet::from([CA.to_owned()]), BTreeSet::new());
+        let plan = |observed: &ObservedTls, desired| {
+            let mut commands = observed.plan_ca_additions(desired);
+            commands.extend(observed.plan_ca_deletions(desired));
+            commands.iter().map(RuntimeCommand::kind).collect::<Vec<_>>()
+        };
+        let none = ObservedTls::default();
+        let empty = ObservedTls { empty_cas: desired.clone(), ..none.clone() };
+        let loaded = ObservedTls { cas: desired.clone(), ..none.clone() };
+        assert_eq!(plan(&none, &desired), ["load_ca"]);
+        assert_eq!(plan(&empty, &desired), ["del_ca", "load_ca"]);
+        assert_eq!(plan(&loaded, &desired), [""; 0]);
+        assert_eq!(plan(&empty, &nothing), ["del_ca"]);
+        assert_eq!(plan(&loaded, &nothing), ["del_ca"]);
+    }
 
     const CERTIFICATE: &str = "/var/lib/docker-glue/certs/000102030405060708090a0b0c0d0e0f.pem";
 

@@ -19,6 +19,7 @@ const MAX_PAYLOAD: usize = 15_000;
 #[derive(Debug, Default)]
 pub(super) struct TlsCommands {
     has_no_transaction: bool,
+    has_no_ca_transaction: bool,
     /// Numbers of the lines in each list.
     numbers: BTreeMap<String, BTreeMap<TlsLine, u32>>,
 }
@@ -33,7 +34,13 @@ impl TlsCommands {
         let pem = read_certificate(certificate).await?;
         self.close_transaction(client).await?;
         let name = Escaped(certificate).to_string();
-        let created = client.send_command(&format!("new ssl cert {name}")).await?;
+        let new = format!("new ssl cert {name}");
+        let mut created = client.send_command(&new).await?;
+        if created.contains("already exists") {
+            // Loading it was interrupted, so its content is not known.
+            client.send_command(&format!("del ssl cert {name}")).await?;
+            created = client.send_command(&new).await?;
+        }
         if !created.contains("New empty certificate store") {
             return Ok(created);
         }
@@ -53,7 +60,11 @@ impl TlsCommands {
         Ok(answer)
     }
 
-    async fn close_transaction(&mut self, client: &mut RuntimeClient) -> Result<(), RuntimeError> {
+    /// A certificate with an open transaction can neither be deleted nor loaded.
+    pub(super) async fn close_transaction(
+        &mut self,
+        client: &mut RuntimeClient,
+    ) -> Result<(), RuntimeError> {
         if !self.has_no_transaction {
             let (_, open) = tls::parse_certificates(&client.send_command("show ssl cert").await?);
             if let Some(open) = open {
@@ -62,6 +73,37 @@ impl TlsCommands {
             self.has_no_transaction = true;
         }
         Ok(())
+    }
+
+    /// Loads a CA. Returns the answer to the last command, or to the one that HAProxy refused.
+    ///
+    /// HAProxy 2.6 crashes when a CA is loaded repeatedly under one name (haproxy#3165). The name contains the digest
+    /// of the content, so that does not happen.
+    pub(super) async fn load_ca(
+        &mut self,
+        client: &mut RuntimeClient,
+        ca: &str,
+    ) -> Result<String, RuntimeError> {
+        let pem = read_certificate(ca).await?;
+        if !self.has_no_ca_transaction {
+            let open = tls::parse_cas(&client.send_command("show ssl ca-file").await?).transaction;
+            if let Some(open) = open {
+                client.send_command(&format!("abort ssl ca-file {}", Escaped(&open))).await?;
+            }
+        }
+        self.has_no_ca_transaction = false;
+        let name = Escaped(ca).to_string();
+        let created = client.send_command(&format!("new ssl ca-file {name}")).await?;
+        if !created.contains("New CA file created") {
+            return Ok(created);
+        }
+        let answer = client.send_payload(&format!("set ssl ca-file {name}"), pem.trim()).await?;
+        if !answer.contains(&format!("ransaction created for CA {ca}!")) {
+            return Ok(answer);
+        }
+        let answer = client.send_command(&format!("commit ssl ca-file {name}")).await?;
+        self.has_no_ca_transaction = answer.contains("Success!");
+        Ok(answer)
     }
 
     /// Deletes a line by its number, because a certificate may have several lines.

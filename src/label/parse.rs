@@ -7,6 +7,8 @@ use super::{
     key::{self, LabelKey},
 };
 use crate::model::{
+    backend_tls::{Scheme, Verification},
+    client_certificate::ClientCertificate,
     container::{Container, NetworkMode},
     label_option::{
         InvalidValue, LabelOption, OPTIONS, OptionPlace, OptionValue, OptionValues, TypedOption,
@@ -274,6 +276,10 @@ impl<'a> LabelParser<'a> {
         }
         if let Some(option) = options.invalid.first() {
             let reason = Reason::PortExcluded { port: port.number.get(), option: *option };
+            return self.report_problem(None, reason);
+        }
+        if let Some(option) = option_without_tls(&options.values) {
+            let reason = Reason::OptionNeedsTls { port: port.number.get(), option };
             return self.report_problem(None, reason);
         }
         let listeners = self.requested_listeners(port, options);
@@ -558,6 +564,16 @@ impl<'a> LabelParser<'a> {
         self.problems.dedup();
         self.cap_problems();
     }
+}
+
+/// Returns an option that protects the port, if it has no effect because TLS is off.
+fn option_without_tls(options: &OptionValues) -> Option<LabelOption> {
+    let is_verified = options.get::<Verification>() != Verification::Off;
+    let is_verified = is_verified && !options.get::<Scheme>().has_tls();
+    let has_certificates = options.get::<ClientCertificate>() != ClientCertificate::Off;
+    let has_plain = matches!(options.get(), TlsMode::Off | TlsMode::Both);
+    let verify = is_verified.then_some(LabelOption::Verify);
+    verify.or((has_certificates && has_plain).then_some(LabelOption::ClientCert))
 }
 
 /// Returns the port and the option that an unknown label probably means, if the port must not be served without it.

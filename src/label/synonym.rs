@@ -25,8 +25,8 @@ const ORDER: &str = "priorities are not supported: the exact host wins, then the
                      containers of one route share requests by weight";
 const BALANCE: &str =
     "the only algorithm is round robin by weight; set the share with the weight label";
-const PROTOCOL: &str = "HAProxy connects to containers with HTTP/1.1 and without TLS; other \
-                        protocols are not supported";
+const PROTOCOL: &str = "the protocol of the container's port is set with the scheme label: http, \
+                        h2c, https or h2; WebSocket needs no label";
 const PORT: &str = "the container's port is part of the label's name, as in glue_http_8080_host, \
                     and the bind label sets the public port";
 const NETWORK: &str = "the network is set for the whole container, with glue_network";
@@ -45,7 +45,7 @@ const UNSUPPORTED: [(&str, &str); 11] = [
     (
         "auth basicauth basicauthusers users user password htpasswd forwardauth authurl allow \
          deny allowip allowips allowfrom whitelist allowlist ipwhitelist ipallowlist \
-         sourcerange acl clientca oauth oidc",
+         sourcerange acl oauth oidc",
         GUARD,
     ),
     (
@@ -56,11 +56,7 @@ const UNSUPPORTED: [(&str, &str); 11] = [
     ),
     ("priority order rank default defaulthost", ORDER),
     ("balance algorithm algo loadbalancer lb strategy backup roundrobin leastconn", BALANCE),
-    (
-        "scheme protocol proto backendprotocol serverproto serverscheme h2 h2c http2 http3 \
-         grpc websocket websockets mode serverstransport proxyprotocol",
-        PROTOCOL,
-    ),
+    ("http3 websocket websockets mode serverstransport proxyprotocol", PROTOCOL),
     ("port ports containerport targetport internalport serverport virtualport target", PORT),
     ("network networks net dockernetwork", NETWORK),
     ("ratelimit limit limits maxbodysize bodysize clientmaxbodysize buffering", LIMIT),

@@ -6,6 +6,8 @@
 mod values;
 
 use super::{
+    backend_tls::{Scheme, ServerName, Verification},
+    client_certificate::ClientCertificate,
     option_value::{CheckMethod, HealthPolicy, Maxconn, OptionType, Retry, Timeout, Weight},
     problem::Reason,
     route::Strip,
@@ -215,7 +217,7 @@ label_options! {
         values: "hosts, comma-separated: `app.example.com`, `*.example.com`",
         default: "any host",
         meaning: "`*.` stands for exactly one label. Case, a trailing dot and the request's port do not matter; international names are understood",
-        synonyms: "hostname hostnames hosts domain domains domainname fqdn servername serveralias vhost \
+        synonyms: "hostname hostnames hosts domain domains domainname fqdn serveralias vhost \
                    virtualhost name url uri rule subdomain alias site",
     }
     Prefix {
@@ -317,12 +319,41 @@ label_options! {
         meaning: "TLS versions and ciphers, by Mozilla's names: TLS 1.3; 1.2 and 1.3; 1.0 and later",
         synonyms: "sslpolicy tlsoptions ciphers tlsversion minversion tlsminversion sslprotocols tlsprotocols",
     }
+    ClientCert(ClientCertificate) {
+        "client_cert", Port, Terms, Data, ExcludesPort, json: "client_certificate" IfSet,
+        values: "`off`, a CA's name, or a CA's name and `optional`: `staff`, `staff optional`",
+        default: "`off`",
+        meaning: "with `tls` `on` or `only`: clients have to present a certificate of the CA in the file `NAME.pem` or `NAME.crt` of [`--client-ca`](options.md). The container gets it in `Client-Cert` (RFC 9440)",
+        synonyms: "clientca clientauth clientcertificate tlsclientauth sslverifyclient sslclientcertificate",
+    }
     Hsts(Hsts) {
         "hsts", Port, Policy, Data, Ignored, json: "hsts" IfSet,
         values: "`off`, or a time, optionally with `subdomains` and `preload`: `180d`, `1y subdomains`",
         default: "`off`",
         meaning: "Strict-Transport-Security of HTTPS responses: browsers use HTTPS only, for this long",
         synonyms: "stricttransportsecurity stsseconds hstsmaxage",
+    }
+    Scheme(Scheme) {
+        "scheme", Port, Policy, Data, Ignored, json: "scheme" IfSet,
+        values: "`http`, `h2c`, `https`, `h2`",
+        default: "`http`",
+        meaning: "protocol of the container's port: HTTP/1.1, HTTP/2 without TLS (gRPC), HTTP/1.1 over TLS, HTTP/2 over TLS",
+        synonyms: "protocol proto backendprotocol backendscheme serverproto serverscheme virtualproto \
+                   upstreamprotocol h2 h2c http2 grpc",
+    }
+    Verify(Verification) {
+        "verify", Port, Policy, Data, ExcludesPort, json: "verify" IfSet,
+        values: "`off`, `system`, or a CA's name",
+        default: "`off`",
+        meaning: "with `scheme` `https` or `h2`: whether the container's certificate is verified, by the system's CAs or by the CA in the file `NAME.pem` or `NAME.crt` of [`--backend-ca`](options.md)",
+        synonyms: "sslverify tlsverify proxysslverify insecureskipverify verifycertificate backendca rootcas cafile",
+    }
+    ServerName(ServerName) {
+        "server_name", Port, Policy, Data, Ignored, json: "server_name" IfSet,
+        values: "a host",
+        default: "the request's host",
+        meaning: "with `scheme` `https` or `h2`: the name that HAProxy sends to the container (SNI), and verifies its certificate by",
+        synonyms: "sni sslservername tlsservername proxysslname verifyhost",
     }
     Ports {
         "http_ports", Container, Match, Data, Ignored, json: "" Always,
@@ -381,7 +412,8 @@ impl LabelOption {
     /// Finds the option with this name, or that other programs call `word`. `word` is in lower case without `_` and `-`.
     pub fn from_synonym(word: &str) -> Option<Self> {
         let has_word = |spec: &&OptionSpec| {
-            spec.name.replace('_', "") == word
+            let is_name = || spec.name.replace('_', "") == word;
+            spec.scope != OptionScope::Container && is_name()
                 || spec.synonyms.split_whitespace().any(|synonym| synonym == word)
         };
         OPTIONS.iter().find(has_word).map(|spec| spec.option)

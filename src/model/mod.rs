@@ -2,7 +2,10 @@
 //!
 //! Pure: nothing in here reads a file, a clock or a socket.
 
+pub mod backend_tls;
+pub mod ca_index;
 pub mod certificate;
+pub mod client_certificate;
 pub mod container;
 pub mod container_ref;
 pub(crate) mod host;

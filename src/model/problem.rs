@@ -94,6 +94,9 @@ pub enum Reason {
     NotACertificate,
     NotATlsPolicy,
     NotHsts,
+    NotAScheme,
+    NotAVerification,
+    NotAClientCertificate,
     NotARouteName(String),
     /// The port has neither a host nor a prefix label, and `glue_http_ports` does not contain it.
     PortWithoutMatch {
@@ -136,6 +139,18 @@ pub enum Reason {
     PortExcluded {
         port: u16,
         option: LabelOption,
+    },
+    /// An option that protects the port needs TLS, so the port is not served.
+    OptionNeedsTls {
+        port: u16,
+        option: LabelOption,
+    },
+    /// The CA does not exist, so the route is not served.
+    UnknownCa {
+        route: String,
+        option: LabelOption,
+        ca: String,
+        directory: &'static str,
     },
     /// The host has no certificate yet.
     NoCertificate {
@@ -262,6 +277,11 @@ pub enum Reason {
         what: Option<MalformedResponse>,
     },
     /// HAProxy's text.
+    /// With TLS to the container.
+    TlsHandshakeFailed {
+        address: SocketAddr,
+        verification: String,
+    },
     CheckFails {
         address: SocketAddr,
         text: String,
@@ -442,6 +462,7 @@ impl Reason {
                 | Self::CheckUnanswered { .. }
                 | Self::CheckStatus { .. }
                 | Self::CheckNotHttp { .. }
+                | Self::TlsHandshakeFailed { .. }
                 | Self::CheckFails { .. }
         )
     }
@@ -598,6 +619,28 @@ impl fmt::Display for ReasonText<'_> {
             Reason::NotHsts => f.write_str(
                 "hsts is off or a time, optionally followed by subdomains and preload, as in \
                  '1y subdomains'",
+            ),
+            Reason::NotAScheme => f.write_str("scheme is http, h2c, https or h2"),
+            Reason::NotAVerification => f.write_str(
+                "verify is off, system or a CA's name, which has letters, digits, \".\", \"_\" and \
+                 \"-\"",
+            ),
+            Reason::NotAClientCertificate => f.write_str(
+                "client_cert is off or a CA's name, which has letters, digits, \".\", \"_\" and \
+                 \"-\", optionally followed by optional",
+            ),
+            Reason::OptionNeedsTls { port, option } => write!(
+                f,
+                "port {port} is not served, because {option} has no effect without TLS; set {}",
+                match option {
+                    LabelOption::Verify => "scheme to https or h2",
+                    _ => "tls to on or only",
+                }
+            ),
+            Reason::UnknownCa { route, option, ca, directory } => write!(
+                f,
+                "{route} is not served, because {option} is {ca}, and there is no CA with this \
+                 name; add {ca}.pem to the directory of {directory}"
             ),
             Reason::PortExcluded { port, option } => write!(
                 f,
@@ -804,6 +847,19 @@ impl fmt::Display for ReasonText<'_> {
                 f,
                 "GET {path} got no HTTP/1.1 response from {address}; the connection was closed \
                  without a response, or the port uses another protocol"
+            ),
+            Reason::TlsHandshakeFailed { address, verification } if verification == "off" => {
+                write!(
+                    f,
+                    "the TLS handshake with {address} fails; if the port does not use TLS, set scheme \
+                 to http or h2c"
+                )
+            }
+            Reason::TlsHandshakeFailed { address, verification } => write!(
+                f,
+                "the TLS handshake with {address} fails; verify is {verification}, so the \
+                 certificate has to be signed by this CA, valid now, and for the name of the \
+                 request or of server_name"
             ),
             Reason::CheckFails { address, text } => {
                 write!(f, "HAProxy's check of {address} fails: {text}")

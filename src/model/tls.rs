@@ -102,7 +102,7 @@ impl Default for TlsBind {
 }
 
 impl Hsts {
-    const MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+    const MAX: Duration = Duration::from_hours(10 * 366 * 24);
     const MIN: Duration = Duration::from_mins(1);
 
     /// Returns the header's value without blanks.

@@ -44,7 +44,7 @@ pub fn offline_snapshot(
     };
     let (permanent, directory) = (BTreeSet::new(), CertificateDirectory::default());
     let (certificates, policy) = (&rules.certificates, TlsPolicy::default());
-    let tls = TlsContext { certificates, directory: &directory, policy };
+    let tls = TlsContext { certificates, cas: &rules.cas, directory: &directory, policy };
     let bound = |at| rules.bound_port(at);
     let config = Config::new(&decision.routes, layout, bound, &permanent, wait, tls);
     StateSnapshot {

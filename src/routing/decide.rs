@@ -5,9 +5,13 @@
 use crate::{
     label::{self, LabelLimits, ParsedLabels, RouteRequest},
     model::{
-        certificate::CertificateIndex,
+        backend_tls::Verification,
+        ca_index::{CaIndex, CaPurpose},
+        certificate::{CertificateIndex, CertificateStem},
+        client_certificate::ClientCertificate,
         container::{Container, ContainerId, ContainerState, Health, NetworkMode},
         container_ref::ContainerRef,
+        label_option::LabelOption,
         option_value::{HealthPolicy, HostMatch, PathPrefix},
         problem::{LabelText, Problem, ProblemSubject, Reason},
         problem_set::ProblemSet,
@@ -63,6 +67,8 @@ pub struct Rules {
     pub certificates: Arc<CertificateIndex>,
     /// Path of an ACME challenge → its answer.
     pub acme_tokens: BTreeMap<String, String>,
+    /// CAs that labels may name.
+    pub cas: Arc<CaIndex>,
 }
 
 impl Rules {
@@ -349,6 +355,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     problems.extend(label::constraint::constraint_problems(&rules.label_limits.constraints));
     let conflicts = find_port_conflicts(&memory.publishers, &routes, rules);
     exclude_port_conflicts(&mut routes, &memory, conflicts, &mut problems);
+    exclude_unknown_cas(&mut routes, &rules.cas, &mut problems);
     problems.extend(missing_certificates(&routes, &rules.certificates));
     let again = memory
         .unloadable_listeners
@@ -699,6 +706,42 @@ fn choose_protocols(
         kept.map(|listener| (port, listener.protocol))
     };
     by_port.into_iter().filter_map(choose).collect()
+}
+
+/// Removes the endpoints of routes with a CA that does not exist: they must not be used without verification. The
+/// routes stay, and answer 503.
+fn exclude_unknown_cas(routes: &mut Routes, cas: &CaIndex, problems: &mut ProblemSet) {
+    for (key, route) in &mut routes.0 {
+        let Some((purpose, option, ca)) = unknown_ca(key, route, cas) else { continue };
+        let directory = purpose.option();
+        let reason =
+            Reason::UnknownCa { route: key.to_string(), option, ca: ca.to_string(), directory };
+        problems.extend(route.endpoints.iter().map(|endpoint| Problem {
+            subject: ProblemSubject::Container(endpoint.container.clone()),
+            label: None,
+            reason: reason.clone(),
+        }));
+        *route = Arc::new(route.without_endpoints());
+    }
+}
+
+/// Returns the CA of the route that does not exist, and the option that names it.
+fn unknown_ca(
+    key: &RouteKey,
+    route: &Route,
+    cas: &CaIndex,
+) -> Option<(CaPurpose, LabelOption, CertificateStem)> {
+    let backend = match route.policy.get() {
+        Verification::Ca(name) => Some((CaPurpose::Backend, LabelOption::Verify, name)),
+        Verification::Off | Verification::System => None,
+    };
+    let client = route.terms.get::<ClientCertificate>();
+    let client = client.ca().filter(|_| key.listener.is_https()).cloned();
+    let client = client.map(|name| (CaPurpose::Client, LabelOption::ClientCert, name));
+    let is_unknown = |(purpose, _, name): &(CaPurpose, LabelOption, CertificateStem)| {
+        cas.find(*purpose, name).is_none()
+    };
+    backend.into_iter().chain(client).find(is_unknown)
 }
 
 /// Returns a problem for each HTTPS host without a certificate that containers request.

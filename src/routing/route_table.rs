@@ -219,7 +219,9 @@ impl RouteTable {
                 Some(terms) => drop(self.terms.insert(host, terms)),
                 None => drop(self.terms.remove(&host)),
             }
-            keys.iter().for_each(|key| self.mark_dirty(key));
+            for key in &keys {
+                self.mark_dirty(key);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     },
     label,
     model::{
+        ca_index::CaPurpose,
         route::{Listener, Protocol},
         tls,
         world::Vantage,
@@ -22,6 +23,7 @@ use crate::{
     sources::{
         ContainerFilter, OwnLabels,
         acme::{AcmeSettings, settings::EabKey},
+        certificate::CaDirectories,
     },
 };
 use anyhow::{Context as _, Result, anyhow};
@@ -78,6 +80,7 @@ impl Settings {
             permanent_listeners: self.permanent_listeners(),
             certificates: Arc::default(),
             acme_tokens: BTreeMap::new(),
+            cas: Arc::default(),
         }
     }
 
@@ -88,6 +91,14 @@ impl Settings {
         let standard = [(Protocol::Http, tls::HTTP_PORT), (Protocol::Https, tls::HTTPS_PORT)];
         let listeners = standard.map(|(protocol, port)| Listener { protocol, port });
         listeners.into_iter().filter(|_| is_configured).collect()
+    }
+
+    /// Returns the directories of CAs.
+    pub fn ca_directories(&self) -> CaDirectories {
+        let directories =
+            [(CaPurpose::Backend, &self.backend_ca), (CaPurpose::Client, &self.client_ca)];
+        let directories = directories.into_iter();
+        directories.filter_map(|(purpose, path)| Some((purpose, path.clone()?))).collect()
     }
 
     /// Returns the settings of certificate orders; `None` if nothing is ordered.
@@ -151,6 +162,7 @@ impl Settings {
             certificates: CertificateDirectory::new(self.state_dir.join("certs")),
             tls_policy: self.tls_policy,
             acme: self.acme.is_some(),
+            verifies_clients: self.client_ca.is_some(),
             bind: self.bind.clone(),
             trusted: self.trusted_proxies.clone(),
             log: match &self.access_log {

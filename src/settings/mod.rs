@@ -87,6 +87,10 @@ pub struct Settings {
     pub certificates: Vec<PathBuf>,
     /// How certificates are ordered, if they are.
     pub acme: Option<AcmeOptions>,
+    /// Directory with the CAs of containers.
+    pub backend_ca: Option<PathBuf>,
+    /// Directory with the CAs of clients.
+    pub client_ca: Option<PathBuf>,
     pub access_log: AccessLog,
     pub haproxy: HaproxyMode,
     /// A path, or a name that is searched in PATH.

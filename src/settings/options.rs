@@ -171,7 +171,7 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub acme_challenge: AcmeChallenge,
 
-    /// Publish DNS records with this program
+    /// Publish DNS records with this program, which implies --acme-challenge dns
     ///
     /// It is run as PROGRAM present NAME VALUE and PROGRAM cleanup NAME VALUE, as lego's exec provider does.
     ///
@@ -202,6 +202,26 @@ pub struct Options {
     #[arg(long, value_name = "FILE", help_heading = TLS, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub acme_ca_file: Option<PathBuf>,
+    /// Verify containers' certificates by the CAs in this directory
+    ///
+    /// The verify label of a port with TLS names one of them: internal is the file internal.pem or
+    /// internal.crt, with one or more certificates. Changes are followed.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "DIR", help_heading = TLS, value_parser = value::parse_path)]
+    #[arg(hide_short_help = true)]
+    pub backend_ca: Option<PathBuf>,
+
+    /// Verify clients' certificates by the CAs in this directory
+    ///
+    /// The client_cert label of an HTTPS port names one of them: staff is the file staff.pem or staff.crt,
+    /// with one or more certificates. Changes are followed. With this option, no TLS session is resumed, because
+    /// HAProxy does not verify the client again then.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "DIR", help_heading = TLS, value_parser = value::parse_path)]
+    #[arg(hide_short_help = true)]
+    pub client_ca: Option<PathBuf>,
 
     /// Allow TLS versions by Mozilla's names: modern, intermediate or old
     ///

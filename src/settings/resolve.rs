@@ -75,6 +75,8 @@ impl Settings {
             tls_policy: options.tls_policy,
             certificates: options.certificates,
             acme,
+            backend_ca: options.backend_ca,
+            client_ca: options.client_ca,
             access_log: options
                 .access_log
                 .unwrap_or_else(|| default_access_log(options.haproxy, command)),
@@ -117,12 +119,12 @@ fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
     let challenge = match (options.acme_challenge, &options.acme_dns) {
         (AcmeChallenge::Http, None) => Challenge::Http,
         (AcmeChallenge::DnsPersist, None) => Challenge::DnsPersist,
-        (AcmeChallenge::Dns, Some(path)) => {
+        (AcmeChallenge::Http | AcmeChallenge::Dns, Some(path)) => {
             Challenge::Dns(DnsProgram { path: path.clone(), propagation: DNS_PROPAGATION })
         }
         (AcmeChallenge::Dns, None) => bail!("--acme-challenge dns needs --acme-dns PROGRAM"),
-        (AcmeChallenge::Http | AcmeChallenge::DnsPersist, Some(_)) => {
-            bail!("--acme-dns needs --acme-challenge dns")
+        (AcmeChallenge::DnsPersist, Some(_)) => {
+            bail!("--acme-challenge dns-persist does not use --acme-dns; remove one of the two")
         }
     };
     Ok(Some(AcmeOptions {

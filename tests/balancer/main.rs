@@ -5,8 +5,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod backend_tls;
 mod cases;
 mod check_verb;
+mod client_certificate;
 mod control;
 mod dashboard;
 mod docker;

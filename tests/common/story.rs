@@ -28,6 +28,7 @@ use docker_glue::{
     },
     label::LabelLimits,
     model::{
+        ca_index::{CaIndex, CaPurpose},
         certificate::{
             Certificate, CertificateDigest, CertificateIndex, CertificateName, CertificateOrigin,
             KeyType,
@@ -152,7 +153,17 @@ pub fn default_rules() -> Rules {
         permanent_listeners: BTreeSet::new(),
         certificates: Arc::new(default_certificates()),
         acme_tokens: BTreeMap::new(),
+        cas: Arc::new(default_cas()),
     }
+}
+
+/// Returns the CAs that labels of stories may name.
+fn default_cas() -> CaIndex {
+    let mut cas = CaIndex::default();
+    for purpose in [CaPurpose::Backend, CaPurpose::Client] {
+        cas.insert(purpose, "internal".parse().unwrap(), CertificateDigest::of_pem("internal"));
+    }
+    cas
 }
 
 /// Returns certificates for some hosts of stories.
@@ -191,6 +202,7 @@ pub fn default_frame() -> RenderContext {
         certificates: CertificateDirectory::new("/var/lib/docker-glue/certs"),
         tls_policy: TlsPolicy::default(),
         acme: false,
+        verifies_clients: false,
         trusted: Vec::new(),
         log: Some("stdout format raw daemon".into()),
         exporter: None,

@@ -33,6 +33,8 @@ const VALUES: &[(&str, &str)] = &[
     ("acme_profile", "shortlived"),
     ("acme_ca_file", "/etc/docker-glue/ca.pem"),
     ("tls_policy", "modern"),
+    ("backend_ca", "/etc/docker-glue/backend-ca"),
+    ("client_ca", "/etc/docker-glue/client-ca"),
     ("access_log", "/dev/log"),
     ("haproxy", "service"),
     ("haproxy_bin", "/usr/local/sbin/haproxy"),

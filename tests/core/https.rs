@@ -106,8 +106,11 @@ fn port_has_one_protocol_and_keeps_it() {
         let actual = describe(&decide_in_turn(&stories));
         let is_there = |start: &String| actual.iter().any(|text| text.starts_with(start.as_str()));
         let routes = actual.iter().filter(|text| !text.contains(": ")).count();
-        assert!(expected.iter().all(is_there) && routes == 1, "{actual:#?}
-{expected:#?}");
+        assert!(
+            expected.iter().all(is_there) && routes == 1,
+            "{actual:#?}
+{expected:#?}"
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use docker_glue::haproxy::{
     health::{CheckFailure, CheckResult, InvalidMessage, parse_errors, parse_stat},
     observed::{parse_backends, parse_fingerprint, parse_map, parse_servers},
     server_setting::{ServerSetting, ServerSettings},
+    server_transport::ServerTransport,
 };
 use std::{fs, path::Path};
 
@@ -189,6 +190,7 @@ fn server() -> Server {
         id: 7,
         address: "172.17.0.2:80".parse().unwrap(),
         settings: ServerSettings::parse_line(&["weight", "25"]).unwrap(),
+        transport: ServerTransport::default(),
         check_mode: CheckMode::Off,
         admin: AdminState::Ready,
     }

@@ -234,7 +234,7 @@ fn every_default_of_a_label_is_its_default() {
     let base = BTreeMap::from([("glue_http_80_host".to_owned(), "a.test".to_owned())]);
     let page = Page::read(LABELS).text;
     let rows: Vec<_> = page.lines().filter_map(default_of).collect();
-    assert_eq!(rows.len(), 7, "{rows:?}");
+    assert_eq!(rows.len(), 13, "{rows:?}");
     for (label, default) in rows {
         let mut labels = base.clone();
         labels.insert(label.clone(), default.clone());

@@ -59,7 +59,7 @@ fn disk_full_or_read_only_is_reported_and_serving_continues() {
     let config = etc.join("haproxy.cfg").display().to_string();
     let Some(state) = Disk::mount(plan.state()) else { return };
     let Some(etc) = Disk::mount(etc) else { return };
-    let balancer = plan.option(&["--config-file", &config]).start();
+    let balancer = plan.option(&["--config-file", &config]).start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);
@@ -100,7 +100,7 @@ fn runtime_changes_continue_while_full_disk_prevents_reload() {
     let Some(docker) = common::find_docker() else { return };
     let plan = Balancer::plan(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
     let Some(state) = Disk::mount(plan.state()) else { return };
-    let balancer = plan.start();
+    let balancer = plan.start().wait_until_started();
     let web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);
@@ -132,7 +132,7 @@ fn haproxy_crash_on_full_disk_recovers_stored_and_new_routes() {
     let Some(docker) = common::find_docker() else { return };
     let plan = Balancer::plan(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
-    let balancer = plan.start();
+    let balancer = plan.start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);
@@ -195,7 +195,7 @@ fn read_only_state_dir_at_start_serves_stored_state() {
     let Some(docker) = common::find_docker() else { return };
     let plan = Balancer::plan(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
-    let mut balancer = plan.start();
+    let mut balancer = plan.start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);

@@ -26,7 +26,7 @@ pub(crate) fn write_wrapper(folder: &Path, script: &str) -> PathBuf {
 #[test]
 fn killed_master_is_restarted() {
     let Some(docker) = common::find_docker() else { return };
-    let balancer = Balancer::plan(&docker).start();
+    let balancer = Balancer::plan(&docker).start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     // A worker may serve before its master confirms the reload.
@@ -55,7 +55,7 @@ fn crashing_haproxy_is_restarted_with_growing_pauses_and_logged() {
     );
     let wrapper = write_wrapper(folder.path(), &die);
     let balancer = Balancer::plan(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
-    let balancer = balancer.start();
+    let balancer = balancer.start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);
@@ -81,7 +81,7 @@ fn crashing_haproxy_is_restarted_with_growing_pauses_and_logged() {
 fn lost_stats_socket_causes_no_reload_per_change() {
     let Some(docker) = common::find_docker() else { return };
     let balancer = Balancer::plan(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
-    let balancer = balancer.start();
+    let balancer = balancer.start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);
@@ -127,7 +127,7 @@ fn foreign_reload_before_files_are_written_is_detected() {
     let wait = format!("[ \"$1\" = -c ] && while [ -e {} ]; do sleep 0.01; done", slow.display());
     let wrapper = write_wrapper(folder.path(), &wait);
     let balancer = Balancer::plan(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
-    let balancer = balancer.start();
+    let balancer = balancer.start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_for_log(&["reloaded HAProxy"]);
     fs::write(&slow, "").unwrap();
@@ -265,7 +265,7 @@ fn remove_sockets(balancer: &Balancer) {
 #[test]
 fn haproxy_whose_sockets_are_removed_is_told_changes_again_and_is_not_restarted() {
     let Some(docker) = common::find_docker() else { return };
-    let balancer = Balancer::plan(&docker).start();
+    let balancer = Balancer::plan(&docker).start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);
@@ -283,7 +283,7 @@ fn haproxy_whose_sockets_are_removed_is_told_changes_again_and_is_not_restarted(
 #[test]
 fn haproxy_whose_folder_is_emptied_is_adopted_by_the_next_balancer() {
     let Some(docker) = common::find_docker() else { return };
-    let mut balancer = Balancer::plan(&docker).start();
+    let mut balancer = Balancer::plan(&docker).start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);
@@ -309,7 +309,7 @@ fn haproxy_that_does_not_create_its_sockets_again_is_replaced_while_it_serves() 
     let real = PathBuf::from(String::from_utf8(found.unwrap().stdout).unwrap().trim());
     fs::copy(&real, &program).unwrap();
     let balancer = Balancer::plan(&docker).option(&["--haproxy-bin", program.to_str().unwrap()]);
-    let balancer = balancer.start();
+    let balancer = balancer.start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);

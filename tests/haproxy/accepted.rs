@@ -1,10 +1,11 @@
 //! HAProxy accepts every golden configuration. The program is `HAPROXY_BIN`, or else the installed one.
 
-use crate::common::story;
+use crate::common::{certificates, story};
 use docker_glue::{
     haproxy::{
         config::Config,
         render::{BaseConfig, RenderContext, render_files},
+        tls::list_port,
         version::Version,
     },
     routing::decide,

@@ -177,7 +177,11 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
         planned_container::merge_into_world(&World::default(), &project, planned.clone());
     let rules = settings.rules(Vantage::Host);
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
-    problems.extend(decided.problems.iter().cloned());
+    // Certificates and CAs are on the machine where the containers will run.
+    let is_of_machine = |problem: &&Problem| {
+        matches!(problem.reason, Reason::NoCertificate { .. } | Reason::UnknownCa { .. })
+    };
+    problems.extend(decided.problems.iter().filter(|problem| !is_of_machine(problem)).cloned());
     problems.extend(listener_port_conflicts(&planned, settings, &rules));
     let services: BTreeMap<_, _> = planned
         .iter()

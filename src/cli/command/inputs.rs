@@ -9,7 +9,11 @@ use crate::{
         runtime::{RuntimeClient, RuntimeError},
         stored_state,
     },
-    model::{option_value::HostMatch, world::World},
+    model::{
+        certificate::{CertificateIndex, CertificateOrigin},
+        option_value::HostMatch,
+        world::World,
+    },
     report::{
         history_file,
         preview::{CurrentState, DiskState, StateSource},
@@ -18,12 +22,19 @@ use crate::{
     routing::{decide::Rules, rollback::Rollback},
     settings::Settings,
     sources::{
-        ContainerFilter,
+        ContainerFilter, acme,
+        certificate::{self, CertificateWithKey},
         docker::{self, Engine},
     },
 };
 use anyhow::{Context, Result, bail};
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::time::timeout;
 
 /// After this time a docker-balancer that does not answer is treated as not running.
@@ -50,9 +61,32 @@ pub(crate) async fn load_world(
         let vantage = docker::detect_vantage(&engine, access, settings.address).await?;
         let interest = widen(settings.container_filter(&vantage));
         let world = docker::list_once(access, &interest).await?;
-        anyhow::Ok((world, settings.rules(vantage)))
+        anyhow::Ok((world, vantage))
     };
-    ask.await.context(DockerQueryError)
+    let (world, vantage) = ask.await.context(DockerQueryError)?;
+    Ok((world, with_certificates(settings.rules(vantage), settings)))
+}
+
+/// Adds the certificates and CAs that docker-balancer would use. Files that cannot be read are left out, as
+/// docker-balancer does.
+fn with_certificates(rules: Rules, settings: &Settings) -> Rules {
+    let mut certificates = certificate::read_directories(&settings.certificates).certificates;
+    if let Some(options) = &settings.acme {
+        let store = acme::store::Store::new(&settings.state_dir.join("acme"), &options.directory);
+        let ca: Arc<str> = options.directory.as_str().into();
+        certificates.extend(store.read_certificates().iter().filter_map(|(host, stored)| {
+            let origin = CertificateOrigin::Acme { ca: Arc::clone(&ca) };
+            CertificateWithKey::parse(&stored.pem, origin, host.folder()).ok()
+        }));
+    }
+    let certificates = certificates.into_iter().map(|read| read.certificate).collect();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    Rules {
+        certificates: Arc::new(CertificateIndex::build(certificates, now)),
+        cas: certificate::read_cas(settings.ca_directories()).index,
+        ..rules
+    }
 }
 
 /// Returns `None` if no docker-balancer answers.

@@ -4,6 +4,7 @@ use super::Balancer;
 use crate::{
     haproxy::{config::MapName, runtime::RuntimeError},
     model::{
+        ca_index::CaIndex,
         certificate::{
             CertificateChoice, CertificateDigest, CertificateIndex, CertificateValidity,
         },
@@ -14,7 +15,7 @@ use crate::{
     },
     sources::{
         acme::{AcmeStatus, WantedHost, decide::HostState},
-        certificate::CertificateSnapshot,
+        certificate::{CaSnapshot, CertificateSnapshot},
     },
 };
 use std::{
@@ -31,16 +32,21 @@ const ACME_OPTION: &str = "--acme";
 #[derive(Debug, Default)]
 pub(crate) struct CertificateState {
     snapshot: CertificateSnapshot,
+    cas: CaSnapshot,
     /// With HAProxy's reason. A file with another content has another digest.
     refused: BTreeMap<CertificateDigest, String>,
     orders: Arc<AcmeStatus>,
 }
 
 impl Balancer {
-    /// Replaces the certificates. The next pass loads them into HAProxy.
-    pub fn set_certificates(&mut self, snapshot: CertificateSnapshot) {
+    /// Replaces the certificates and CAs. The next pass loads them into HAProxy.
+    pub fn set_certificates(&mut self, (snapshot, cas): (CertificateSnapshot, CaSnapshot)) {
         let state = &mut self.certificates;
-        state.refused.retain(|digest, _| snapshot.index.get(digest).is_some());
+        let is_known = |digest: &CertificateDigest| {
+            snapshot.index.get(digest).is_some() || cas.index.contains(digest)
+        };
+        state.refused.retain(|digest, _| is_known(digest));
+        state.cas = cas;
         state.snapshot = snapshot;
         self.use_certificates();
     }
@@ -103,24 +109,25 @@ impl Balancer {
 
     fn use_certificates(&mut self) {
         self.rules.certificates = self.certificates.usable_index();
+        self.rules.cas = self.certificates.usable_cas();
         // The configuration has to be built as a whole.
         self.live.pending_deletions = None;
     }
 
-    /// Excludes a certificate that HAProxy did not load. Hosts use the next best one. Returns `false` if the error is
-    /// about something else.
+    /// Excludes a certificate or CA that HAProxy did not load. Hosts use the next best certificate; routes with the CA
+    /// are not served. Returns `false` if the error is about something else.
     pub(crate) fn quarantine_certificate(&mut self, error: &RuntimeError) -> bool {
         let (RuntimeError::CertificateRefused { certificate, .. }
         | RuntimeError::CertificateUnreadable { certificate, .. }) = error
         else {
             return false;
         };
-        let Some(digest) = self.render_context.certificates.digest_of(certificate) else {
-            return false;
+        let directory = &self.render_context.certificates;
+        let digest = directory.digest_of(certificate).or_else(|| directory.ca_digest(certificate));
+        let is_used = |digest: &CertificateDigest| {
+            self.rules.certificates.get(digest).is_some() || self.rules.cas.contains(digest)
         };
-        if self.rules.certificates.get(&digest).is_none() {
-            return false;
-        }
+        let Some(digest) = digest.filter(is_used) else { return false };
         warn!("{error}; it is not used");
         self.certificates.refused.insert(digest, error.to_string());
         self.use_certificates();
@@ -129,10 +136,14 @@ impl Balancer {
 
     /// Returns the problems of certificates and of their files.
     pub(crate) fn certificate_problems(&self) -> impl Iterator<Item = Problem> {
-        let CertificateState { snapshot, refused, orders } = &self.certificates;
+        let CertificateState { snapshot, cas, refused, orders } = &self.certificates;
         let of_files = snapshot.problems.iter().map(ToString::to_string);
         let unusable = of_files.chain(refused.values().cloned());
-        let unusable = unusable.map(|text| (OPTION, Reason::CertificateUnusable { text }));
+        let of_cas = cas.problems.iter();
+        let of_cas = of_cas.map(|(purpose, problem)| (purpose.option(), problem.to_string()));
+        let unusable = unusable.map(|text| (OPTION, text)).chain(of_cas);
+        let unusable =
+            unusable.map(|(option, text)| (option, Reason::CertificateUnusable { text }));
         let failed = orders.hosts.iter().filter_map(|(host, status)| {
             let failure = status.last_failure.as_ref().map(|failure| failure.text.clone());
             let text = status.refusal.clone().or(failure)?;
@@ -153,6 +164,14 @@ impl Balancer {
 }
 
 impl CertificateState {
+    fn usable_cas(&self) -> Arc<CaIndex> {
+        let index = &self.cas.index;
+        if self.refused.is_empty() {
+            return Arc::clone(index);
+        }
+        Arc::new(index.without(|digest| self.refused.contains_key(digest)))
+    }
+
     fn usable_index(&self) -> Arc<CertificateIndex> {
         let index = &self.snapshot.index;
         if self.refused.is_empty() {

@@ -9,6 +9,7 @@ mod option;
 mod participation;
 mod path;
 mod properties;
+mod protection;
 
 use super::{
     Constraint, LabelLimits, MAX_ROUTES, RouteRequest, has_our_labels, parse_labels, participates,

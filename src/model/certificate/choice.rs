@@ -37,6 +37,12 @@ impl CertificateStem {
     }
 }
 
+impl fmt::Display for CertificateStem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl FromStr for CertificateStem {
     type Err = CertificateChoiceError;
 

@@ -159,6 +159,26 @@ impl ProblemKind {
                 "The value is neither `off` nor a time from 1 minute to 10 years with the words `subdomains` and `preload`.",
                 "Correct the value, as in `1y subdomains`. Until then the header is not sent.",
             ),
+            Self::NotAScheme => row(
+                "The value is none of `http`, `h2c`, `https` and `h2`.",
+                "Correct the value. Until then HAProxy connects with HTTP/1.1 and without TLS.",
+            ),
+            Self::NotAVerification => row(
+                "The value is neither `off` nor `system` nor the name of a CA.",
+                "Write the name of the CA's file, without the ending. Until then the port is not served.",
+            ),
+            Self::NotAClientCertificate => row(
+                "The value is neither `off` nor the name of a CA, optionally followed by `optional`.",
+                "Write the name of the CA's file, without the ending. Until then the port is not served.",
+            ),
+            Self::OptionNeedsTls => row(
+                "An option that protects the port needs TLS, which is off. The port is not served.",
+                "Set the option that the message names.",
+            ),
+            Self::UnknownCa => row(
+                "A label names a CA that does not exist. The route is not served.",
+                "Add the CA's certificates, as PEM, to the directory that the message names.",
+            ),
             Self::PortExcluded => row(
                 "An option that protects the port has an invalid value. The port is not served.",
                 "Correct the value, or remove the label.",
@@ -168,7 +188,7 @@ impl ProblemKind {
                 "Add a certificate for the host to a directory of `--certificates`, or correct the `cert` label.",
             ),
             Self::CertificateUnusable => row(
-                "A file in a directory of `--certificates` has a fault, or HAProxy refuses a certificate. The message names the file and the cause.",
+                "A file in a directory of `--certificates`, `--backend-ca` or `--client-ca` has a fault, or HAProxy refuses a certificate. The message names the file and the cause.",
                 "Correct the file. It is read again when it changes.",
             ),
             Self::OrderFailed => row(
@@ -313,6 +333,10 @@ impl ProblemKind {
             Self::CheckNotHttp => row(
                 "The check path is not answered with HTTP/1.1.",
                 "Use the port that speaks plain HTTP/1.1.",
+            ),
+            Self::TlsHandshakeFailed => row(
+                "HAProxy's TLS handshake with the container fails: its certificate is not valid for `verify` and `server_name`, or the port does not use TLS.",
+                "Correct `verify`, `server_name` or `scheme`, or the container's certificate.",
             ),
             Self::CheckFails => row(
                 "HAProxy's check fails for another reason.",

@@ -70,7 +70,7 @@ struct Environment {
 
 /// The end of a job.
 enum Finished {
-    Connected { staging: bool, result: Result<Client, AcmeError> },
+    Connected { staging: bool, result: Result<Box<Client>, AcmeError> },
     Ordered { order: Order, result: Result<Issued, AcmeError> },
     Asked { host: WantedHost, result: Result<(RenewalWindow, Option<i64>), AcmeError> },
 }
@@ -278,7 +278,7 @@ impl Follower {
         let (directory, store) = (environment.directory.clone(), environment.store.clone());
         self.spawn(
             async move { Client::connect(settings, directory, store).await },
-            move |result| Finished::Connected { staging, result },
+            move |result| Finished::Connected { staging, result: result.map(Box::new) },
         );
     }
 
@@ -355,7 +355,9 @@ impl Follower {
 
     async fn finish(&mut self, finished: Finished) {
         match finished {
-            Finished::Connected { staging, result } => self.finish_connect(staging, result),
+            Finished::Connected { staging, result } => {
+                self.finish_connect(staging, result.map(|client| *client));
+            }
             Finished::Asked { host, result } => self.finish_ask(&host, result),
             Finished::Ordered { order, result } => {
                 self.running.remove(&order.host);

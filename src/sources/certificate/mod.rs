@@ -9,6 +9,7 @@
 //! publishes a [`CertificateSnapshot`].
 
 mod assemble;
+mod ca;
 mod directory;
 mod inotify;
 mod layout;
@@ -23,6 +24,7 @@ mod watch;
 mod x509;
 
 pub use assemble::CertificateWithKey;
+pub use ca::{CaDirectories, CaSnapshot, follow_cas, read_cas};
 pub use directory::{DirectoryReading, read_directories};
 pub use problem::{CertificateProblem, CertificateProblemKind};
 pub use shelf::{CertificateShelf, CertificateSnapshot, SourceUpdate};

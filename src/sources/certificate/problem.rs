@@ -51,6 +51,8 @@ pub enum CertificateProblemKind {
         "the files in the directory have more than {limit} bytes in total; the others are ignored"
     )]
     DirectoryTooLarge { limit: u64 },
+    #[error("the certificates of the CA have more than {limit} bytes")]
+    CaTooLarge { limit: usize },
     #[error("the directory has more than {limit} files; the others are ignored")]
     TooManyFiles { limit: usize },
     #[error("cannot read it: {why}")]

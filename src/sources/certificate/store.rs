@@ -52,6 +52,15 @@ impl CertificateStore {
         atomic_file::stage_file(&path, pem.reveal(), self.access)?.replace(&path)
     }
 
+    /// Writes a CA's file, and syncs it. A file with this content is not written again.
+    pub fn save_ca(&self, digest: &CertificateDigest, pem: &str) -> Result<(), WriteError> {
+        let path = self.directory.join(format!("{digest}.ca.{EXTENSION}"));
+        if atomic_file::read_regular(&path).is_some_and(|text| text == pem) {
+            return Ok(());
+        }
+        atomic_file::stage_file(&path, pem, self.access)?.replace(&path)
+    }
+
     /// Whether a file of the right length exists: a cheap check of what was saved earlier.
     pub(super) fn is_present(&self, digest: &CertificateDigest, bytes: usize) -> bool {
         let metadata = fs::symlink_metadata(self.path(digest));

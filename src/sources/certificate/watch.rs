@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(250);
 /// Files are read after this time even if something still changes.
 const MAX_BURST: Duration = Duration::from_secs(5);
 /// Network file systems report no changes of other computers.
-const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_mins(1);
 /// A reading that takes longer is logged. It cannot be cancelled.
 const SLOW_READING: Duration = Duration::from_secs(30);
 /// Directories may appear while others are listed; the next event or look finds those beyond this limit.
@@ -39,7 +39,7 @@ struct DirectoryReader {
 
 /// Why the directories are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trigger {
+pub(super) enum Trigger {
     /// Something changed.
     Change,
     /// Time has passed. Files with the same times and sizes are not read.
@@ -82,7 +82,7 @@ pub(super) async fn follow_changes(
 }
 
 /// Waits for a change, and then until the changes pause, or for the next regular look.
-async fn wait_for_trigger(changes: &ChangeReceiver, look: Instant) -> Trigger {
+pub(super) async fn wait_for_trigger(changes: &ChangeReceiver, look: Instant) -> Trigger {
     tokio::select! {
         () = changes.wait_for_change() => {}
         () = sleep_until(look) => return Trigger::Look,
