@@ -38,6 +38,8 @@ const QUEUE: usize = 4;
 /// Follows the certificates until it is dropped.
 #[derive(Debug)]
 pub(super) struct CertificateFollower {
+    /// `None` if there are no certificates to store.
+    store: Option<CertificateStore>,
     snapshot: watch::Receiver<CertificateSnapshot>,
     cas: watch::Receiver<CaSnapshot>,
     is_ordering: bool,
@@ -86,11 +88,13 @@ impl CertificateFollower {
         let (wanted_sender, wanted) = watch::channel(Arc::default());
         let (tokens_sender, tokens) = mpsc::channel(QUEUE);
         let (status_sender, status) = watch::channel(Arc::default());
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut store) = (JoinSet::new(), None);
         if !is_complete {
             let access = settings.proxy().file_access();
+            let opened = CertificateStore::open(&settings.state_dir, access)?;
+            store = Some(opened.clone());
             let inputs = Inputs {
-                store: CertificateStore::open(&settings.state_dir, access)?,
+                store: opened,
                 directories,
                 acme,
                 snapshots: snapshots.clone(),
@@ -103,7 +107,7 @@ impl CertificateFollower {
         let (ca_sender, cas) = start_ca_task(settings, &mut tasks)?;
         let wanted = wanted_sender;
         let open = (snapshots, ca_sender, tokens_sender);
-        Ok(Self { snapshot, cas, is_ordering, wanted, tokens, status, tasks, _open: open })
+        Ok(Self { store, snapshot, cas, is_ordering, wanted, tokens, status, tasks, _open: open })
     }
 
     /// Waits for the first certificates, so that no host loses its certificate at a restart.
@@ -137,6 +141,10 @@ impl CertificateFollower {
 
     pub(super) fn orders(&mut self) -> Arc<AcmeStatus> {
         Arc::clone(&self.status.borrow_and_update())
+    }
+
+    pub(super) fn store(&self) -> Option<CertificateStore> {
+        self.store.clone()
     }
 
     /// Whether certificates are ordered.

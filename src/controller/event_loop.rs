@@ -113,8 +113,9 @@ async fn run_loop<S>(
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let rules = settings.rules(Vantage::Host);
-    let balancer = create_balancer(settings, proxy, rules).await?;
+    let mut balancer = create_balancer(settings, proxy, rules).await?;
     let mut certificates = CertificateFollower::start(settings)?;
+    balancer.set_certificate_store(certificates.store());
     let (asker, mut orders) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &asker, passes)?;

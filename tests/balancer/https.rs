@@ -196,6 +196,28 @@ fn replaced_certificate_fails_no_handshake() {
     });
 }
 
+#[test]
+fn file_of_unused_certificate_is_removed_after_a_while() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    let plan = site.plan(Balancer::plan(&docker)).option(&["--leave-running"]);
+    let _container = https_run(&plan, "a", "a.test").start();
+    let mut balancer = plan.start().wait_until_started();
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    let [first] = &walk(&balancer.state().join("certs"))[..] else { panic!("one certificate") };
+    let old = Command::new("touch").args(["-d", "1 hour ago"]).arg(first).status().unwrap();
+    assert!(old.success());
+    balancer.stop_with(Signal::SIGTERM);
+    site.issue("a.pem", &["a.test"]);
+    balancer.start_again();
+    wait_for("the file of the replaced certificate is removed", || {
+        let files = walk(&balancer.state().join("certs"));
+        (files.len() == 1 && files[0] != *first).then_some(())
+    });
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+}
+
 /// States in which a balancer that is killed between two commands leaves HAProxy.
 #[test]
 fn interrupted_load_of_certificate_is_completed() {

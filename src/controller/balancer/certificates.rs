@@ -15,18 +15,24 @@ use crate::{
     },
     sources::{
         acme::{AcmeStatus, WantedHost, decide::HostState},
-        certificate::{CaSnapshot, CertificateSnapshot},
+        certificate::{CaSnapshot, CertificateSnapshot, CertificateStore},
     },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// Option that certificate problems are reported for.
 const OPTION: &str = "--certificates";
 const ACME_OPTION: &str = "--acme";
+
+/// The shortest time between two removals of unused files.
+const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
+/// A younger file may belong to a certificate that is about to be used.
+const MIN_AGE: Duration = Duration::from_mins(10);
 
 /// The current certificates, without those that HAProxy refused.
 #[derive(Debug, Default)]
@@ -36,6 +42,10 @@ pub(crate) struct CertificateState {
     /// With HAProxy's reason. A file with another content has another digest.
     refused: BTreeMap<CertificateDigest, String>,
     orders: Arc<AcmeStatus>,
+    /// `None` if there are no certificates to store.
+    store: Option<CertificateStore>,
+    /// When unused files were removed last.
+    pruned_at: Option<Instant>,
 }
 
 impl Balancer {
@@ -54,6 +64,33 @@ impl Balancer {
     /// Sets the state of orders, for problems.
     pub fn set_orders(&mut self, orders: Arc<AcmeStatus>) {
         self.certificates.orders = orders;
+    }
+
+    /// Sets the store, from which unused certificates are removed.
+    pub fn set_certificate_store(&mut self, store: Option<CertificateStore>) {
+        self.certificates.store = store;
+    }
+
+    /// Removes the files of certificates that neither HAProxy nor its files have any more. The files on disk must be
+    /// up to date.
+    pub(crate) fn prune_certificates(&mut self) {
+        let Some(store) = self.certificates.store.clone() else { return };
+        let now = Instant::now();
+        if self.certificates.pruned_at.is_some_and(|pruned| now < pruned + PRUNE_INTERVAL) {
+            return;
+        }
+        self.certificates.pruned_at = Some(now);
+        let files = self.live.config.tls.values().flatten().map(|line| &line.certificate);
+        let observed = self.live.observed.iter().flat_map(|observed| &observed.tls.certificates);
+        let directory = &self.render_context.certificates;
+        let in_use = files.chain(observed).filter_map(|name| directory.digest_of(name));
+        let known = self.certificates.snapshot.index.iter().map(|certificate| certificate.digest);
+        let keep: BTreeSet<_> = in_use.chain(known).collect();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.remove_unused(&keep, MIN_AGE) {
+                debug!("cannot remove unused certificates: {error}");
+            }
+        });
     }
 
     /// Sets or removes the answer to an ACME challenge. The next pass gives it to HAProxy.
@@ -136,7 +173,7 @@ impl Balancer {
 
     /// Returns the problems of certificates and of their files.
     pub(crate) fn certificate_problems(&self) -> impl Iterator<Item = Problem> {
-        let CertificateState { snapshot, cas, refused, orders } = &self.certificates;
+        let CertificateState { snapshot, cas, refused, orders, .. } = &self.certificates;
         let of_files = snapshot.problems.iter().map(ToString::to_string);
         let unusable = of_files.chain(refused.values().cloned());
         let of_cas = cas.problems.iter();

@@ -214,6 +214,9 @@ impl Balancer {
             self.pending_write.unchecked.set_accepted(Some(accepted.clone()));
         }
         self.proxy.record_written(written);
+        if self.pending_write.due_at.is_none() {
+            self.prune_certificates();
+        }
         self.pending_write.worker_check_at = Some(Instant::now() + WORKER_CHECK_DELAY);
         if self.pending_write.last_error.take().is_some() {
             info!("configuration written to disk again");
