@@ -183,7 +183,11 @@ impl FromStr for CertificateOption {
         let word = text.to_ascii_lowercase();
         let is_word = matches!(word.as_str(), "auto" | "acme" | "files" | "self");
         let choice = if is_word { word.parse() } else { text.parse() };
-        choice.map(Self).map_err(|_| Reason::NotACertificate)
+        match choice {
+            // There is no own CA yet: the host would never have a certificate.
+            Ok(CertificateChoice::Own) | Err(_) => Err(Reason::NotACertificate),
+            Ok(choice) => Ok(Self(choice)),
+        }
     }
 }
 
@@ -287,6 +291,8 @@ mod tests {
             (parse::<TlsBind>("0"), r#"NotAPort("0")"#),
             (parse::<CertificateOption>("Auto"), "auto"),
             (parse::<CertificateOption>("shop.example"), "shop.example"),
+            (parse::<CertificateOption>("acme"), "acme"),
+            (parse::<CertificateOption>("Self"), "NotACertificate"),
             (parse::<CertificateOption>("../key"), "NotACertificate"),
             (parse::<TlsPolicyChoice>("Modern"), "modern"),
             (parse::<TlsPolicyChoice>("tls13"), "NotATlsPolicy"),
