@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
+    time::Duration,
 };
 use strum::{IntoStaticStr, VariantNames};
 
@@ -21,6 +22,10 @@ const BULK_THRESHOLD: usize = 16;
 
 /// Longer lists are not read back after each change.
 const MAX_VERIFIED_LINES: usize = 1000;
+
+/// A client that lists certificates holds their lock for milliseconds.
+const PAUSE_IF_LOCKED: Duration = Duration::from_millis(20);
+const MAX_ATTEMPTS_IF_LOCKED: u32 = 50;
 
 fn needs_bulk_query(requested: usize, total: usize) -> bool {
     BULK_THRESHOLD.max(total / 8) < requested
@@ -35,6 +40,9 @@ pub enum RuntimeError {
     Refused { command: String, answer: String },
     #[error("HAProxy refused the certificate {certificate}: {answer}")]
     CertificateRefused { certificate: String, answer: String },
+    /// Another client holds the lock for too long: the program that reads its answer has stopped, for example.
+    #[error("HAProxy did not run `{command}`: another client of its runtime API uses the certificates")]
+    CertificatesLocked { command: String },
     #[error("cannot read the certificate {certificate}: {source}")]
     CertificateUnreadable { certificate: String, source: io::Error },
     #[error("HAProxy did not apply all commands")]
@@ -271,14 +279,80 @@ impl RuntimeClient {
         command: &str,
         payload: &str,
     ) -> Result<String, RuntimeError> {
-        let answer = self.session.send_payload(command, payload).await;
-        answer.map_err(|source| RuntimeError::Unreachable { socket: self.socket.clone(), source })
+        self.send(command, Some(payload)).await
     }
 
     pub(super) async fn send_command(&mut self, command: &str) -> Result<String, RuntimeError> {
-        self.session
-            .send_command(command)
-            .await
-            .map_err(|source| RuntimeError::Unreachable { socket: self.socket.clone(), source })
+        self.send(command, None).await
+    }
+
+    /// Repeats a command that HAProxy did not run because another client used the certificates.
+    async fn send(
+        &mut self,
+        command: &str,
+        payload: Option<&str>,
+    ) -> Result<String, RuntimeError> {
+        for _ in 0..MAX_ATTEMPTS_IF_LOCKED {
+            let answer = match payload {
+                Some(payload) => self.session.send_payload(command, payload).await,
+                None => self.session.send_command(command).await,
+            };
+            let answer = answer.map_err(|source| RuntimeError::Unreachable {
+                socket: self.socket.clone(),
+                source,
+            })?;
+            if !is_locked(command, &answer) {
+                return Ok(answer);
+            }
+            tokio::time::sleep(PAUSE_IF_LOCKED).await;
+        }
+        Err(RuntimeError::CertificatesLocked { command: command.to_owned() })
+    }
+}
+
+/// Whether HAProxy did not run the command because another client held the lock of the certificates. A client holds it
+/// until it has read the whole answer, `show ssl cert` included (`src/ssl_ckch.c` of 2.6).
+fn is_locked(command: &str, answer: &str) -> bool {
+    command.contains(" ssl ") && answer.contains("Operations on certificates are currently locked!")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{BufRead, BufReader, Write},
+        os::unix::net::UnixListener,
+    };
+
+    #[tokio::test]
+    async fn locked_certificates_delay_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let haproxy = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let locked = "Can't delete!\nOperations on certificates are currently locked!\n";
+            let answers = ["", locked, locked, "Entry deleted.\n"];
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let commands: Vec<_> = lines
+                .zip(answers)
+                .map(|(line, answer)| {
+                    write!(&stream, "{answer}\n> ").unwrap();
+                    line.unwrap()
+                })
+                .collect();
+            commands
+        });
+        let mut client = RuntimeClient::connect(socket).await.unwrap();
+        let command = "del ssl crt-list a b";
+        assert_eq!(client.send_command(command).await.unwrap(), "Entry deleted.");
+        assert_eq!(haproxy.join().unwrap(), ["prompt", command, command, command]);
+    }
+
+    #[test]
+    fn text_of_map_is_not_taken_for_lock() {
+        let text = "Operations on certificates are currently locked!";
+        assert!(is_locked("show ssl cert", text));
+        assert!(!is_locked("show map a", text));
     }
 }

@@ -253,8 +253,14 @@ fn interrupted_load_of_certificate_is_completed() {
         });
         balancer.signal(Signal::SIGKILL);
         balancer.wait_for_exit();
-        balancer.ask_haproxy(&format!("del ssl crt-list tls-443.list {entry}"));
-        balancer.ask_haproxy(&format!("del ssl cert {file}"));
+        // HAProxy may still run a command of the killed balancer, and refuses others until it has ended.
+        for command in
+            [format!("del ssl crt-list tls-443.list {entry}"), format!("del ssl cert {file}")]
+        {
+            wait_for("it is deleted", || {
+                balancer.ask_haproxy(&command).contains("deleted").then_some(())
+            });
+        }
         let pem = fs::read_to_string(&file).unwrap();
         let commands = [
             format!("new ssl cert {file}"),

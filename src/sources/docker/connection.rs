@@ -61,7 +61,8 @@ impl Connection {
         state: &mut EngineState,
         changes: &mut watch::Receiver<Consumers>,
     ) -> Input {
-        // The first poll of the events sends the subscription: before the first request.
+        // The first poll of the events sends the subscription. On another connection, so the first list may overtake
+        // it; the list that confirms the first one follows after a second.
         if let Some(event) = self.events.next().now_or_never() {
             return Input::Event(event_or_end(event));
         }
