@@ -207,7 +207,7 @@ struct Site {
     balancer: Child,
     events: Child,
     /// Action and name → time of the newest event in nanoseconds; filled as events arrive.
-    heard: std::cell::RefCell<BTreeMap<(String, String), u64>>,
+    counters: std::cell::RefCell<BTreeMap<(String, String), u64>>,
     hear: mpsc::Receiver<(String, String, u64)>,
 }
 
@@ -245,7 +245,7 @@ impl Site {
             }
         });
         let cell = std::cell::RefCell::default();
-        Self { docker, name, port, folder, balancer, events, heard: cell, hear }
+        Self { docker, name, port, folder, balancer, events, counters: cell, hear }
     }
 
     fn full_name(&self, name: &str) -> String {
@@ -266,14 +266,14 @@ impl Site {
 
     fn docker(&self, verb: &str, names: &[String]) {
         self.collect_events();
-        self.heard.borrow_mut().clear();
+        self.counters.borrow_mut().clear();
         let names: Vec<_> = names.iter().map(|name| self.full_name(name)).collect();
         let words = [verb].into_iter().chain(names.iter().map(String::as_str));
         self.docker.run_docker(&words.collect::<Vec<_>>());
     }
 
     fn collect_events(&self) {
-        self.heard.borrow_mut().extend(self.hear.try_iter().map(|(a, n, time)| ((a, n), time)));
+        self.counters.borrow_mut().extend(self.hear.try_iter().map(|(a, n, time)| ((a, n), time)));
     }
 
     /// Returns the time of the event as Docker reports it, by the wall clock in nanoseconds.
@@ -282,7 +282,7 @@ impl Site {
         let end = Instant::now() + DEADLINE;
         loop {
             self.collect_events();
-            if let Some(time) = self.heard.borrow().get(&key) {
+            if let Some(time) = self.counters.borrow().get(&key) {
                 return *time;
             }
             assert!(Instant::now() < end, "waited in vain for the event {key:?}");

@@ -48,8 +48,9 @@ fn main() {
     let goals = [(1_000, "0.4 s", "20 MB"), (10_000, "2 s", "60 MB")];
     // `cargo bench --bench scale -- 1000`, `-- requests`, `-- labels`
     let only = std::env::args().skip(1).find(|text| !text.starts_with('-'));
-    let is_asked = |part: &str| only.as_ref().is_none_or(|only| only == part);
-    for (containers, cold, memory) in goals.into_iter().filter(|item| is_asked(&item.0.to_string()))
+    let is_selected = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    for (containers, cold, memory) in
+        goals.into_iter().filter(|item| is_selected(&item.0.to_string()))
     {
         println!("\n{containers} containers, two per route");
         let site = Site::start(app, containers, 2, cold);
@@ -62,10 +63,10 @@ fn main() {
             "",
         );
     }
-    if is_asked("requests") {
+    if is_selected("requests") {
         measure_requests(app);
     }
-    if is_asked("labels") {
+    if is_selected("labels") {
         labels(app);
     }
 }
@@ -125,11 +126,11 @@ fn measure_single_starts(site: &Site, from: usize) {
         let (n, spent) = (site.engine.questions(), site.cpu_time());
         site.engine.create(Simulated::new(number, host.clone(), site.app));
         sleep(Duration::from_millis(50));
-        let (begun, asked_then) = (Instant::now(), site.engine.questions());
+        let (begun, queries_before) = (Instant::now(), site.engine.questions());
         site.engine.start_container(number);
         site.wait_for(&host);
         took.push(begun.elapsed());
-        calls.push(site.engine.questions() - asked_then);
+        calls.push(site.engine.questions() - queries_before);
         // Waits until the files are written and all requests to the engine have been sent.
         sleep(Duration::from_millis(1500));
         all_calls.push(site.engine.questions() - n);

@@ -29,7 +29,7 @@ pub(crate) enum Case {
     RecreatedByComposeTwo,
     Stopped,
     /// As `Stopped`, with requests sent to the container's own address.
-    StoppedAskedDirectly,
+    StoppedQueriedDirectly,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -142,7 +142,7 @@ async fn measure_stop(chaos: &Chaos) {
         sleep(SERVES_ON).await;
         (proxied.end().await, direct.end().await)
     });
-    let counts = [(Case::Stopped, proxied), (Case::StoppedAskedDirectly, direct)];
+    let counts = [(Case::Stopped, proxied), (Case::StoppedQueriedDirectly, direct)];
     chaos.story.borrow_mut().alone.extend(counts);
     crowd.remove(&name).await;
 }
@@ -154,7 +154,7 @@ impl fmt::Display for Case {
             Self::RecreatedByComposeOne => "recreated, old one stopped first",
             Self::RecreatedByComposeTwo => "recreated, new one created first",
             Self::Stopped => "docker stop, serves on",
-            Self::StoppedAskedDirectly => "docker stop, serves on, asked directly",
+            Self::StoppedQueriedDirectly => "docker stop, serves on, asked directly",
         })
     }
 }

@@ -112,22 +112,22 @@ impl Client {
 
     async fn arrivals(&self) {
         let begin = Instant::now();
-        let mut under_way = JoinSet::new();
+        let mut running = JoinSet::new();
         for number in 0.. {
             let due = begin + PERIOD * number;
             sleep_until(due).await;
-            while under_way.try_join_next().is_some() {}
+            while running.try_join_next().is_some() {}
             if *self.stop.borrow() {
                 break;
             }
-            if MAX_IN_FLIGHT < under_way.len() {
+            if MAX_IN_FLIGHT < running.len() {
                 self.measured.borrow_mut().unsent += 1;
                 continue;
             }
             let client = self.clone();
-            under_way.spawn_local(async move { client.send_one(number, due).await });
+            running.spawn_local(async move { client.send_one(number, due).await });
         }
-        let _ = timeout(Duration::from_secs(30), under_way.join_all()).await;
+        let _ = timeout(Duration::from_secs(30), running.join_all()).await;
     }
 
     async fn send_one(&self, number: u32, due: Instant) {

@@ -52,7 +52,7 @@ pub(crate) struct Report<'a> {
 
 struct Goal {
     name: &'static str,
-    asked: u64,
+    requests: u64,
     found: u64,
 }
 
@@ -107,11 +107,11 @@ impl Report<'_> {
         self.print_errors();
         self.print_latencies();
         self.print_alone();
-        self.print_rest();
+        self.print_figures();
         println!("\n{:<72} {:>6} {:>8}", "goal", "asked", "found");
-        for Goal { name, asked, found } in &goals {
-            let missed = if found == asked { "" } else { "  MISSED" };
-            println!("{name:<72} {asked:>6} {found:>8}{missed}");
+        for Goal { name, requests, found } in &goals {
+            let missed = if found == requests { "" } else { "  MISSED" };
+            println!("{name:<72} {requests:>6} {found:>8}{missed}");
         }
         println!("\n{}", self.json(&goals));
     }
@@ -181,7 +181,7 @@ impl Report<'_> {
     }
 
     /// Prints the losses that no proxy can prevent, separately from the goals.
-    fn print_rest(&self) {
+    fn print_figures(&self) {
         let lost = || self.odd().filter(|odd| odd.failure.is_some() && self.fate(odd).is_some());
         let posts = lost().filter(|odd| !odd.kind.is_idempotent());
         let (short, slow): (Vec<_>, Vec<_>) = posts.partition(|odd| odd.kind.is_short());
@@ -215,7 +215,7 @@ impl Report<'_> {
             self.odd().filter(|odd| odd.failure.is_some() && desired(odd)).count() as u64
         };
         let fate = |odd: &Odd| self.fate(odd);
-        let goal = |name, n, found| Goal { name, asked: n, found };
+        let goal = |name, n, found| Goal { name, requests: n, found };
         vec![
             goal(
                 "requests lost whose container was drained",
@@ -243,7 +243,7 @@ impl Report<'_> {
             ),
             goal(
                 "requests lost whose only container was stopped and served on",
-                self.alone(&[Case::StoppedAskedDirectly]),
+                self.alone(&[Case::StoppedQueriedDirectly]),
                 self.alone(&[Case::Stopped]),
             ),
             goal("requests that were not sent for want of a free client", 0, self.measured.unsent),
@@ -356,7 +356,7 @@ impl Report<'_> {
             "retried": self.logs.retries,
             "redispatched": self.logs.redispatched,
             "goals": goals.iter().map(|goal| (goal.name, goal.found)).collect::<BTreeMap<_, _>>(),
-            "missed": goals.iter().filter(|goal| goal.found != goal.asked).map(|goal| goal.name).collect::<Vec<_>>(),
+            "missed": goals.iter().filter(|goal| goal.found != goal.requests).map(|goal| goal.name).collect::<Vec<_>>(),
         })
     }
 }

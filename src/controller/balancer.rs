@@ -190,10 +190,10 @@ impl Balancer {
             Some(_) => ObservedState::default(),
             None => proxy.read_stored_state(),
         };
-        let known = observed.as_ref().unwrap_or(&stored);
+        let state = observed.as_ref().unwrap_or(&stored);
         // Routes without a server are held as well.
-        let is_https = |port| known.tls.is_https(port);
-        let keys = known.map_entries(MapName::Routes);
+        let is_https = |port| state.tls.is_https(port);
+        let keys = state.map_entries(MapName::Routes);
         let keys = keys.filter_map(|(key, _)| RouteKey::parse_map_key(key, is_https));
         let mut memory = DecideState::with_routes(keys, now);
         if let Some(observed) = &observed {

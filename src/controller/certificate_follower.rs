@@ -5,8 +5,7 @@ use crate::{
     settings::Settings,
     sources::{
         acme::{
-            self, AcmeHandles, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
-            WantedHost,
+            self, AcmeHandles, AcmeHost, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
         },
         certificate::{
             self, CaSnapshot, CertificateProblem, CertificateShelf, CertificateSnapshot,
@@ -43,7 +42,7 @@ pub(super) struct CertificateFollower {
     snapshot: watch::Receiver<CertificateSnapshot>,
     cas: watch::Receiver<CaSnapshot>,
     is_ordering: bool,
-    wanted: watch::Sender<Arc<BTreeSet<WantedHost>>>,
+    hosts: watch::Sender<Arc<BTreeSet<AcmeHost>>>,
     tokens: mpsc::Receiver<TokenRequest>,
     status: watch::Receiver<Arc<AcmeStatus>>,
     tasks: JoinSet<()>,
@@ -69,7 +68,7 @@ struct Inputs {
     directories: Vec<PathBuf>,
     acme: Option<AcmeSettings>,
     snapshots: watch::Sender<CertificateSnapshot>,
-    wanted: watch::Receiver<Arc<BTreeSet<WantedHost>>>,
+    hosts: watch::Receiver<Arc<BTreeSet<AcmeHost>>>,
     tokens: mpsc::Sender<TokenRequest>,
     status: watch::Sender<Arc<AcmeStatus>>,
 }
@@ -85,7 +84,7 @@ impl CertificateFollower {
         let is_complete = directories.is_empty() && !is_ordering;
         let first = CertificateSnapshot { is_complete, ..CertificateSnapshot::default() };
         let (snapshots, snapshot) = watch::channel(first);
-        let (wanted_sender, wanted) = watch::channel(Arc::default());
+        let (hosts_sender, hosts) = watch::channel(Arc::default());
         let (tokens_sender, tokens) = mpsc::channel(QUEUE);
         let (status_sender, status) = watch::channel(Arc::default());
         let (mut tasks, mut store) = (JoinSet::new(), None);
@@ -98,16 +97,16 @@ impl CertificateFollower {
                 directories,
                 acme,
                 snapshots: snapshots.clone(),
-                wanted,
+                hosts,
                 tokens: tokens_sender.clone(),
                 status: status_sender,
             };
             tasks.spawn(supervise("certificates", move || follow(inputs.clone())));
         }
         let (ca_sender, cas) = start_ca_task(settings, &mut tasks)?;
-        let wanted = wanted_sender;
+        let hosts = hosts_sender;
         let open = (snapshots, ca_sender, tokens_sender);
-        Ok(Self { store, snapshot, cas, is_ordering, wanted, tokens, status, tasks, _open: open })
+        Ok(Self { store, snapshot, cas, is_ordering, hosts, tokens, status, tasks, _open: open })
     }
 
     /// Waits for the first certificates, so that no host loses its certificate at a restart.
@@ -153,11 +152,11 @@ impl CertificateFollower {
     }
 
     /// Sets the hosts for which certificates are ordered.
-    pub(super) fn set_wanted(&self, hosts: BTreeSet<WantedHost>) {
-        self.wanted.send_if_modified(|wanted| {
-            let is_changed = **wanted != hosts;
+    pub(super) fn set_hosts(&self, hosts: BTreeSet<AcmeHost>) {
+        self.hosts.send_if_modified(|current| {
+            let is_changed = **current != hosts;
             if is_changed {
-                *wanted = Arc::new(hosts);
+                *current = Arc::new(hosts);
             }
             is_changed
         });
@@ -165,7 +164,7 @@ impl CertificateFollower {
 }
 
 async fn follow(inputs: Inputs) {
-    let Inputs { store, directories, acme, snapshots, wanted, tokens, status } = inputs;
+    let Inputs { store, directories, acme, snapshots, hosts, tokens, status } = inputs;
     let files = (!directories.is_empty()).then_some(CertificateOriginKind::File);
     let orders = acme.as_ref().map(|_| CertificateOriginKind::Acme);
     let shelf = CertificateShelf::new(store, files.into_iter().chain(orders), snapshots);
@@ -182,7 +181,7 @@ async fn follow(inputs: Inputs) {
         // No operator's request uses it yet.
         let (_renewals, renew) = mpsc::channel(1);
         let started = status.subscribe();
-        let handles = AcmeHandles { wanted, tokens, issued: issued_sender, status, renew };
+        let handles = AcmeHandles { hosts, tokens, issued: issued_sender, status, renew };
         tokio::join!(
             acme::follow(settings, handles),
             collect_issued(ca, issued, started, updates.clone())
@@ -220,8 +219,8 @@ async fn collect_issued(
 
 type ParsedCertificate = Result<CertificateWithKey, certificate::CertificateProblemKind>;
 
-fn acme_update(parsed: &BTreeMap<WantedHost, ParsedCertificate>) -> SourceUpdate {
-    let problem = |(host, parsed): (&WantedHost, &ParsedCertificate)| {
+fn acme_update(parsed: &BTreeMap<AcmeHost, ParsedCertificate>) -> SourceUpdate {
+    let problem = |(host, parsed): (&AcmeHost, &ParsedCertificate)| {
         let kind = parsed.as_ref().err()?.clone();
         Some(CertificateProblem::new(host.folder(), kind))
     };

@@ -116,16 +116,16 @@ async fn run_loop<S>(
     let mut balancer = create_balancer(settings, proxy, rules).await?;
     let mut certificates = CertificateFollower::start(settings)?;
     balancer.set_certificate_store(certificates.store());
-    let (asker, mut orders) = mpsc::channel(1);
+    let (request_sender, mut requests) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
-    let servers = start_servers(settings, &asker, passes)?;
+    let servers = start_servers(settings, &request_sender, passes)?;
     let mut controller = Controller::new(balancer, changed);
     let (updates, mut snapshot) = watch::channel(Snapshot::default());
     let updates = Arc::new(updates);
     let mut registration: Option<Registration> = None;
     let mut vantage_lookup = std::pin::pin!(find_vantage(settings));
     // Docker's host may have another address after a reconnect.
-    let mut link = DockerLinks::default();
+    let mut reconnects = Reconnects::default();
     let mut new_standing: Option<BoxFuture<'_, Option<Vantage>>> = None;
     let mut stop = std::pin::pin!(stop.fuse());
     let mut world: Option<Arc<World>> = None;
@@ -164,9 +164,9 @@ async fn run_loop<S>(
             event = certificates.next_event() => {
                 controller.on_certificate_event(event, &mut certificates)
             }
-            Some(request) = orders.recv() => Wakeup::Request(request),
+            Some(request) = requests.recv() => Wakeup::Request(request),
             Ok(()) = snapshot.changed() => {
-                if link.is_new(snapshot.borrow().connected) {
+                if reconnects.is_reconnect(snapshot.borrow().connected) {
                     new_standing = Some(Box::pin(find_vantage_again(settings)));
                 }
                 Wakeup::Pass(Trigger::Docker, describe_cause(&snapshot.borrow()))
@@ -206,11 +206,11 @@ async fn run_loop<S>(
             }
         }
         if certificates.is_ordering() {
-            certificates.set_wanted(controller.balancer.wanted_hosts());
+            certificates.set_hosts(controller.balancer.acme_hosts());
         }
     }
     // This also ends the connections of clients that wait for a drain or watch the state.
-    drop((servers, asker));
+    drop((servers, request_sender));
     shut_down(controller.balancer, &settings.haproxy).await;
     Ok(())
 }
@@ -644,17 +644,17 @@ fn describe_cause(snapshot: &Snapshot) -> String {
 
 /// Detects reconnects to Docker; the first connection is not one.
 #[derive(Debug, Default)]
-struct DockerLinks {
+struct Reconnects {
     is_connected: bool,
-    had_one: bool,
+    had_connection: bool,
 }
 
-impl DockerLinks {
+impl Reconnects {
     /// Whether Docker is connected again after an outage.
-    fn is_new(&mut self, is_connected: bool) -> bool {
+    fn is_reconnect(&mut self, is_connected: bool) -> bool {
         let was_connected = std::mem::replace(&mut self.is_connected, is_connected);
-        let comes = is_connected && !was_connected;
-        comes && std::mem::replace(&mut self.had_one, true)
+        let is_new = is_connected && !was_connected;
+        is_new && std::mem::replace(&mut self.had_connection, true)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::support::suggest::suggest;
 use std::collections::BTreeSet;
 
 /// The known names of container events, used to detect spelling errors. Docker may add others.
-const KNOWN_EVENTS: &[&str] = &[
+const EVENTS: &[&str] = &[
     "all",
     "none",
     "attach",
@@ -58,8 +58,8 @@ impl EventFilter {
             if value.is_some() { section.split_list(key) } else { default.split(',').collect() };
         for word in &words {
             let action = word.split(':').next().unwrap_or_default();
-            if !KNOWN_EVENTS.contains(&action)
-                && let Some(near) = suggest(action, KNOWN_EVENTS)
+            if !EVENTS.contains(&action)
+                && let Some(near) = suggest(action, EVENTS)
             {
                 let text = format!("unknown event {word:?}; did you mean {near}?");
                 return Err(section.error_at(key, text));

@@ -177,16 +177,16 @@ impl Section {
     }
 
     /// # Errors
-    /// If a key is not in `known_keys`; the message suggests a similar one.
-    pub fn reject_unknown(&self, known_keys: &[&str]) -> Result<(), IniError> {
-        let is_known = |key: &String| known_keys.iter().any(|text| normalize_key(text) == *key);
-        let is_other = |(key, entry): &(&String, &IniEntry)| !entry.is_default && !is_known(key);
+    /// If a key is not in `valid_keys`; the message suggests a similar one.
+    pub fn reject_unknown(&self, valid_keys: &[&str]) -> Result<(), IniError> {
+        let is_valid = |key: &String| valid_keys.iter().any(|text| normalize_key(text) == *key);
+        let is_other = |(key, entry): &(&String, &IniEntry)| !entry.is_default && !is_valid(key);
         let Some((other, _)) = self.entries.iter().find(is_other) else { return Ok(()) };
         let name = self.name;
-        let text = match suggest(other, known_keys) {
+        let text = match suggest(other, valid_keys) {
             Some(near) => format!("unknown key {other} in [{name}]; did you mean {near}?"),
             None => {
-                format!("unknown key {other} in [{name}]; the keys are {}", known_keys.join(", "))
+                format!("unknown key {other} in [{name}]; the keys are {}", valid_keys.join(", "))
             }
         };
         Err(self.error_at(other, text))

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn missed_end_keeps_last_known_addresses_and_labels() {
+    fn missed_end_keeps_last_addresses_and_labels() {
         let (filter, gone) = (event_filter("start,die"), container_event("start", "web+1"));
         let records =
             [(gone.id.clone(), DeliveryRecord::after_event(None, &gone, &filter).unwrap())].into();

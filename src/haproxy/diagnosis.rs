@@ -461,8 +461,8 @@ impl<'a> NameResolver<'a> {
     fn resolve_server(&self, (backend, server): &ServerKey) -> Option<ServerContext<'a>> {
         let route = self.routes.0.get(&self.config.backends.get(backend)?.route)?;
         let (id, port) = name::parse_container_port(server)?;
-        let is_it = |view: &&Endpoint| view.container.id() == id && view.port.to_string() == port;
-        let endpoint = route.endpoints.iter().find(is_it)?;
+        let is_same = |view: &&Endpoint| view.container.id() == id && view.port.to_string() == port;
+        let endpoint = route.endpoints.iter().find(is_same)?;
         Some(ServerContext {
             endpoint,
             policy: &route.policy,

@@ -47,7 +47,7 @@ impl Lock {
         }
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(write_pid(file)),
-            Err((file, Errno::EWOULDBLOCK)) => Err(held_error(file, state)),
+            Err((file, Errno::EWOULDBLOCK)) => Err(lock_error(file, state)),
             Err((_, errno)) => Err(at(errno.into())),
         }
     }
@@ -82,7 +82,7 @@ fn write_pid(mut file: Flock<File>) -> Lock {
     Lock { file, is_read_only }
 }
 
-fn held_error(mut file: File, state: &Path) -> LockError {
+fn lock_error(mut file: File, state: &Path) -> LockError {
     let mut pid = String::new();
     if file.read_to_string(&mut pid).is_err() || pid.trim().is_empty() {
         "unknown".clone_into(&mut pid);

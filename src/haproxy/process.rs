@@ -344,9 +344,9 @@ impl RunningMaster {
     /// Waits for the process to exit or for a check result. May be dropped and called again. An adopted HAProxy gives
     /// no check results: its stderr belongs to the process that started it.
     pub async fn next_event(&mut self) -> ProcessEvent {
-        let Self { pid, pidfd, child, stderr: said, started_at: since } = self;
+        let Self { pid, pidfd, child, stderr, started_at: since } = self;
         let event = async {
-            match said {
+            match stderr {
                 Some(stderr) => stderr.next_event().await,
                 None => std::future::pending().await,
             }

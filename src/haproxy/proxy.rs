@@ -300,8 +300,8 @@ impl Proxy {
         let is_service = !self.settings.is_managed();
         match (error, before, now) {
             (Some(error), Reachability::Reachable, Reachability::Unreachable) if is_service => {
-                let way_out = self.way_to_answers();
-                tracing::error!("{error}; {way_out}");
+                let hint = self.answer_hint();
+                tracing::error!("{error}; {hint}");
             }
             (Some(error), ..) => tracing::debug!("{error}"),
             (None, Reachability::Unreachable, _) if is_service => {
@@ -312,7 +312,7 @@ impl Proxy {
     }
 
     /// Returns advice for the log about a service's HAProxy that does not answer.
-    fn way_to_answers(&self) -> &'static str {
+    fn answer_hint(&self) -> &'static str {
         match fs::symlink_metadata(&self.process_config.stats_socket) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 "if HAProxy has exited, its service manager restarts it, and its log has the \

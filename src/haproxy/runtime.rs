@@ -41,7 +41,9 @@ pub enum RuntimeError {
     #[error("HAProxy refused the certificate {certificate}: {answer}")]
     CertificateRefused { certificate: String, answer: String },
     /// Another client holds the lock for too long: the program that reads its answer has stopped, for example.
-    #[error("HAProxy did not run `{command}`: another client of its runtime API uses the certificates")]
+    #[error(
+        "HAProxy did not run `{command}`: another client of its runtime API uses the certificates"
+    )]
     CertificatesLocked { command: String },
     #[error("cannot read the certificate {certificate}: {source}")]
     CertificateUnreadable { certificate: String, source: io::Error },
@@ -287,11 +289,7 @@ impl RuntimeClient {
     }
 
     /// Repeats a command that HAProxy did not run because another client used the certificates.
-    async fn send(
-        &mut self,
-        command: &str,
-        payload: Option<&str>,
-    ) -> Result<String, RuntimeError> {
+    async fn send(&mut self, command: &str, payload: Option<&str>) -> Result<String, RuntimeError> {
         for _ in 0..MAX_ATTEMPTS_IF_LOCKED {
             let answer = match payload {
                 Some(payload) => self.session.send_payload(command, payload).await,

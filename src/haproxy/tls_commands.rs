@@ -114,7 +114,7 @@ impl TlsCommands {
         line: &TlsLine,
     ) -> Result<String, RuntimeError> {
         let numbers = match self.numbers.entry(list.to_owned()) {
-            Entry::Occupied(known) => known.into_mut(),
+            Entry::Occupied(numbers) => numbers.into_mut(),
             Entry::Vacant(unknown) => unknown.insert(client.read_lines(list).await?),
         };
         let Some(number) = numbers.get(line) else {

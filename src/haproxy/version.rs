@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn build_with_lua_is_told_from_one_without() {
+    fn build_with_lua_is_recognized() {
         for (output, expected) in [
             ("OPTIONS = USE_LUA=1\nBuilt with Lua version : Lua 5.4.6\n", true),
             ("Feature list : -LUA\nBuilt without Lua support\n", false),

@@ -39,7 +39,7 @@ pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
     }
     Some(match name {
         _ if name.contains(['$', '{', '}']) => Err(Reason::VariableInName),
-        _ if name.starts_with("https_") => Err(Reason::UnsupportedOption { way_out: HTTPS_NAME }),
+        _ if name.starts_with("https_") => Err(Reason::UnsupportedOption { hint: HTTPS_NAME }),
         _ if name.starts_with("tcp_") || name.starts_with("udp_") => {
             Err(Reason::UnsupportedProtocol)
         }
@@ -83,7 +83,7 @@ fn diagnose_unknown(key: &str) -> Reason {
     let suggestion =
         nearest_label(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
     match synonym.filter(|(.., synonym)| suggestion.is_none() || is_protective(*synonym)) {
-        Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { way_out: hint },
+        Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { hint: hint },
         Some((port, route, Synonym::Option(option))) => {
             let name = option.name();
             let nearest = with_route(format!("glue_http_{port}_{name}"), route);

@@ -288,7 +288,7 @@ impl<'a> LabelParser<'a> {
             let port = port.number.get();
             return self.report_problem(
                 None,
-                Reason::TooManyRoutes { port, wanted: requested, most: MAX_ROUTES },
+                Reason::TooManyRoutes { port, requested: requested, most: MAX_ROUTES },
             );
         }
         let listeners = self.add_listeners(port, listeners);
@@ -357,7 +357,7 @@ impl<'a> LabelParser<'a> {
                 None,
                 Reason::TooManyListeners {
                     port,
-                    wanted: requested,
+                    requested: requested,
                     left: kept,
                     most: MAX_LISTENERS,
                 },

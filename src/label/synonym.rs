@@ -70,7 +70,7 @@ pub(super) fn find_synonym(word: &str) -> Option<Synonym> {
     let unsupported = || UNSUPPORTED.iter().find(|(words, _)| has(words));
     LabelOption::from_synonym(&word)
         .map(Synonym::Option)
-        .or_else(|| unsupported().map(|(_, way_out)| Synonym::Unsupported(way_out)))
+        .or_else(|| unsupported().map(|(_, hint)| Synonym::Unsupported(hint)))
 }
 
 /// Other programs that read labels or the environment of containers, by the prefix of their labels and variables.

@@ -110,13 +110,13 @@ pub enum Reason {
     /// More routes than a container may request.
     TooManyRoutes {
         port: u16,
-        wanted: usize,
+        requested: usize,
         most: usize,
     },
     /// More public ports than a container may request.
     TooManyListeners {
         port: u16,
-        wanted: usize,
+        requested: usize,
         left: usize,
         most: usize,
     },
@@ -223,7 +223,7 @@ pub enum Reason {
     },
     /// HAProxy cannot reach any address of the container.
     NoAddress {
-        way_out: String,
+        hint: String,
     },
     Conflict {
         route: String,
@@ -307,7 +307,7 @@ pub enum Reason {
     },
     /// An option of other programs that docker-balancer does not have.
     UnsupportedOption {
-        way_out: &'static str,
+        hint: &'static str,
     },
     /// `glue_http_${PORT}_host`
     VariableInName,
@@ -680,14 +680,14 @@ impl fmt::Display for ReasonText<'_> {
                 "route {route} of port {port} has no host and no prefix of its own; set \
                  glue_http_{port}_host.{route}"
             ),
-            Reason::TooManyRoutes { port, wanted, most } => write!(
+            Reason::TooManyRoutes { port, requested, most } => write!(
                 f,
-                "port {port} requests {wanted} routes (hosts times prefixes times public ports), \
+                "port {port} requests {requested} routes (hosts times prefixes times public ports), \
                  but a container may have {most} in total; use fewer"
             ),
-            Reason::TooManyListeners { port, wanted, left, most } => write!(
+            Reason::TooManyListeners { port, requested, left, most } => write!(
                 f,
-                "port {port} requests {wanted} public ports, but a container may have {most} in \
+                "port {port} requests {requested} public ports, but a container may have {most} in \
                  total: {left} of them {} ignored",
                 if *left == 1 { "is" } else { "are" }
             ),
@@ -781,8 +781,8 @@ impl fmt::Display for ReasonText<'_> {
                 QuotedText(network),
                 on.join(", ")
             ),
-            Reason::NoAddress { way_out } => {
-                write!(f, "HAProxy cannot reach the container; {way_out}")
+            Reason::NoAddress { hint } => {
+                write!(f, "HAProxy cannot reach the container; {hint}")
             }
             Reason::Conflict { route, with, over } => write!(
                 f,
@@ -901,7 +901,7 @@ impl fmt::Display for ReasonText<'_> {
                     None => Ok(()),
                 }
             }
-            Reason::UnsupportedOption { way_out } => write!(f, "unknown label: {way_out}"),
+            Reason::UnsupportedOption { hint } => write!(f, "unknown label: {hint}"),
             Reason::VariableInName => f.write_str(
                 "the label's name contains a variable that was not substituted; Docker Compose \
                  substitutes variables only in values and in lists: - \
@@ -1125,7 +1125,7 @@ mod tests {
             let name = name.to_owned();
             let reasons = [
                 Reason::NotOnNetwork { network: "x".to_owned(), on: vec![name.clone()] },
-                Reason::NoAddress { way_out: name.clone() },
+                Reason::NoAddress { hint: name.clone() },
                 Reason::PortTaken { why: name.clone() },
                 Reason::RouteRefused { route: "r".to_owned(), text: name },
             ];

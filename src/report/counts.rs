@@ -59,7 +59,8 @@ pub enum RouteState {
     /// No server gets them.
     Down,
     /// No container requests the route any more, so it answers 503 until its hold time is over.
-    Held,
+    #[strum(serialize = "held")]
+    OnHold,
 }
 
 impl RouteState {
@@ -93,7 +94,7 @@ pub fn count_states(
             best = best.min(Some(state)).or(Some(state));
         }
         let route_state = match best {
-            None => RouteState::Held,
+            None => RouteState::OnHold,
             Some(ServerState::Up) => RouteState::Served,
             Some(_) => RouteState::Down,
         };

@@ -42,7 +42,7 @@ fn format_heading(explanation: &Explanation) -> String {
         }
     };
     let by_docker = "so this is computed from the containers in Docker";
-    let source_note = match (explanation.asked, &explanation.daemon_said) {
+    let source_note = match (explanation.answered_by, &explanation.daemon_error) {
         (AnsweredBy::Daemon, _) => String::new(),
         (AnsweredBy::Docker, None) => format!("no docker-balancer answers, {by_docker}\n"),
         (AnsweredBy::Docker, Some(answer)) => {
@@ -58,9 +58,9 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
         vec![labelled_row("listener", listener_cell(explanation), &explanation.listener.labels)];
     if let Some(host) = &explanation.host {
         let matched = match host.matched.as_str() {
-            "*" => format!("{}, matched by any host", host.asked),
-            matched if matched == host.asked => matched.to_owned(),
-            matched => format!("{}, matched by {matched}", host.asked),
+            "*" => format!("{}, matched by any host", host.requested),
+            matched if matched == host.requested => matched.to_owned(),
+            matched => format!("{}, matched by {matched}", host.requested),
         };
         rows.push(labelled_row("host", Cell::new(PLAIN, matched), &host.labels));
     }

@@ -233,8 +233,8 @@ impl From<&GenerationRecord> for LastApply {
 
 impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requested: wanted, available: kept } = self;
-        write!(f, "no generation {wanted} in the history")?;
+        let Self { requested, available: kept } = self;
+        write!(f, "no generation {requested} in the history")?;
         match kept {
             Some((first, last)) if first == last => write!(f, "; it has only {last}"),
             Some((first, last)) => write!(f, "; it has {first} to {last}"),

@@ -82,7 +82,7 @@ pub struct PlanPreview {
     pub method: PreviewMethod,
     pub changes: Vec<RouteChange>,
     /// Routes that are removed, but first answer 503 for a while.
-    pub held_routes: BTreeSet<RouteKey>,
+    pub route_holds: BTreeSet<RouteKey>,
     pub commands: Vec<RuntimeCommand>,
     pub patches: Vec<FilePatch>,
     pub problems: BTreeSet<Problem>,
@@ -196,18 +196,18 @@ impl PlanPreview {
         let empty = |route: &Arc<Route>| route.endpoints.is_empty();
         let mut before_words = served;
         before_words.0.retain(|key, route| !empty(route) || !after.0.contains_key(key));
-        let held_routes =
+        let route_holds =
             after.0.iter().filter(|(_, route)| empty(route)).map(|(key, _)| key.clone());
-        let mut held_routes: BTreeSet<_> = held_routes.collect();
+        let mut route_holds: BTreeSet<_> = route_holds.collect();
         after.0.retain(|_, route| !empty(route));
         let changes = route_diff::diff_routes(&before_words, &after);
-        held_routes.retain(|key| before_words.0.contains_key(key));
+        route_holds.retain(|key| before_words.0.contains_key(key));
         let files = render::render_files(&config, builder.context);
         Self {
             source: before.source,
             method,
             changes,
-            held_routes,
+            route_holds,
             commands,
             patches: before.disk.diff_files(&files),
             problems: decided.problems.iter().cloned().collect(),

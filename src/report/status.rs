@@ -154,7 +154,8 @@ pub struct RouteStatus {
     #[serde(flatten, with = "label_option::json::terms")]
     pub terms: OptionValues,
     /// Whether no container requests the route any more, so that it answers 503 until its hold time is over.
-    pub held: bool,
+    #[serde(rename = "held")]
+    pub on_hold: bool,
     /// HAProxy's name of the route's backend.
     pub backend: String,
     pub servers: Vec<ServerStatus>,
@@ -370,7 +371,7 @@ pub(crate) fn route_status(
     let target = snapshot.config.maps.routes.get(&key.map_key());
     let backend_name = target.map_or(name::NO_SERVER, |target| target.backend.as_str());
     let backend = snapshot.config.backends.get(backend_name).map(AsRef::as_ref);
-    let is_held = route.endpoints.is_empty();
+    let on_hold = route.endpoints.is_empty();
     RouteStatus {
         route: key.to_string(),
         port: key.listener.port.get(),
@@ -378,7 +379,7 @@ pub(crate) fn route_status(
         prefix: prefix.as_str().to_owned(),
         policy: route.policy.clone(),
         terms: route.terms.clone(),
-        held: is_held,
+        on_hold,
         backend: backend_name.to_owned(),
         servers: route
             .endpoints
@@ -388,7 +389,7 @@ pub(crate) fn route_status(
             })
             .collect(),
         // A held route without servers may share its backend, whose counts are then not the route's.
-        load: Load::from_count(counters.backends.get(backend_name).filter(|_| !is_held)),
+        load: Load::from_count(counters.backends.get(backend_name).filter(|_| !on_hold)),
     }
 }
 

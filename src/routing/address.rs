@@ -238,5 +238,5 @@ fn own_container_error() -> Reason {
 }
 
 fn address_error(hint: impl Into<String>) -> Reason {
-    Reason::NoAddress { way_out: hint.into() }
+    Reason::NoAddress { hint: hint.into() }
 }

@@ -22,7 +22,7 @@ use crate::{
     routing::{
         address::{NetworkContext, resolve_address},
         crash_loop::CrashTracker,
-        host_terms::{HeldTerms, TlsHost},
+        host_terms::{RetainedTerms, TlsHost},
         rollback::Rollback,
         route_table::{Claim, Claimant, Eligibility, Reservation, RouteTable, VacatedRoute},
     },
@@ -90,7 +90,7 @@ impl Rules {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DecideState {
     /// Routes that were served and whose claimants have left them.
-    held_routes: BTreeMap<RouteKey, HeldRoute>,
+    route_holds: BTreeMap<RouteKey, RouteHold>,
     /// Listeners whose port is in use by another program, container or listener.
     pub port_conflicts: BTreeMap<Listener, PortConflict>,
     /// Listeners with which HAProxy could not be loaded, and why.
@@ -136,8 +136,8 @@ impl DecideState {
     /// Returns the state after an earlier run that served these routes. Routes without a claim are held.
     pub fn with_routes(keys: impl IntoIterator<Item = RouteKey>, now: Instant) -> Self {
         let routes =
-            keys.into_iter().map(|key| (key, HeldRoute::new(Route::default(), now))).collect();
-        Self { held_routes: routes, ..Self::default() }
+            keys.into_iter().map(|key| (key, RouteHold::new(Route::default(), now))).collect();
+        Self { route_holds: routes, ..Self::default() }
     }
 
     /// Like [`Self::with_routes`], if the policies are known. Held routes keep theirs.
@@ -147,27 +147,27 @@ impl DecideState {
     ) -> Self {
         let routes = routes.into_iter();
         let map = routes
-            .map(|(key, route)| (key.clone(), HeldRoute::new(route.without_endpoints(), now)));
-        Self { held_routes: map.collect(), ..Self::default() }
+            .map(|(key, route)| (key.clone(), RouteHold::new(route.without_endpoints(), now)));
+        Self { route_holds: map.collect(), ..Self::default() }
     }
 
     /// Reserves held routes, with their policies, for the containers that served them in an earlier run. Ignores
     /// `routes` that are not held.
     pub fn restore_claimants(&mut self, routes: &Routes) {
         for (key, route) in &routes.0 {
-            let Some(held) = self.held_routes.get_mut(key) else { continue };
+            let Some(hold) = self.route_holds.get_mut(key) else { continue };
             let claimant_of =
                 |endpoint: &Endpoint| Claimant::Container(endpoint.container.name().into());
             let claimants = route.endpoints.iter().map(claimant_of).collect();
-            *held =
-                HeldRoute { claimants, ..HeldRoute::new(route.without_endpoints(), held.since) };
+            *hold =
+                RouteHold { claimants, ..RouteHold::new(route.without_endpoints(), hold.since) };
         }
     }
 
     /// Removes the reservations of these held routes, so that any container can get them.
     pub fn release_routes<'a>(&mut self, keys: impl Iterator<Item = &'a RouteKey>) {
         for key in keys {
-            if let Some(route) = self.held_routes.get_mut(key) {
+            if let Some(route) = self.route_holds.get_mut(key) {
                 route.claimants.clear();
             }
         }
@@ -192,8 +192,8 @@ impl DecideState {
 
     /// Clears the cache. The next decision is the same without it, but takes longer.
     pub fn clear_cache(&mut self) {
-        for (id, seen) in std::mem::take(&mut self.entries) {
-            seen.withdraw_claims(&id, &mut self.route_table);
+        for (id, entry) in std::mem::take(&mut self.entries) {
+            entry.withdraw_claims(&id, &mut self.route_table);
         }
         self.last_containers.clear();
         self.publishers.clear();
@@ -232,9 +232,9 @@ impl DecideState {
     }
 
     /// Returns since when the route is held without a container that serves it; `None` if it is served or not held.
-    pub fn held_since(&self, key: &RouteKey) -> Option<Instant> {
+    pub fn hold_since(&self, key: &RouteKey) -> Option<Instant> {
         let route =
-            self.held_routes.get(key).filter(|_| !self.route_table.routes().0.contains_key(key));
+            self.route_holds.get(key).filter(|_| !self.route_table.routes().0.contains_key(key));
         route.map(|route| route.since)
     }
 
@@ -258,7 +258,7 @@ impl DecideState {
 /// A route whose claimants have left. Until the hold time is over, it answers 503, or containers of others serve it
 /// with the same policy until the claimants return.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct HeldRoute {
+struct RouteHold {
     empty_route: Arc<Route>,
     since: Instant,
     /// The claimants for whom the route is reserved. Empty if they are not known; then any container gets the route.
@@ -268,7 +268,7 @@ struct HeldRoute {
 /// Maximum number of claimants that a route is reserved for, if one after the other had and left it.
 const MAX_CLAIMANTS: usize = 4;
 
-impl HeldRoute {
+impl RouteHold {
     fn new(empty_route: Route, since: Instant) -> Self {
         Self { empty_route: Arc::new(empty_route), since, claimants: Vec::new() }
     }
@@ -334,7 +334,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     if let Some(rollback) = &mut memory.rollback {
         rollback.update_routes(&memory.route_table);
     }
-    let hold_ends = update_held_routes(&mut memory, now, rules.hold);
+    let hold_ends = update_route_holds(&mut memory, now, rules.hold);
     renew_problems(&mut memory, claimants);
     let mut problems = memory.problems.clone();
     let rolled_back = memory.rollback.as_ref().map(Rollback::served_routes);
@@ -342,7 +342,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     let mut routes = rolled_back.unwrap_or_else(|| memory.route_table.routes().clone());
     exclude_refused(&mut routes, &mut memory, &mut problems);
     if !holds {
-        for (key, route) in &memory.held_routes {
+        for (key, route) in &memory.route_holds {
             routes.0.entry(key.clone()).or_insert_with(|| Arc::clone(&route.empty_route));
         }
     }
@@ -395,20 +395,20 @@ fn update_containers(
             memory.publishers.insert(id.clone(), Arc::clone(now));
         }
         let before = memory.entries.remove(&id);
-        if let Some(seen) = &before {
-            seen.withdraw_claims(&id, &mut memory.route_table);
+        if let Some(entry) = &before {
+            entry.withdraw_claims(&id, &mut memory.route_table);
         }
-        let seen = now.filter(|container| label::participates(container, &rules.label_limits));
-        let seen = seen.map(|container| ContainerEntry::new(container, rules));
+        let entry = now.filter(|container| label::participates(container, &rules.label_limits));
+        let entry = entry.map(|container| ContainerEntry::new(container, rules));
         if let Some(before) = before.as_ref()
-            && seen.as_ref().is_none_or(|seen| seen.origin != before.origin)
+            && entry.as_ref().is_none_or(|entry| entry.origin != before.origin)
         {
             memory.problems.replace(&ProblemSubject::Container(before.origin.clone()), Vec::new());
         }
-        match seen {
-            Some(seen) => {
-                lives.push((id.clone(), Some(seen.container.stopping)));
-                memory.entries.insert(id, seen);
+        match entry {
+            Some(entry) => {
+                lives.push((id.clone(), Some(entry.container.stopping)));
+                memory.entries.insert(id, entry);
             }
             None if before.is_some() => lives.push((id, None)),
             None => {}
@@ -432,30 +432,24 @@ fn update_claims(
     let context = Some(NetworkContext::new(world, &rules.vantage));
     let context_changed = memory.network_context != context;
     memory.network_context = context;
-    let DecideState { entries: seen, route_table: board, drained, .. } = memory;
+    let DecideState { entries, route_table, drained, .. } = memory;
     let mut claimants = BTreeSet::new();
-    for (id, seen) in seen {
+    for (id, entry) in entries {
         let is_excluded = crashed.contains_key(id) || drained.contains(id);
-        if seen.is_excluded == Some(is_excluded) && !context_changed && !seen.shares_network {
+        if entry.is_excluded == Some(is_excluded) && !context_changed && !entry.shares_network {
             continue;
         }
-        if seen.is_excluded.is_some() {
-            seen.withdraw_claims(id, board);
+        if entry.is_excluded.is_some() {
+            entry.withdraw_claims(id, route_table);
         }
         claimants.insert(id.clone());
-        (seen.is_excluded, seen.address_problems) = (Some(is_excluded), Vec::new());
-        let ContainerEntry {
-            container,
-            origin,
-            labels: reading,
-            address_problems: unreachable,
-            ..
-        } = seen;
+        (entry.is_excluded, entry.address_problems) = (Some(is_excluded), Vec::new());
+        let ContainerEntry { container, origin, labels, address_problems, .. } = entry;
         let service = label::service_name(container).map(Into::into);
         let holder =
             rules.label_limits.own_hosts_by.as_deref().map(|label| host_holder(container, label));
         let dir = ClaimBuilder { container, origin, world, rules, is_excluded, service, holder };
-        dir.add_claims(reading, board, unreachable);
+        dir.add_claims(labels, route_table, address_problems);
     }
     claimants
 }
@@ -464,25 +458,25 @@ impl ContainerEntry {
     fn new(container: Arc<Container>, rules: &Rules) -> Self {
         let labels = label::parse_labels(&container, &rules.label_limits);
         let borrows_its_address = matches!(container.network_mode, NetworkMode::Container(_));
-        let (origin, is_excluded, unreachable) = (container.to_ref(), None, Vec::new());
+        let (origin, is_excluded, address_problems) = (container.to_ref(), None, Vec::new());
         Self {
             container,
             origin,
             shares_network: borrows_its_address,
             labels,
             is_excluded,
-            address_problems: unreachable,
+            address_problems,
         }
     }
 
     fn withdraw_claims(&self, id: &ContainerId, route_table: &mut RouteTable) {
-        self.labels.requests.iter().for_each(|ask| route_table.remove_claim(&ask.key, id));
+        self.labels.requests.iter().for_each(|request| route_table.remove_claim(&request.key, id));
     }
 
     /// Returns all problems of the container, unsorted.
     fn collect_problems(&self, about: &ProblemSubject, route_table: &RouteTable) -> Vec<Problem> {
         let of_labels = self.labels.problems.iter().chain(&self.address_problems);
-        let keys = self.labels.requests.iter().map(|ask| &ask.key).collect();
+        let keys = self.labels.requests.iter().map(|request| &request.key).collect();
         // Limited, because one container may request a thousand routes that others have.
         let mut conflicts = route_table.conflicts_of(about, &keys);
         let first = conflicts.by_ref().take(label::MAX_PROBLEMS);
@@ -496,12 +490,12 @@ impl ContainerEntry {
 
 /// Replaces the problems of containers whose claims were added, or whose conflicts changed.
 fn renew_problems(memory: &mut DecideState, claimants: BTreeSet<ContainerId>) {
-    let DecideState { entries: seen, route_table: board, problems, .. } = memory;
-    let mut renewed = board.take_reassessed();
+    let DecideState { entries, route_table, problems, .. } = memory;
+    let mut renewed = route_table.take_reassessed();
     renewed.extend(claimants);
-    for seen in renewed.iter().filter_map(|id| seen.get(id)) {
-        let about = ProblemSubject::Container(seen.origin.clone());
-        problems.replace(&about, seen.collect_problems(&about, board));
+    for entry in renewed.iter().filter_map(|id| entries.get(id)) {
+        let about = ProblemSubject::Container(entry.origin.clone());
+        problems.replace(&about, entry.collect_problems(&about, route_table));
     }
 }
 
@@ -537,25 +531,25 @@ impl ClaimBuilder<'_> {
         let required_network = labels.network.as_deref();
         let mut addresses = BTreeMap::new();
         let on_host = uses_host_network(self.container, self.world);
-        for ask in &labels.requests {
-            if on_host && self.rules.is_reserved_host_port(ask.port) {
+        for request in &labels.requests {
+            if on_host && self.rules.is_reserved_host_port(request.port) {
                 if addresses
-                    .insert(ask.port, Err(Reason::HostPortReserved { port: ask.port }))
+                    .insert(request.port, Err(Reason::HostPortReserved { port: request.port }))
                     .is_none()
                 {
                     problems.push(address_problem(
                         self.container,
                         None,
-                        Reason::HostPortReserved { port: ask.port },
+                        Reason::HostPortReserved { port: request.port },
                     ));
                 }
                 continue;
             }
             let found = addresses
-                .entry(ask.port)
-                .or_insert_with(|| self.endpoint_address(ask.port, required_network));
+                .entry(request.port)
+                .or_insert_with(|| self.endpoint_address(request.port, required_network));
             match found {
-                Ok(found) => route_table.add_claim(self.build_claim(ask, *found)),
+                Ok(found) => route_table.add_claim(self.build_claim(request, *found)),
                 Err(reason) => {
                     let problem = address_problem(self.container, required_network, reason.clone());
                     // A container may have many ports, which mostly have the same reason.
@@ -583,9 +577,8 @@ impl ClaimBuilder<'_> {
         )
     }
 
-    fn build_claim(&self, ask: &RouteRequest, address: SocketAddr) -> Claim {
-        let RouteRequest { key, policy, terms, port, options, health_policy: obedience } =
-            ask.clone();
+    fn build_claim(&self, request: &RouteRequest, address: SocketAddr) -> Claim {
+        let RouteRequest { key, policy, terms, port, options, health_policy } = request.clone();
         Claim {
             key,
             policy,
@@ -600,7 +593,7 @@ impl ClaimBuilder<'_> {
             eligibility: if self.is_excluded {
                 Eligibility::Excluded
             } else {
-                container_eligibility(self.container, obedience)
+                container_eligibility(self.container, health_policy)
             },
         }
     }
@@ -614,9 +607,9 @@ fn uses_host_network(container: &Container, world: &World) -> bool {
     is_host(container) || owner.is_some_and(|owner| is_host(owner))
 }
 
-fn container_eligibility(container: &Container, obedience: HealthPolicy) -> Eligibility {
+fn container_eligibility(container: &Container, health_policy: HealthPolicy) -> Eligibility {
     let doubtful = matches!(container.health, Health::Starting | Health::Unhealthy);
-    match obedience {
+    match health_policy {
         _ if container.state == ContainerState::Paused => Eligibility::Excluded,
         _ if container.stopping => Eligibility::LastResort,
         HealthPolicy::Obey if doubtful => Eligibility::Backup,
@@ -844,54 +837,54 @@ fn exclude_listeners<C: Ord>(
 
 /// Resolves the routes, and holds those that their claimants have left until the hold time is over; such a route is
 /// empty if no other container serves it. Returns when the next hold or host ownership ends.
-fn update_held_routes(memory: &mut DecideState, now: Instant, time: Duration) -> Option<Instant> {
-    let DecideState { held_routes: held, route_table: board, refused_routes: refused, .. } = memory;
-    let is_over = |key: &RouteKey, route: &HeldRoute| {
-        route.since + time <= now && !board.routes().0.contains_key(key)
+fn update_route_holds(memory: &mut DecideState, now: Instant, time: Duration) -> Option<Instant> {
+    let DecideState { route_holds: holds, route_table, refused_routes: refused, .. } = memory;
+    let is_over = |key: &RouteKey, route: &RouteHold| {
+        route.since + time <= now && !route_table.routes().0.contains_key(key)
     };
     let expired =
-        held.iter().filter(|(key, route)| is_over(key, route)).map(|(key, _)| key.clone());
+        holds.iter().filter(|(key, route)| is_over(key, route)).map(|(key, _)| key.clone());
     let expired: BTreeSet<_> = expired.collect();
     for key in &expired {
-        board.mark_dirty(key);
+        route_table.mark_dirty(key);
     }
-    let owners_change = board.resolve_host_owners(now, time);
-    let reservation = |key: &RouteKey| held.get(key).and_then(HeldRoute::reservation);
+    let owners_change = route_table.resolve_host_owners(now, time);
+    let reservation = |key: &RouteKey| holds.get(key).and_then(RouteHold::reservation);
     let may_hold =
         |key: &RouteKey| !time.is_zero() && !refused.contains_key(key) && !expired.contains(key);
-    board.resolve_host_terms(|host| held_terms(held, host), may_hold);
-    for (key, departure) in board.resolve_routes(reservation, may_hold) {
+    route_table.resolve_host_terms(|host| retained_terms(holds, host), may_hold);
+    for (key, departure) in route_table.resolve_routes(reservation, may_hold) {
         if !refused.contains_key(&key) {
-            hold_vacated_route(held, key, departure, now);
+            hold_vacated_route(holds, key, departure, now);
         }
     }
-    let served = &board.routes().0;
-    held.retain(|key, route| {
+    let served = &route_table.routes().0;
+    holds.retain(|key, route| {
         let others_serve =
-            || !route.claimants.is_empty() && !board.has_claim_of(key, &route.claimants);
+            || !route.claimants.is_empty() && !route_table.has_claim_of(key, &route.claimants);
         now < route.since + time && (!served.contains_key(key) || others_serve())
     });
-    let hold_ends = held.values().map(|route| route.since).min().map(|since| since + time);
+    let hold_ends = holds.values().map(|route| route.since).min().map(|since| since + time);
     hold_ends.into_iter().chain(owners_change).min()
 }
 
 /// Returns the terms of an HTTPS host of which a route is held.
-fn held_terms<'a>(
-    held: &'a BTreeMap<RouteKey, HeldRoute>,
+fn retained_terms<'a>(
+    holds: &'a BTreeMap<RouteKey, RouteHold>,
     (listener, host): &TlsHost,
-) -> Option<HeldTerms<'a>> {
+) -> Option<RetainedTerms<'a>> {
     let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
     let first = RouteKey { listener: *listener, rule };
-    let mut routes = held.range(first..).map_while(|(key, route)| {
+    let mut routes = holds.range(first..).map_while(|(key, route)| {
         (key.listener == *listener && key.host() == host).then_some(route)
     });
     let route = routes.find(|route| !route.claimants.is_empty())?;
-    Some(HeldTerms { values: &route.empty_route.terms, claimants: &route.claimants })
+    Some(RetainedTerms { values: &route.empty_route.terms, claimants: &route.claimants })
 }
 
 /// Holds a route. If no container serves it any more, its hold time starts again.
 fn hold_vacated_route(
-    routes: &mut BTreeMap<RouteKey, HeldRoute>,
+    routes: &mut BTreeMap<RouteKey, RouteHold>,
     key: RouteKey,
     vacated: VacatedRoute,
     now: Instant,
@@ -904,7 +897,7 @@ fn hold_vacated_route(
     let mut claimants = before.map(|route| route.claimants.clone()).unwrap_or_default();
     claimants.extend(party.filter(|claimant| !claimants.contains(claimant)));
     claimants.truncate(MAX_CLAIMANTS);
-    routes.insert(key, HeldRoute { claimants, ..HeldRoute::new(empty_route, now) });
+    routes.insert(key, RouteHold { claimants, ..RouteHold::new(empty_route, now) });
 }
 
 /// Returns the listeners whose port is known to be in use without a query to HAProxy, each with the reason.
@@ -954,10 +947,10 @@ fn publisher_conflict(
     rules: &Rules,
 ) -> Option<String> {
     let port = rules.bound_port(at).get();
-    let has_it = |container: &&Arc<Container>| {
+    let publishes_port = |container: &&Arc<Container>| {
         container.published.iter().any(|published| published.host_port == port)
     };
-    let holder = publishers.values().find(has_it)?;
+    let holder = publishers.values().find(publishes_port)?;
     (rules.vantage == Vantage::Host).then(|| format!("published by container {}", holder.to_ref()))
 }
 

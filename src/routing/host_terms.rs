@@ -25,7 +25,7 @@ pub struct HostTerms {
 
 /// Terms of routes that are held for their claimants.
 #[derive(Debug, Clone, Copy)]
-pub struct HeldTerms<'a> {
+pub struct RetainedTerms<'a> {
     pub values: &'a OptionValues,
     pub claimants: &'a [Claimant],
 }
@@ -43,17 +43,17 @@ impl HostTerms {
     pub fn elect(
         claims: &[&Claim],
         before: Option<&Self>,
-        held: Option<HeldTerms<'_>>,
+        retained: Option<RetainedTerms<'_>>,
     ) -> Option<Self> {
         let former = before.filter(|terms| terms.is_confirmed).cloned().or_else(|| {
-            let HeldTerms { values, claimants } = held?;
+            let RetainedTerms { values, claimants } = retained?;
             let (values, claimants) = (values.clone(), claimants.to_vec());
             Some(Self { values, claimants, is_confirmed: true })
         });
         let claimants = former.as_ref().map_or(&[][..], |former| &former.claimants);
         let own = |claim: &&&Claim| claimants.iter().any(|claimant| claimant.owns_claim(claim));
         let oldest_own = claims.iter().filter(own).min_by_key(|claim| &claim.seniority);
-        if oldest_own.is_none() && held.is_some() {
+        if oldest_own.is_none() && retained.is_some() {
             return former.filter(|terms| !terms.values.is_empty());
         }
         let stating = claims.iter().filter(|claim| !claim.terms.is_empty());

@@ -3,7 +3,7 @@
 //! Pure. If two containers conflict, the service that has the route keeps it; if neither has it, the older container
 //! wins. The order of the input has no effect.
 
-use super::host_terms::{self, HeldTerms, HostTerms, TlsHost};
+use super::host_terms::{self, HostTerms, RetainedTerms, TlsHost};
 use crate::model::{
     container::{ContainerId, is_dated},
     container_ref::ContainerRef,
@@ -195,11 +195,11 @@ impl RouteTable {
         self.owners.values().filter_map(|owner| owner.left_at).min().map(|left_at| left_at + hold)
     }
 
-    /// Updates the terms of the HTTPS hosts whose claims changed. `held` returns the terms of a host of which a route is
+    /// Updates the terms of the HTTPS hosts whose claims changed. `retained` returns the terms of a host of which a route is
     /// held, and `may_hold` whether a route that its claimants leave now may be held.
     pub fn resolve_host_terms<'a>(
         &mut self,
-        held: impl Fn(&TlsHost) -> Option<HeldTerms<'a>>,
+        retained: impl Fn(&TlsHost) -> Option<RetainedTerms<'a>>,
         may_hold: impl Fn(&RouteKey) -> bool,
     ) {
         let hosts: BTreeSet<_> = self.dirty.keys().filter_map(host_terms::tls_host).collect();
@@ -209,8 +209,8 @@ impl RouteTable {
             let departing = self.departing_terms(&host, &may_hold);
             let departing = departing
                 .as_ref()
-                .map(|(route, claimants)| HeldTerms { values: &route.terms, claimants });
-            let terms = HostTerms::elect(&claims, before, departing.or_else(|| held(&host)));
+                .map(|(route, claimants)| RetainedTerms { values: &route.terms, claimants });
+            let terms = HostTerms::elect(&claims, before, departing.or_else(|| retained(&host)));
             if before == terms.as_ref() {
                 continue;
             }

@@ -78,11 +78,11 @@ impl fmt::Display for SettingsNote {
                  DOCKER_GLUE_MAP_PORT",
                 EscapedText(name)
             ),
-            Self::DockerContext { name, source: said_by } => {
+            Self::DockerContext { name, source } => {
                 let name = EscapedText(name);
                 write!(
                     f,
-                    "{said_by} selects the context {name}, but only the docker command supports \
+                    "{source} selects the context {name}, but only the docker command supports \
                      contexts, so the local Docker is used; to use the context, set --docker-url to \
                      the output of: docker context inspect {name} --format \
                      '{{{{.Endpoints.docker.Host}}}}'"

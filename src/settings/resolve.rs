@@ -220,7 +220,7 @@ pub(super) fn host_notes<P: Program>(url: Option<&str>, machine: &HostEnv) -> Ve
         let context = variable.or_else(|| Some((docker_context(machine)?, "docker's config.json")));
         let other = context.filter(|(name, _)| name != "default");
         notes.extend(
-            other.map(|(name, said_by)| SettingsNote::DockerContext { name, source: said_by }),
+            other.map(|(name, source)| SettingsNote::DockerContext { name, source: source }),
         );
     }
     notes

@@ -44,13 +44,13 @@ function count(id, numbers) {
 }
 
 function find() {
-  const wanted = filter.value.trim().toLowerCase();
+  const text = filter.value.trim().toLowerCase();
   let found = 0;
   for (const group of map.children) {
-    group.hidden = !group.dataset.find.includes(wanted);
+    group.hidden = !group.dataset.find.includes(text);
     if (!group.hidden) found += 1;
   }
-  by("found").textContent = wanted ? `${found} of ${map.children.length}` : "";
+  by("found").textContent = text ? `${found} of ${map.children.length}` : "";
 }
 
 function live(text) {

@@ -161,8 +161,10 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     }
     let head = String::from_utf8(head).unwrap();
     let length = head.to_ascii_lowercase();
-    let length =
-        length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+    let length = length
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|remainder| remainder.lines().next()?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
     Some((head.split(' ').nth(1)?.to_owned(), body))

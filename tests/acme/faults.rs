@@ -186,7 +186,7 @@ async fn killed_order_continues_at_the_next_start() {
         follower.want(&[HOST]);
         follower.next_issued().await;
         assert_eq!(fake.orders().len(), 1, "{path}");
-        assert_eq!(follower.until_state(HOST, HostState::Held).await.failures, 0);
+        assert_eq!(follower.until_state(HOST, HostState::Issued).await.failures, 0);
     }
 }
 
@@ -232,7 +232,7 @@ async fn small_difference_of_clocks_is_shown_only() {
     let mut follower = start(fake.settings(&state)).await;
     follower.want(&[HOST]);
     follower.next_issued().await;
-    let skew = follower.until_state(HOST, HostState::Held).await;
+    let skew = follower.until_state(HOST, HostState::Issued).await;
     assert_eq!(skew.failures, 0);
     let skew = follower.status().clock_skew.unwrap();
     assert!((195..=205).contains(&skew), "{skew}");
@@ -246,15 +246,15 @@ async fn window_in_the_past_renews_once_and_names_the_predecessor() {
     follower.want(&[HOST]);
     follower.next_issued().await;
     follower.next_issued().await;
-    follower.until_state(HOST, HostState::Held).await;
+    follower.until_state(HOST, HostState::Issued).await;
     drop(follower);
     end_pauses(&state);
     let mut follower = start(fake.settings(&state)).await;
     follower.want(&[HOST]);
     follower.next_issued().await;
     // The window is asked for again, and the answer renews nothing.
-    let asked = |status: &HostStatus| status.state == HostState::Held;
-    follower.until_host(HOST, "the window is asked for", asked).await;
+    let is_issued = |status: &HostStatus| status.state == HostState::Issued;
+    follower.until_host(HOST, "the window is asked for", is_issued).await;
     common::wait_until("the ledger has the window", async || {
         let ledger = fs::read_to_string(state.path().join("acme/ledger.json")).unwrap();
         let ledger: Value = serde_json::from_str(&ledger).unwrap();
@@ -273,14 +273,14 @@ async fn predecessor_that_is_already_replaced_is_left_out() {
     let mut follower = start(fake.settings(&state)).await;
     follower.want(&[HOST]);
     follower.next_issued().await;
-    follower.until_state(HOST, HostState::Held).await;
+    follower.until_state(HOST, HostState::Issued).await;
     let body = problem("alreadyReplaced", "already replaced");
     fake.fail("/order", Fault::Answer("409 Conflict", Vec::new(), body), 1);
     follower.renew(HOST).await;
     follower.next_issued().await;
     let orders = fake.orders();
     assert_eq!((orders.len(), orders[1].get("replaces")), (2, None));
-    assert_eq!(follower.until_state(HOST, HostState::Held).await.failures, 0);
+    assert_eq!(follower.until_state(HOST, HostState::Issued).await.failures, 0);
 }
 
 #[tokio::test]

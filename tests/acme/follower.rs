@@ -2,7 +2,7 @@
 
 use crate::common;
 use docker_glue::sources::acme::{
-    AcmeHandles, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest, WantedHost,
+    AcmeHandles, AcmeHost, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
     decide::HostState, follow, status::HostStatus,
 };
 use std::{
@@ -32,22 +32,22 @@ pub(crate) enum Serve {
 
 /// A task that runs until it is dropped.
 pub(crate) struct Follower {
-    wanted: watch::Sender<Arc<BTreeSet<WantedHost>>>,
-    renew: mpsc::Sender<WantedHost>,
+    hosts: watch::Sender<Arc<BTreeSet<AcmeHost>>>,
+    renew: mpsc::Sender<AcmeHost>,
     status: watch::Receiver<Arc<AcmeStatus>>,
     issued: mpsc::UnboundedReceiver<IssuedCertificate>,
     pub(crate) tokens: Tokens,
     _tasks: JoinSet<()>,
 }
 
-pub(crate) fn host(name: &str) -> WantedHost {
+pub(crate) fn host(name: &str) -> AcmeHost {
     name.parse().unwrap()
 }
 
 impl Follower {
     /// Starts the task. Its tokens are served on `port`.
     pub(crate) async fn start(settings: AcmeSettings, port: u16, serve: Serve) -> Self {
-        let (wanted, wanted_receiver) = watch::channel(Arc::default());
+        let (hosts, hosts_receiver) = watch::channel(Arc::default());
         let (renew, renew_receiver) = mpsc::channel(8);
         let (status, status_receiver) = watch::channel(Arc::default());
         let (issued, mut issued_receiver) = mpsc::channel(8);
@@ -63,14 +63,14 @@ impl Follower {
             }
         });
         let handles =
-            AcmeHandles { wanted: wanted_receiver, tokens, issued, status, renew: renew_receiver };
+            AcmeHandles { hosts: hosts_receiver, tokens, issued, status, renew: renew_receiver };
         tasks.spawn(follow(settings, handles));
         let status = status_receiver;
-        Self { wanted, renew, status, issued: all_receiver, tokens: served, _tasks: tasks }
+        Self { hosts, renew, status, issued: all_receiver, tokens: served, _tasks: tasks }
     }
 
     pub(crate) fn want(&self, names: &[&str]) {
-        self.wanted.send_replace(Arc::new(names.iter().map(|name| host(name)).collect()));
+        self.hosts.send_replace(Arc::new(names.iter().map(|name| host(name)).collect()));
     }
 
     pub(crate) async fn renew(&self, name: &str) {

@@ -64,7 +64,7 @@ fn find_text(folder: &Path, text: &str) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test]
-async fn wanted_host_gets_a_certificate() {
+async fn requested_host_gets_certificate() {
     let Some(pebble) = Pebble::start(Options::default()) else { return };
     let state = tempfile::tempdir().unwrap();
     let mut follower = start(&pebble, &state).await;
@@ -73,9 +73,9 @@ async fn wanted_host_gets_a_certificate() {
     assert_eq!(name, HOST);
     let leaf = chain::parse_leaf(&pem).unwrap();
     assert_eq!(leaf.names, [HOST]);
-    assert!(leaf.held.ari_id.is_some());
-    let status = follower.until_state(HOST, HostState::Held).await;
-    assert_eq!((status.failures, status.not_after), (0, Some(leaf.held.not_after)));
+    assert!(leaf.issued.ari_id.is_some());
+    let status = follower.until_state(HOST, HostState::Issued).await;
+    assert_eq!((status.failures, status.not_after), (0, Some(leaf.issued.not_after)));
     assert_eq!(follower.status().counters.orders, 1);
     assert!(follower.tokens.lock().unwrap().is_empty(), "a token remains");
     let live = ca_folder(&state).join("live").join(HOST);
@@ -96,13 +96,13 @@ async fn restarts_order_nothing() {
     let mut follower = start(&pebble, &state).await;
     follower.want(&[HOST]);
     let first = follower.next_issued().await;
-    follower.until_state(HOST, HostState::Held).await;
+    follower.until_state(HOST, HostState::Issued).await;
     for _ in 0..20 {
         drop(follower);
         follower = start(&pebble, &state).await;
         follower.want(&[HOST]);
         assert_eq!(follower.next_issued().await, first);
-        follower.until_state(HOST, HostState::Held).await;
+        follower.until_state(HOST, HostState::Issued).await;
         assert_eq!(follower.status().counters.orders, 0);
         assert!(!follower.has_issued());
     }
@@ -139,7 +139,7 @@ async fn rejected_nonces_fail_no_order() {
     }
     assert!(pebble.log().contains("Configured to reject 50% of good nonces"));
     for name in &names {
-        follower.until_state(name, HostState::Held).await;
+        follower.until_state(name, HostState::Issued).await;
     }
     assert_eq!(follower.status().counters.failures, std::collections::BTreeMap::default());
     assert_eq!(follower.status().counters.orders, 10);
@@ -197,8 +197,8 @@ async fn profile_decides_lifetime_and_unknown_profile_fails() {
             continue;
         };
         let (_, pem) = follower.next_issued().await;
-        let held = chain::parse_leaf(&pem).unwrap().held;
-        assert!((held.not_after - held.not_before - lifetime).abs() <= 1, "{held:?}");
+        let issued = chain::parse_leaf(&pem).unwrap().issued;
+        assert!((issued.not_after - issued.not_before - lifetime).abs() <= 1, "{issued:?}");
     }
 }
 
@@ -234,16 +234,16 @@ async fn operator_forces_a_renewal_that_names_its_predecessor() {
     let mut follower = start(&pebble, &state).await;
     follower.want(&[HOST]);
     let (_, first) = follower.next_issued().await;
-    follower.until_state(HOST, HostState::Held).await;
+    follower.until_state(HOST, HostState::Issued).await;
     follower.renew(HOST).await;
     let (_, second) = follower.next_issued().await;
     assert_ne!(key_of(&first), key_of(&second));
-    let replaced = chain::parse_leaf(&first).unwrap().held.ari_id.unwrap();
+    let replaced = chain::parse_leaf(&first).unwrap().issued.ari_id.unwrap();
     // pebble refuses an order that names a certificate which another order replaced.
-    let status = follower.until_state(HOST, HostState::Held).await;
+    let status = follower.until_state(HOST, HostState::Issued).await;
     assert_eq!(status.failures, 0);
-    let held = chain::parse_leaf(&second).unwrap().held.ari_id.unwrap();
-    assert_ne!(held, replaced);
+    let issued = chain::parse_leaf(&second).unwrap().issued.ari_id.unwrap();
+    assert_ne!(issued, replaced);
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn window_of_the_ca_renews_at_once() {
     let mut follower = start(&pebble, &state).await;
     follower.want(&[HOST]);
     let (_, first) = follower.next_issued().await;
-    follower.until_state(HOST, HostState::Held).await;
+    follower.until_state(HOST, HostState::Issued).await;
     drop(follower);
 
     let window = json!({ "suggestedWindow": {
@@ -267,7 +267,7 @@ async fn window_of_the_ca_renews_at_once() {
     assert_eq!(follower.next_issued().await.1, first);
     let (_, second) = follower.next_issued().await;
     assert_ne!(first, second);
-    follower.until_state(HOST, HostState::Held).await;
+    follower.until_state(HOST, HostState::Issued).await;
     assert_eq!(follower.status().counters.orders, 1);
 }
 
@@ -326,7 +326,7 @@ async fn account_that_the_ca_lost_is_registered_again() {
     let mut follower = start(&pebble, &state).await;
     follower.want(&[HOST]);
     follower.next_issued().await;
-    follower.until_state(HOST, HostState::Held).await;
+    follower.until_state(HOST, HostState::Issued).await;
     drop(follower);
 
     let account = ca_folder(&state).join("account.json");
@@ -405,7 +405,7 @@ async fn order_killed_in_its_challenge_continues() {
     let mut follower = start(&pebble, &state).await;
     follower.want(&[HOST]);
     follower.next_issued().await;
-    assert_eq!(follower.until_state(HOST, HostState::Held).await.failures, 0);
+    assert_eq!(follower.until_state(HOST, HostState::Issued).await.failures, 0);
     assert!(!pebble.log().contains("There are now 2 orders in the db"), "ordered twice");
     assert!(find_text(state.path(), "/my-order/").is_empty(), "the order is still stored");
 }

@@ -14,7 +14,7 @@ use std::{
 
 /// Docker puts a container's labels among the attributes of its events. A label with an attribute's name replaces it.
 #[test]
-fn labels_named_like_attributes_of_events_cost_nobody_else() {
+fn labels_named_like_event_attributes_affect_own_container_only() {
     let Some(docker) = common::find_docker() else { return };
     let balancer = Balancer::plan(&docker).start();
     let victim = balancer.run("victim").label("glue_http_80_host", "victim.test").start();

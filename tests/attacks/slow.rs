@@ -18,7 +18,7 @@ fn connect(balancer: &Balancer, text: &str) -> TcpStream {
 }
 
 #[test]
-fn clients_that_never_end_their_requests_keep_nobody_out() {
+fn unfinished_requests_do_not_exclude_other_clients() {
     let Some(docker) = common::find_docker() else { return };
     let balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
@@ -37,7 +37,7 @@ fn clients_that_never_end_their_requests_keep_nobody_out() {
 }
 
 #[test]
-fn requests_that_wait_for_a_container_keep_nobody_out() {
+fn waiting_requests_do_not_exclude_other_clients() {
     let Some(docker) = common::find_docker() else { return };
     let balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();

@@ -104,7 +104,7 @@ fn is_harmless(line: &str) -> bool {
             && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
     };
     let segments: Vec<_> = path.split('/').skip(1).collect();
-    let is_known = match segments[..] {
+    let is_allowed = match segments[..] {
         ["containers", name, "json"] | ["networks", name] => is_name(name),
         ["images", id, "json"] => {
             let digits = id.strip_prefix("sha256:").unwrap_or(id);
@@ -112,7 +112,7 @@ fn is_harmless(line: &str) -> bool {
         }
         _ => HARMLESS.split(' ').any(|harmless| harmless == path),
     };
-    ["GET", "HEAD"].contains(&method) && is_known
+    ["GET", "HEAD"].contains(&method) && is_allowed
 }
 
 /// Paths that docker-balancer does not use, some of them similar to one that it uses.

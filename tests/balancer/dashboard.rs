@@ -200,14 +200,14 @@ fn every_control_is_reachable_by_keyboard() {
     loop {
         browser.type_keys(TAB);
         let here = browser.run_script(
-            "const it = document.activeElement;
-             const style = getComputedStyle(it);
-             if (it === document.body) return '';
+            "const element = document.activeElement;
+             const style = getComputedStyle(element);
+             if (element === document.body) return '';
              const width = parseFloat(style.outlineWidth);
              // What a group draws beyond its edge is cut off.
-             const inside = !it.closest('.group') || parseFloat(style.outlineOffset) <= -width;
-             const visible = it.matches(':focus-visible') && style.outlineStyle !== 'none' && 2 <= width && inside;
-             return (visible ? '' : 'unseen ') + (it.id || it.className || it.closest('details')?.id || it.localName);",
+             const inside = !element.closest('.group') || parseFloat(style.outlineOffset) <= -width;
+             const visible = element.matches(':focus-visible') && style.outlineStyle !== 'none' && 2 <= width && inside;
+             return (visible ? '' : 'unseen ') + (element.id || element.className || element.closest('details')?.id || element.localName);",
         );
         match here.as_str().unwrap() {
             "" => break,

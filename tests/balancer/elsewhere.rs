@@ -29,8 +29,8 @@ fn remote_engine_defaults_to_published_ports() {
         (&at_home, "its port 80 is published only on 127.0.0.1 of another machine"),
         (&hidden, "publish its port 80, as in -p 80:80"),
     ] {
-        let of_it = |value: &&serde_json::Value| value.to_string().contains(&container.name);
-        let text = problems.iter().find(of_it).unwrap().to_string();
+        let of_container = |value: &&serde_json::Value| value.to_string().contains(&container.name);
+        let text = problems.iter().find(of_container).unwrap().to_string();
         assert!(text.contains(words), "{text}");
     }
 }

@@ -89,7 +89,7 @@ fn explain_asks_the_running_daemon() {
             .then_some(explanation)
     });
     assert_eq!(
-        (explanation.asked, explanation.outcome, explanation.notes.as_slice()),
+        (explanation.answered_by, explanation.outcome, explanation.notes.as_slice()),
         (AnsweredBy::Daemon, RequestOutcome::Served, &[][..])
     );
     assert_eq!(explanation.becomes.unwrap().path, "/x?q=1");
@@ -172,7 +172,7 @@ fn explain_without_daemon_asks_docker_and_changes_nothing() {
     check(&plan, &[url], 0, &["no docker-balancer answers", name, "it is paused", "GET /x"]);
     let explanation = explain_json(&plan, url);
     assert_eq!(
-        (explanation.asked, explanation.outcome),
+        (explanation.answered_by, explanation.outcome),
         (AnsweredBy::Docker, RequestOutcome::Served)
     );
     assert_eq!(explanation.servers[0].haproxy, None);
@@ -195,7 +195,7 @@ fn explain_without_daemon_asks_docker_and_changes_nothing() {
         let up = |step: &docker_glue::report::explain::ServerStep| {
             step.state == ServerState::Up && step.haproxy.as_deref() == Some("UP")
         };
-        (explanation.asked == AnsweredBy::Docker
+        (explanation.answered_by == AnsweredBy::Docker
             && explanation.notes.is_empty()
             && explanation.servers.iter().all(up))
         .then_some(())
@@ -231,7 +231,7 @@ fn containers_newer_than_the_rollback_are_named() {
         );
         let explanation = explain_json(plan, "http://late.test/");
         assert_eq!(
-            (explanation.asked, explanation.absent[0].why),
+            (explanation.answered_by, explanation.absent[0].why),
             (answered_by, ExclusionReason::RolledBack)
         );
         check(plan, &["http://a.test/"], 0, &["served", &web.name, "is active since"]);

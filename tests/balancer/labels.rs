@@ -333,7 +333,7 @@ fn request_of_a_dying_container_is_retried_if_retry_allows() {
     std::thread::scope(|scope| {
         let both = rows.map(|row| [(); 2].map(|()| scope.spawn(move || send(&row))));
         wait_for("each route has a request at the container that is mute", || {
-            (count_held_requests(&balancer, "-mute") == rows.len()).then_some(())
+            (count_waiting_requests(&balancer, "-mute") == rows.len()).then_some(())
         });
         containers[1].docker(&["kill"]);
         for ((method, host, other), got) in rows.into_iter().zip(both) {
@@ -345,7 +345,7 @@ fn request_of_a_dying_container_is_retried_if_retry_allows() {
 }
 
 /// Returns the number of routes on which a container has an unanswered request.
-fn count_held_requests(balancer: &Balancer, name: &str) -> usize {
+fn count_waiting_requests(balancer: &Balancer, name: &str) -> usize {
     let stat = balancer.ask_haproxy("show stat");
     let rows = stat.lines().map(|line| line.split(',').collect::<Vec<_>>());
     rows.filter(|row| row.len() > 4 && row[1].contains(name) && row[4] == "1").count()

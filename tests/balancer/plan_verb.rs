@@ -474,7 +474,7 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
     let shop = Shop { balancer: &balancer, file };
     shop.write("  shop:\n    image: IMAGE\n    labels:\n      CONSTRAINT\n      glue_http_80_host: shop.test\n");
     let words = shop.words();
-    let is_held = |balancer: &BalancerPlan| {
+    let on_hold = |balancer: &BalancerPlan| {
         for (words, part) in [
             (&[][..], "; newer containers are not served until docker-balancer rollback --release"),
             (
@@ -490,9 +490,9 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
             assert!(stdout_text(&run_plan(balancer, &words)).contains(&string));
         }
     };
-    is_held(&balancer);
+    on_hold(&balancer);
     balancer.stop_with(nix::sys::signal::Signal::SIGTERM);
-    is_held(&balancer);
+    on_hold(&balancer);
 
     balancer.start_again();
     wait_for("the release, once it knows the containers", || {

@@ -83,22 +83,22 @@ fn panicked_docker_glue_task_is_logged_and_restarted() {
     let glue = Glue::plan(&docker).file("say.ini", ini).script("say.sh", script).env(name, value);
     let glue = glue.start();
     let starts = |name: &str| glue.read("starts").lines().filter(|text| *text == name).count();
-    let told_once = |name: &str| {
+    let is_logged_once = |name: &str| {
         glue.wait_until_written("starts", &[name]);
         assert_eq!(starts(name), 1, "{}", glue.read("starts"));
     };
     let first = docker.run("first").start();
-    told_once(&first.name);
+    is_logged_once(&first.name);
 
     panics.order("Docker follower");
     glue.wait_for_log(&["ERROR", "Docker follower panicked", "restarting"]);
     let second = docker.run("second").start();
-    told_once(&second.name);
+    is_logged_once(&second.name);
 
     panics.order("say");
     glue.wait_for_log(&["ERROR", "the handler panicked", "handler=\"say\"", "restarting"]);
     let third = docker.run("third").start();
-    told_once(&third.name);
+    is_logged_once(&third.name);
     assert_eq!(starts(&first.name), 1, "{}", glue.read("starts"));
 }
 

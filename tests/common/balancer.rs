@@ -16,7 +16,7 @@
 //! `let plan = Balancer::of(&docker); let web = plan.run("web")….start(); let balancer = plan.start();`
 
 use super::{
-    CONSTRAINT, Container, DEADLINE, Docker, Run, heard::OutputLog, unique_name, wait_for,
+    CONSTRAINT, Container, DEADLINE, Docker, Run, output_log::OutputLog, unique_name, wait_for,
 };
 use nix::{
     fcntl::{FcntlArg, fcntl},

@@ -12,7 +12,7 @@
 //!
 //! docker-glue also gets the events of other tests' containers: look for your own container's name or id.
 
-use super::{DEADLINE, Docker, POLL_INTERVAL, heard::OutputLog, wait_for};
+use super::{DEADLINE, Docker, POLL_INTERVAL, output_log::OutputLog, wait_for};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

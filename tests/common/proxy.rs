@@ -26,7 +26,7 @@ pub struct RecordingSocket {
 #[derive(Debug)]
 struct Shared {
     engine: PathBuf,
-    asked: Mutex<Vec<String>>,
+    requested: Mutex<Vec<String>>,
     cut: Notify,
     refuses: AtomicBool,
     /// The number of the next whole lists that will be empty, and the number that were.
@@ -43,7 +43,7 @@ impl RecordingSocket {
         let (stop, stopped) = oneshot::channel();
         let shared = Arc::new(Shared {
             engine: engine.to_owned(),
-            asked: Mutex::default(),
+            requested: Mutex::default(),
             cut: Notify::new(),
             refuses: AtomicBool::new(false),
             to_forget: AtomicUsize::new(0),
@@ -66,7 +66,7 @@ impl RecordingSocket {
 
     /// Returns the paths of all requests so far, with their queries.
     pub fn requested_paths(&self) -> Vec<String> {
-        self.shared.asked.lock().unwrap().clone()
+        self.shared.requested.lock().unwrap().clone()
     }
 
     /// Closes all current connections.
@@ -127,7 +127,7 @@ async fn pass_on(mut client: UnixStream, shared: &Shared) -> std::io::Result<()>
     let length = client.read(&mut head).await?;
     let text = String::from_utf8_lossy(&head[..length]);
     if let Some(path) = text.split(' ').nth(1) {
-        shared.asked.lock().unwrap().push(path.to_owned());
+        shared.requested.lock().unwrap().push(path.to_owned());
         if shared.forgets(path) {
             return client.write_all(EMPTY_LIST).await;
         }

@@ -239,10 +239,10 @@ impl State {
     }
 
     fn handle_command(&mut self, line: &str, pid: u32) -> String {
-        let mut nobody = self.worker.clone();
-        let is_told = !line.starts_with("show ") && !line.starts_with("get ");
-        let hears = pid == self.pid && !(self.deaf && is_told);
-        let worker = if hears { &mut self.worker } else { &mut nobody };
+        let mut no_worker = self.worker.clone();
+        let is_command = !line.starts_with("show ") && !line.starts_with("get ");
+        let hears = pid == self.pid && !(self.deaf && is_command);
+        let worker = if hears { &mut self.worker } else { &mut no_worker };
         let words = split_words(line);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         if let ["del", "server" | "backend", ..] = words[..]

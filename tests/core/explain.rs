@@ -503,7 +503,8 @@ fn explanation_starts_with_its_source() {
         (AnsweredBy::Docker, None, "no docker-balancer answers, so this"),
         (AnsweredBy::Docker, Some("not yet"), "docker-balancer answered \"not yet\", so this"),
     ] {
-        (explanation.asked, explanation.daemon_said) = (answered_by, text.map(str::to_owned));
+        (explanation.answered_by, explanation.daemon_error) =
+            (answered_by, text.map(str::to_owned));
         let text = strip_colours(&format_explanation(&explanation));
         assert!(text.lines().nth(2).unwrap().starts_with(expected), "{text}");
     }

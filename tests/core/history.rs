@@ -130,9 +130,9 @@ proptest! {
                 let well =
                     |endpoint: &&_| decided.memory.find_eligibility(key, endpoint) == Some(Eligibility::Active);
                 for endpoint in theirs.iter().filter(well) {
-                    let held = route.endpoints.iter().find(|other| is_same_endpoint(other, endpoint));
+                    let matching = route.endpoints.iter().find(|other| is_same_endpoint(other, endpoint));
                     if was.endpoints.iter().any(|other| is_same_endpoint(other, endpoint)) {
-                        prop_assert_eq!(held.map(|held| (held.address, held.readiness)),
+                        prop_assert_eq!(matching.map(|matching| (matching.address, matching.readiness)),
                             Some((endpoint.address, Readiness::Ready)));
                     }
                 }

@@ -117,13 +117,13 @@ fn check_results_and_counts_are_parsed() {
         // 3.0 waits for more of an answer that is no HTTP, 3.2 has a failure of another name for it.
         let at = ("nohttp".to_owned(), "web-03:80:alone".to_owned());
         let check = servers.remove(&at).unwrap().check;
-        let is_it = |failure: &CheckFailure| {
+        let is_same = |failure: &CheckFailure| {
             matches!(
                 failure,
                 CheckFailure::NotHttp | CheckFailure::Timeout | CheckFailure::Other(_)
             )
         };
-        assert!(matches!(&check, CheckResult::Failed(failure) if is_it(failure)), "{check:?}");
+        assert!(matches!(&check, CheckResult::Failed(failure) if is_same(failure)), "{check:?}");
         let servers = servers.iter().map(server);
         servers.chain(frontends).collect::<Vec<_>>()
     };

@@ -104,7 +104,7 @@ fn plan_text(outlook: &PlanPreview) -> String {
     for change in &outlook.changes {
         writeln!(text, "{change}").unwrap();
     }
-    for key in &outlook.held_routes {
+    for key in &outlook.route_holds {
         writeln!(text, "held: {key}").unwrap();
     }
     match &outlook.method {

@@ -194,10 +194,10 @@ impl PlanRun {
             let both = &ready_servers(&self.routes, key) & &ready_servers(routes, key);
             let (_, servers) = self.backend_of(key).unwrap_or_default();
             let is_one = |(name, seen): (&String, &ObservedServer)| {
-                let is_it = |(_, origin, address): &(_, ContainerRef, SocketAddr)| {
+                let is_same = |(_, origin, address): &(_, ContainerRef, SocketAddr)| {
                     name::container_id(name) == Some(origin.id()) && *address == seen.address
                 };
-                takes_traffic(seen) && both.iter().any(is_it)
+                takes_traffic(seen) && both.iter().any(is_same)
             };
             servers.iter().any(is_one)
         };

@@ -70,7 +70,7 @@ fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load
         prefix: prefix.to_owned(),
         policy: Policy::default(),
         terms: OptionValues::default(),
-        held: servers.is_empty(),
+        on_hold: servers.is_empty(),
         backend: format!("{host}:80{prefix}"),
         servers,
         load,
@@ -237,7 +237,7 @@ fn status_with_problems() -> Status {
         ServerState::Up,
     ];
     status.routes[0].servers.clear();
-    status.routes[0].held = true;
+    status.routes[0].on_hold = true;
     status.routes[1].servers = (2..)
         .zip(each)
         .map(|(at, state)| {

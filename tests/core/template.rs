@@ -363,7 +363,7 @@ fn docker_pygen_example_renders_identically() {
 
 #[test]
 fn none_in_output_is_an_error_with_expression() {
-    let way_out = "which cannot be written into a file; set a default, as in x|default('-', true), \
+    let hint = "which cannot be written into a file; set a default, as in x|default('-', true), \
                    or skip it with an if";
     for (text, expression, line) in [
         ("{{ containers.first.absent }}", "containers.first.absent", 1),
@@ -404,7 +404,7 @@ fn none_in_output_is_an_error_with_expression() {
         ("{% filter upper %}{{ none }}{% endfilter %}", "none", 1),
     ] {
         let expected =
-            format!("! template:{line}: `{expression}` is none or contains none, {way_out}");
+            format!("! template:{line}: `{expression}` is none or contains none, {hint}");
         assert_eq!(render_inline(text), expected);
     }
     check_expressions(&[

@@ -10,7 +10,7 @@ use crate::common::{
     self, DEADLINE,
     browser::{Browser, DESKTOP_SIZE},
     engine::Engine,
-    heard::OutputLog,
+    output_log::OutputLog,
     pages::{self, Page},
 };
 use regex_lite::Regex;

@@ -263,7 +263,7 @@ fn remove_sockets(balancer: &Balancer) {
 }
 
 #[test]
-fn haproxy_whose_sockets_are_removed_is_told_changes_again_and_is_not_restarted() {
+fn haproxy_whose_sockets_are_removed_gets_changes_without_restart() {
     let Some(docker) = common::find_docker() else { return };
     let balancer = Balancer::plan(&docker).start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();

@@ -47,11 +47,11 @@ impl Upgrade {
         let others =
             [only, checked, run("one", "two.test").start(), run("two", "two.test").start()];
         let once = run("once", "once.test").label("glue_http_80_retry", "off").start();
-        let held = run("held", "held.test").start();
+        let on_hold = run("held", "held.test").start();
         let gone = run("gone", "gone.test").label("glue_http_80_retry", "off").start();
         let mut balancer = plan.start().wait_until_started();
         balancer.wait_until_all_serve(&[("held.test", "held saw /"), ("gone.test", "gone saw /")]);
-        drop((held, gone));
+        drop((on_hold, gone));
         balancer.wait_until_all_serve(&[("held.test", "503"), ("gone.test", "503")]);
         assert!(balancer.stop_with(Signal::SIGTERM).success());
         load_old_names(&balancer);

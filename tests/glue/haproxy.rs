@@ -110,7 +110,7 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
     let docker = engine.docker();
     let net = docker.network("net");
     let proxy = RecordingSocket::in_front_of(&docker.socket());
-    let asked = |part: &str| {
+    let queries = |part: &str| {
         let all = proxy.requested_paths().into_iter().filter(|path| path.contains(part));
         all.collect::<Vec<_>>()
     };
@@ -124,11 +124,11 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
     let web = site.run(&docker, "web").network(&net).start();
     site.until_serves("web.test", "web saw /");
     glue.wait_until_written("said", &["start", &web.id]);
-    assert_eq!(asked("/events").len(), 1, "{:#?}", proxy.requested_paths());
+    assert_eq!(queries("/events").len(), 1, "{:#?}", proxy.requested_paths());
 
     // The balancer reads lists page by page. Handlers request a list of their own only before the balancer starts.
     let lists: Vec<_> =
-        asked("/containers/json").into_iter().filter(|path| !path.contains("filters")).collect();
+        queries("/containers/json").into_iter().filter(|path| !path.contains("filters")).collect();
     let own = lists.iter().skip(1).filter(|path| !path.contains("limit"));
     assert!(2 <= lists.len() && own.count() == 0, "{lists:#?}");
 
@@ -138,7 +138,7 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
     let late = site.run(&docker, "late").network(&net).start();
     site.until_serves("late.test", "late saw /");
     glue.wait_until_written("said", &["start", &late.id]);
-    let subscriptions = asked("/events");
+    let subscriptions = queries("/events");
     assert_eq!(subscriptions.len(), 2, "{subscriptions:#?}");
     assert!(!subscriptions[0].contains("since") && subscriptions[1].contains("since"));
     assert_eq!(glue.log().matches("lost connection to Docker").count(), 1, "{}", glue.log());
@@ -171,8 +171,9 @@ fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
     proxy.refuse(false);
     glue.wait_for_log(&["connected to Docker again"]);
     let actions = || {
-        let said = glue.read("said");
-        said.lines()
+        let output = glue.read("said");
+        output
+            .lines()
             .filter_map(|line| line.split_once(' '))
             .map(|(word, _)| word.to_owned())
             .collect::<Vec<_>>()
@@ -181,6 +182,6 @@ fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
     site.until_serves("web.test", "web saw /");
     let log = glue.log();
     let is_end = |line: &&str| line.contains("cause=\"die ") || line.contains("cause=\"kill ");
-    let told: Vec<_> = log.lines().filter(|line| line.contains("updated HAProxy")).collect();
-    assert_eq!(told.iter().copied().find(is_end), None, "{log}");
+    let updates: Vec<_> = log.lines().filter(|line| line.contains("updated HAProxy")).collect();
+    assert_eq!(updates.iter().copied().find(is_end), None, "{log}");
 }

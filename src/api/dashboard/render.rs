@@ -52,9 +52,9 @@ struct PageHtml<'a> {
     welcome: &'a Fragment,
     recent: &'a Fragment,
     groups: &'a [Fragment],
-    asked: &'a str,
+    url: &'a str,
     answer: Option<&'a ExplainText>,
-    wanted: &'a str,
+    filter: &'a str,
 }
 
 /// Renders all parts of the page that can change.
@@ -86,9 +86,9 @@ pub fn render_page(
         welcome,
         recent,
         groups,
-        asked: request,
+        url: request,
         answer,
-        wanted: filter,
+        filter,
     })
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn run_explain(
             let mut by_docker =
                 explain_offline(request, settings).await.with_context(both_failed)?;
             if !error.is::<DaemonUnreachableError>() {
-                by_docker.daemon_said = Some(format!("{error:#}"));
+                by_docker.daemon_error = Some(format!("{error:#}"));
             }
             by_docker
         }
@@ -57,7 +57,7 @@ fn request_path(request: &ExplainRequest) -> String {
 async fn explain_offline(request: &ExplainRequest, settings: &Settings) -> Result<Explanation> {
     let offline = offline::load_offline(settings).await?;
     let mut explanation = pure(request, &offline.state, offline.counters.as_ref());
-    explanation.asked = AnsweredBy::Docker;
+    explanation.answered_by = AnsweredBy::Docker;
     explanation.notes.extend(offline.notes);
     if let (Some(observed), Some(route)) = (&offline.observed, &explanation.route)
         && !observed.map_entries(MapName::Routes).any(|(key, _)| *key == route.route)

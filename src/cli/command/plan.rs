@@ -275,7 +275,7 @@ fn render_context(
     let quiet = Settings { command: RunMode::Once, access_log: AccessLog::Off, ..settings.clone() };
     let once = RenderContext { exporter, ..quiet.render_context(build)? };
     let routes = route_recovery::recover_routes(&before.observed);
-    let rendered_it = |frame: &RenderContext| {
+    let rendered = |frame: &RenderContext| {
         let resting = BTreeSet::new();
         let unavailable = BTreeSet::new();
         let maker = ConfigBuilder {
@@ -287,7 +287,7 @@ fn render_context(
         };
         maker.build_config(&routes, Layout::default()).fingerprint == before.observed.fingerprint
     };
-    Ok(if !rendered_it(&follows) && rendered_it(&once) { once } else { follows })
+    Ok(if !rendered(&follows) && rendered(&once) { once } else { follows })
 }
 
 /// Makes the preview without the routes that HAProxy refuses, as docker-balancer would leave them out.

@@ -14,7 +14,7 @@ use crate::{
         tls::CertificateOption,
     },
     sources::{
-        acme::{AcmeStatus, WantedHost, decide::HostState},
+        acme::{AcmeHost, AcmeStatus, decide::HostState},
         certificate::{CaSnapshot, CertificateSnapshot, CertificateStore},
     },
 };
@@ -52,10 +52,10 @@ impl Balancer {
     /// Replaces the certificates and CAs. The next pass loads them into HAProxy.
     pub fn set_certificates(&mut self, (snapshot, cas): (CertificateSnapshot, CaSnapshot)) {
         let state = &mut self.certificates;
-        let is_known = |digest: &CertificateDigest| {
+        let is_present = |digest: &CertificateDigest| {
             snapshot.index.get(digest).is_some() || cas.index.contains(digest)
         };
-        state.refused.retain(|digest, _| is_known(digest));
+        state.refused.retain(|digest, _| is_present(digest));
         state.cas = cas;
         state.snapshot = snapshot;
         self.use_certificates();
@@ -84,8 +84,8 @@ impl Balancer {
         let observed = self.live.observed.iter().flat_map(|observed| &observed.tls.certificates);
         let directory = &self.render_context.certificates;
         let in_use = files.chain(observed).filter_map(|name| directory.digest_of(name));
-        let known = self.certificates.snapshot.index.iter().map(|certificate| certificate.digest);
-        let keep: BTreeSet<_> = in_use.chain(known).collect();
+        let present = self.certificates.snapshot.index.iter().map(|certificate| certificate.digest);
+        let keep: BTreeSet<_> = in_use.chain(present).collect();
         tokio::task::spawn_blocking(move || {
             if let Err(error) = store.remove_unused(&keep, MIN_AGE) {
                 debug!("cannot remove unused certificates: {error}");
@@ -112,28 +112,26 @@ impl Balancer {
 
     /// Returns the hosts for which certificates are to be ordered: HTTPS hosts with a ready container that no valid
     /// file covers.
-    pub fn wanted_hosts(&self) -> BTreeSet<WantedHost> {
+    pub fn acme_hosts(&self) -> BTreeSet<AcmeHost> {
         let https = self.served_routes.0.iter().filter(|(key, _)| key.listener.is_https());
         let ready = https.filter(|(_, route)| {
             route.endpoints.iter().any(|endpoint| endpoint.readiness == Readiness::Ready)
         });
-        let wanted = ready.filter_map(|(key, route)| {
+        let requested = ready.filter_map(|(key, route)| {
             let CertificateOption(choice) = route.terms.get();
-            let is_wanted = match choice {
+            let is_requested = match choice {
                 CertificateChoice::Acme => true,
                 CertificateChoice::Auto => !self.has_valid_file(key.host()),
                 _ => false,
             };
             match key.host() {
-                _ if !is_wanted => None,
-                HostMatch::Exact(host) => Some(WantedHost::exact(host.clone())),
-                HostMatch::Wildcard(host) => {
-                    Some(WantedHost { host: host.clone(), wildcard: true })
-                }
+                _ if !is_requested => None,
+                HostMatch::Exact(host) => Some(AcmeHost::exact(host.clone())),
+                HostMatch::Wildcard(host) => Some(AcmeHost { host: host.clone(), wildcard: true }),
                 HostMatch::Any => None,
             }
         });
-        wanted.collect()
+        requested.collect()
     }
 
     fn has_valid_file(&self, host: &HostMatch) -> bool {
@@ -184,9 +182,9 @@ impl Balancer {
         let failed = orders.hosts.iter().filter_map(|(host, status)| {
             let failure = status.last_failure.as_ref().map(|failure| failure.text.clone());
             let text = status.refusal.clone().or(failure)?;
-            let is_held = matches!(status.state, HostState::Held | HostState::Archived);
+            let on_hold = matches!(status.state, HostState::Issued | HostState::Archived);
             let reason = Reason::OrderFailed { host: host.to_string(), text };
-            (!is_held).then_some((ACME_OPTION, reason))
+            (!on_hold).then_some((ACME_OPTION, reason))
         });
         let pause = orders
             .pause

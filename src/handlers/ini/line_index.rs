@@ -82,10 +82,10 @@ impl LineIndex {
     }
 
     pub(crate) fn line_of_key(&self, section: &str, key: &str) -> Option<usize> {
-        let is_it = |event_key: &&KeyLine| {
+        let is_same = |event_key: &&KeyLine| {
             event_key.section.as_deref() == Some(section) && event_key.name == key
         };
-        self.keys.iter().rfind(is_it).map(|key| key.line)
+        self.keys.iter().rfind(is_same).map(|key| key.line)
     }
 
     /// # Errors
@@ -113,13 +113,13 @@ impl LineIndex {
 
     /// Returns notes about sections. Unknown sections are accepted, because plugins may have their own.
     pub(crate) fn section_notes(&self) -> Vec<LineNote> {
-        const KNOWN: &[&str] = &["handler", "params"];
+        const SECTIONS: &[&str] = &["handler", "params"];
         let note = |(name, line): &(String, usize)| match name.as_str() {
             DEFAULT_SECTION => {
                 Some((*line, "[DEFAULT] has default values for [handler] and [params]".to_owned()))
             }
-            name if KNOWN.contains(&name) => None,
-            name => suggest(name, KNOWN).map(|near| {
+            name if SECTIONS.contains(&name) => None,
+            name => suggest(name, SECTIONS).map(|near| {
                 (*line, format!("section [{name}] is ignored; did you mean [{near}]?"))
             }),
         };

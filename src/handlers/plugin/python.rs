@@ -82,10 +82,10 @@ fn module_exists(module: &str, folders: &[PathBuf]) -> bool {
 }
 
 fn missing_module_message(name: &str, module: &str, folders: &[PathBuf]) -> String {
-    let known_classes: Vec<_> =
+    let class_names: Vec<_> =
         CLASSES.iter().map(|(_, long)| *long).filter(|text| !text.is_empty()).collect();
     let file = module.replace('.', "/") + ".py";
-    match suggest(name, &known_classes) {
+    match suggest(name, &class_names) {
         Some(near) if name.starts_with("DockerGlue.") && is_same_module(name, near) => {
             format!("unknown class {name:?}; did you mean {near}?")
         }
@@ -94,9 +94,9 @@ fn missing_module_message(name: &str, module: &str, folders: &[PathBuf]) -> Stri
 }
 
 /// All names of Docker Glue have the same beginning, so names are only similar if the module is the same.
-fn is_same_module(name: &str, known_classes: &str) -> bool {
+fn is_same_module(name: &str, class_names: &str) -> bool {
     let module = |name: &str| name.rsplit_once('.').map(|pair| pair.0.to_lowercase());
-    module(name) == module(known_classes)
+    module(name) == module(class_names)
 }
 
 fn find_package() -> Option<PathBuf> {

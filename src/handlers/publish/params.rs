@@ -13,7 +13,7 @@ const DEFAULT_PORT: u16 = 2379;
 const MIN_TTL: Duration = Duration::from_secs(2);
 const MAX_TTL: Duration = Duration::from_hours(24);
 
-const KNOWN_PARAMS: &[&str] = &[
+const PARAMS: &[&str] = &[
     "class",
     "clientParams",
     "endpoints",
@@ -92,7 +92,7 @@ impl fmt::Debug for Password {
 
 impl Publish {
     pub(crate) fn parse_params(params: &Section) -> Result<Self, IniError> {
-        params.reject_unknown(KNOWN_PARAMS)?;
+        params.reject_unknown(PARAMS)?;
         check_backend(params)?;
         Ok(Self {
             access: EtcdSettings::from_params(params)?,

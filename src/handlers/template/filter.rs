@@ -19,7 +19,7 @@ pub(crate) struct TemplateFilter {
     criteria: BTreeMap<String, Vec<String>>,
 }
 
-const KNOWN_FILTERS: &[&str] = &[
+const FILTERS: &[&str] = &[
     "ancestor", "expose", "health", "id", "label", "name", "network", "publish", "status", "volume",
 ];
 
@@ -32,14 +32,11 @@ impl TemplateFilter {
                 return Err(params.error_at("filter", text));
             };
             let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
-            if !KNOWN_FILTERS.contains(&key.as_str()) {
-                let text = match suggest(&key, KNOWN_FILTERS) {
+            if !FILTERS.contains(&key.as_str()) {
+                let text = match suggest(&key, FILTERS) {
                     Some(near) => format!("unknown filter {key}; did you mean {near}?"),
                     None => {
-                        format!(
-                            "unknown filter {key}; the filters are {}",
-                            KNOWN_FILTERS.join(", ")
-                        )
+                        format!("unknown filter {key}; the filters are {}", FILTERS.join(", "))
                     }
                 };
                 return Err(params.error_at("filter", text));

@@ -323,9 +323,9 @@ fn indent(text: Value, given: FilterArgs) -> FilterResult<String> {
     )?;
     let mut written = String::new();
     for (number, line) in text.split_inclusive('\n').enumerate() {
-        let is_wanted = if number == 0 { first.is_true() } else { true };
+        let is_indented = if number == 0 { first.is_true() } else { true };
         let is_blank = number != 0 && line.trim_end_matches(['\n', '\r']).is_empty();
-        if is_wanted && (!is_blank || blank.is_true()) {
+        if is_indented && (!is_blank || blank.is_true()) {
             written.push_str(&space);
         }
         written.push_str(line);

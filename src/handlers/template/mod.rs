@@ -79,7 +79,7 @@ pub enum TemplateSource {
     Inline(String),
 }
 
-const KNOWN_PARAMS: &[&str] = &[
+const PARAMS: &[&str] = &[
     "template",
     "target",
     "mode",
@@ -99,7 +99,7 @@ const KNOWN_PARAMS: &[&str] = &[
 
 impl Template {
     pub fn from_params(params: &Section, settings: &GlueSettings) -> Result<Self, IniError> {
-        params.reject_unknown(KNOWN_PARAMS)?;
+        params.reject_unknown(PARAMS)?;
         let source = TemplateSource::parse(params.require_value("template")?, params.base_folder());
         let source = source.map_err(|text| params.error_at("template", text))?;
         let environment = TemplateEnv::from_source(&source, settings);

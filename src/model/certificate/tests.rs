@@ -46,12 +46,12 @@ fn host_match(text: &str) -> HostMatch {
 fn check_choice(certificates: &str, questions: &[&str]) {
     let index = build(certificates);
     for question in questions {
-        let (asked, _) = question.split_once(" ->").unwrap();
-        let (host, choice) = asked.split_once(' ').unwrap_or((asked, "auto"));
+        let (choice_text, _) = question.split_once(" ->").unwrap();
+        let (host, choice) = choice_text.split_once(' ').unwrap_or((choice_text, "auto"));
         let found = index.find(&host_match(host), &choice.parse().unwrap());
         let found = found.iter().map(|c| format!(" {} ({})", c.certificate.name, c.name));
         let found = found.collect::<Vec<_>>().join(",");
-        assert_eq!(format!("{asked} ->{found}"), **question, "among\n{certificates}");
+        assert_eq!(format!("{choice_text} ->{found}"), **question, "among\n{certificates}");
     }
 }
 

@@ -24,9 +24,11 @@ pub use super::status::ServerState;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
-    pub asked: AnsweredBy,
+    #[serde(alias = "asked")]
+    pub answered_by: AnsweredBy,
     /// The answer of the running docker-balancer, if it has no explanation and Docker was queried in its place.
-    pub daemon_said: Option<String>,
+    #[serde(alias = "daemon_said")]
+    pub daemon_error: Option<String>,
     pub method: String,
     /// As the user wrote it.
     pub url: String,
@@ -93,7 +95,8 @@ pub struct ListenerStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostStep {
     /// As it is looked up: in lower case, without port and trailing dot.
-    pub asked: String,
+    #[serde(alias = "asked")]
+    pub requested: String,
     /// `app.example.com`, `*.example.com`, or `*` for any.
     pub matched: String,
     pub labels: Vec<LabelSource>,
@@ -244,8 +247,8 @@ pub fn explain(
     };
     let selected = selected.as_ref();
     Explanation {
-        asked: AnsweredBy::Daemon,
-        daemon_said: None,
+        answered_by: AnsweredBy::Daemon,
+        daemon_error: None,
         method: request.method.to_string(),
         url: url.to_string(),
         outcome,

@@ -35,7 +35,7 @@ pub(crate) fn decide_outcome(
         ([one, others @ ..], ..) => {
             (RequestOutcome::Served, format!("served by {one} and {} others", others.len()))
         }
-        ([], _, 0) => (RequestOutcome::Unavailable, held_text(snapshot, selected.key)),
+        ([], _, 0) => (RequestOutcome::Unavailable, hold_text(snapshot, selected.key)),
         ([], [], 1) => {
             (RequestOutcome::Unavailable, "its only container accepts no requests".to_owned())
         }
@@ -68,11 +68,11 @@ fn failed_check_reason<'a>(snapshot: &'a StateSnapshot, id: &str) -> Option<&'a 
 }
 
 /// Returns the text for a route that has no container any more.
-fn held_text(snapshot: &StateSnapshot, key: &RouteKey) -> String {
+fn hold_text(snapshot: &StateSnapshot, key: &RouteKey) -> String {
     if let Some(rollback) = &snapshot.decide_state.rollback {
         return format!("{rollback}, and none of the containers of that time exists any more");
     }
-    let since = snapshot.decide_state.held_since(key);
+    let since = snapshot.decide_state.hold_since(key);
     let end = since.map(|since| since + snapshot.rules.hold);
     match end.map(|end| end.saturating_duration_since(snapshot.now)) {
         Some(remaining) => format!(

@@ -95,7 +95,7 @@ impl<'a> SelectedRoute<'a> {
     pub(crate) fn host_step(&self, request: &ExplainRequest) -> HostStep {
         let Match::Http { host, .. } = &self.key.rule;
         HostStep {
-            asked: request.url.host().to_owned(),
+            requested: request.url.host().to_owned(),
             matched: host.to_string(),
             labels: collect_sources(&self.requesters, Requester::host_source),
         }

@@ -98,7 +98,7 @@ fn route_lines(output: &PreviewOutput) -> Vec<String> {
         .map(|change| {
             apply_style(
                 change_style(change.kind()),
-                format!("  {}{}", change_text(output, change), held_note(output, change)),
+                format!("  {}{}", change_text(output, change), hold_note(output, change)),
             )
         })
         .collect()
@@ -126,14 +126,14 @@ pub(crate) fn change_text(output: &PreviewOutput, change: &RouteChange) -> Strin
     change.to_string()
 }
 
-fn held_note(output: &PreviewOutput, change: &RouteChange) -> String {
+fn hold_note(output: &PreviewOutput, change: &RouteChange) -> String {
     match change {
         RouteChange::Removed { route }
-            if output.preview.held_routes.contains(route) && output.preview.rollback.is_some() =>
+            if output.preview.route_holds.contains(route) && output.preview.rollback.is_some() =>
         {
             " (503 while the rollback is active)".to_owned()
         }
-        RouteChange::Removed { route } if output.preview.held_routes.contains(route) => {
+        RouteChange::Removed { route } if output.preview.route_holds.contains(route) => {
             let hold = format_duration(output.hold);
             format!(" (503 for {hold}, then 404)")
         }

@@ -48,7 +48,8 @@ struct RouteObject {
     /// The change as a line for people.
     text: String,
     /// Whether the route answers 503 for a while before it is removed.
-    held: bool,
+    #[serde(rename = "held")]
+    on_hold: bool,
     /// The servers after the change.
     servers: Vec<ServerObject>,
 }
@@ -113,7 +114,7 @@ fn route_object(output: &PreviewOutput, change: &RouteChange) -> RouteObject {
         change: change.kind().as_str(),
         route: key.to_string(),
         text: human::change_text(output, change),
-        held: output.preview.held_routes.contains(key),
+        on_hold: output.preview.route_holds.contains(key),
         servers: server_objects(output, key),
     }
 }

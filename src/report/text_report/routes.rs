@@ -59,7 +59,7 @@ pub(crate) fn render_route_table(
 
 fn route_rows(route: &RouteStatus, limit: usize) -> impl Iterator<Item = TableRow> {
     let (style, note) = match count_serving(route) {
-        0 if route.held => (WARN, "  503: no containers left"),
+        0 if route.on_hold => (WARN, "  503: no containers left"),
         0 => (ERROR, "  503: no server available"),
         _ => (HEADING, ""),
     };

@@ -2,14 +2,14 @@
 //!
 //! Pure.
 
-use super::decide::HeldCertificate;
+use super::decide::CertificateSummary;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 /// The leaf of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
-    pub held: HeldCertificate,
+    pub issued: CertificateSummary,
     /// The names and addresses in the certificate.
     pub names: Vec<String>,
     /// The public key in DER form (SubjectPublicKeyInfo).
@@ -26,12 +26,12 @@ pub fn parse_leaf(chain: &str) -> Result<Leaf, String> {
     let leaf = all.first().ok_or("the chain is empty")?;
     let leaf = parse_certificate(leaf)?;
     let validity = leaf.validity();
-    let held = HeldCertificate {
+    let issued = CertificateSummary {
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
         ari_id: ari_id(&leaf),
     };
-    Ok(Leaf { held, names: read_names(&leaf), public_key: leaf.public_key().raw.to_vec() })
+    Ok(Leaf { issued, names: read_names(&leaf), public_key: leaf.public_key().raw.to_vec() })
 }
 
 fn parse_certificate<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {

@@ -1,6 +1,6 @@
-//! What to do for the certificates that are wanted.
+//! What to do for the certificates that are requested.
 //!
-//! Pure. [`decide`] reads what is wanted, held and remembered, and returns what to do now, the memory of it, which is
+//! Pure. [`decide`] reads what is requested, held and remembered, and returns what to do now, the memory of it, which is
 //! written to disk first, and when to decide again. The same input always leads to the same decision.
 //!
 //! ```text
@@ -11,19 +11,19 @@
 //! ```
 
 use super::{
+    acme_host::{AcmeHost, NameRefusal, NameRules},
     ledger::{HostRecord, Ledger, Limits},
     schedule,
-    wanted::{NameRefusal, NameRules, WantedHost},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A certificate that is not wanted for this long is not renewed any more, in seconds.
+/// A certificate that is not requested for this long is not renewed any more, in seconds.
 const ARCHIVE_AFTER: i64 = 30 * schedule::DAY;
 
-/// What is known of a certificate that is held.
+/// What is known of a current certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldCertificate {
+pub struct CertificateSummary {
     /// Unix seconds.
     pub not_before: i64,
     /// Unix seconds.
@@ -35,14 +35,14 @@ pub struct HeldCertificate {
 /// What the follower knows at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    pub wanted: &'a BTreeSet<WantedHost>,
-    pub held: &'a BTreeMap<WantedHost, HeldCertificate>,
+    pub requested: &'a BTreeSet<AcmeHost>,
+    pub issued: &'a BTreeMap<AcmeHost, CertificateSummary>,
     /// Hosts with an order that runs.
-    pub running: &'a BTreeSet<WantedHost>,
+    pub running: &'a BTreeSet<AcmeHost>,
     /// Hosts with a question for the renewal window that runs.
-    pub asking: &'a BTreeSet<WantedHost>,
+    pub asking: &'a BTreeSet<AcmeHost>,
     /// Hosts with an order in production that the CA knows, and that can be continued.
-    pub pending: &'a BTreeSet<WantedHost>,
+    pub pending: &'a BTreeSet<AcmeHost>,
     pub production: &'a Connection,
     /// `None` if the CA has no staging environment.
     pub staging: Option<&'a Connection>,
@@ -72,15 +72,15 @@ pub enum Act {
     /// Order a certificate.
     Order(Order),
     /// Ask the CA when to renew the certificate.
-    AskWindow(WantedHost),
-    /// Remove an expired certificate that is not wanted.
-    Remove(WantedHost),
+    AskWindow(AcmeHost),
+    /// Remove an expired certificate that is not requested.
+    Remove(AcmeHost),
 }
 
 /// How to order a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    pub host: WantedHost,
+    pub host: AcmeHost,
     pub staging: bool,
     /// The predecessor that the order names.
     pub replaces: Option<String>,
@@ -94,13 +94,13 @@ pub enum HostState {
     /// An order waits for a limit or for the account.
     Missing,
     Ordering,
-    Held,
+    Issued,
     Renewing,
-    /// Nothing is held, and the next try is later.
+    /// There is no certificate, and the next try is later.
     Failed,
-    /// Nothing is held, and nothing is ordered at present.
+    /// There is no certificate, and nothing is ordered at present.
     Paused,
-    /// Held, and not renewed, because it is not wanted.
+    /// Issued, and not renewed, because it is not requested.
     Archived,
     /// The CA would not sign the name.
     Refused,
@@ -122,15 +122,15 @@ pub struct Decision {
     pub acts: Vec<Act>,
     /// The memory after the acts. It is written to disk before the acts begin.
     pub ledger: Ledger,
-    pub hosts: BTreeMap<WantedHost, HostView>,
+    pub hosts: BTreeMap<AcmeHost, HostView>,
     /// When to decide again, in Unix seconds, if nothing else happens.
     pub wake_at: Option<i64>,
 }
 
 /// A host whose order is due.
 struct Candidate<'a> {
-    host: &'a WantedHost,
-    held: Option<&'a HeldCertificate>,
+    host: &'a AcmeHost,
+    issued: Option<&'a CertificateSummary>,
     record: HostRecord,
     due: i64,
 }
@@ -139,8 +139,12 @@ struct Candidate<'a> {
 pub fn decide(view: &View<'_>, ledger: &Ledger) -> Decision {
     let (acts, hosts, wake_at) = (Vec::new(), BTreeMap::new(), None);
     let mut decision = Decision { acts, hosts, wake_at, ledger: ledger.clone() };
-    decision.ledger.update_wanted(view.wanted, |host| view.held.contains_key(host), view.now);
-    let hosts: BTreeSet<_> = view.wanted.iter().chain(view.held.keys()).collect();
+    decision.ledger.update_requested(
+        view.requested,
+        |host| view.issued.contains_key(host),
+        view.now,
+    );
+    let hosts: BTreeSet<_> = view.requested.iter().chain(view.issued.keys()).collect();
     let due = hosts.into_iter().filter_map(|host| decision.judge(view, host));
     let mut due: Vec<_> = due.collect();
     due.sort_by(|a, b| a.rank().cmp(&b.rank()));
@@ -150,10 +154,10 @@ pub fn decide(view: &View<'_>, ledger: &Ledger) -> Decision {
 
 impl Decision {
     /// Sets a host's state, and returns it if its order is due.
-    fn judge<'a>(&mut self, view: &View<'a>, host: &'a WantedHost) -> Option<Candidate<'a>> {
+    fn judge<'a>(&mut self, view: &View<'a>, host: &'a AcmeHost) -> Option<Candidate<'a>> {
         let record = self.ledger.record(host);
-        match (view.held.get(host), view.wanted.contains(host)) {
-            (Some(held), _) => self.judge_held(view, host, held, record),
+        match (view.issued.get(host), view.requested.contains(host)) {
+            (Some(issued), _) => self.judge_issued(view, host, issued, record),
             (None, true) => self.judge_missing(view, host, record),
             (None, false) => None,
         }
@@ -162,7 +166,7 @@ impl Decision {
     fn judge_missing<'a>(
         &mut self,
         view: &View<'a>,
-        host: &'a WantedHost,
+        host: &'a AcmeHost,
         record: HostRecord,
     ) -> Option<Candidate<'a>> {
         if view.running.contains(host) {
@@ -181,51 +185,51 @@ impl Decision {
             return None;
         }
         self.show(host, HostState::Missing, None);
-        Some(Candidate { host, held: None, record, due })
+        Some(Candidate { host, issued: None, record, due })
     }
 
-    fn judge_held<'a>(
+    fn judge_issued<'a>(
         &mut self,
         view: &View<'a>,
-        host: &'a WantedHost,
-        held: &'a HeldCertificate,
+        host: &'a AcmeHost,
+        issued: &'a CertificateSummary,
         record: HostRecord,
     ) -> Option<Candidate<'a>> {
         if view.running.contains(host) {
             self.show(host, HostState::Renewing, None);
             return None;
         }
-        if !view.wanted.contains(host) && self.archive(view, host, held, &record) {
+        if !view.requested.contains(host) && self.archive(view, host, issued, &record) {
             return None;
         }
-        self.ask_window(view, host, held, &record);
-        let life = (held.not_before, held.not_after);
+        self.ask_window(view, host, issued, &record);
+        let life = (issued.not_before, issued.not_after);
         let at = schedule::renew_at(host, life, record.window)
             .max(schedule::earliest_renewal(life, record.renewed_at));
         let due = if record.forced { record.next_try } else { at.max(record.next_try) };
-        self.show(host, HostState::Held, Some(due.max(view.now)));
+        self.show(host, HostState::Issued, Some(due.max(view.now)));
         if view.now < due || host.refusal(view.rules).is_some() {
             self.wake(due);
             return None;
         }
-        Some(Candidate { host, held: Some(held), record, due })
+        Some(Candidate { host, issued: Some(issued), record, due })
     }
 
-    /// Returns whether the certificate, which is not wanted, is archived. The first decision that sees it records since
+    /// Returns whether the certificate, which is not requested, is archived. The first decision that sees it records since
     /// when that is.
     fn archive(
         &mut self,
         view: &View<'_>,
-        host: &WantedHost,
-        held: &HeldCertificate,
+        host: &AcmeHost,
+        issued: &CertificateSummary,
         record: &HostRecord,
     ) -> bool {
         let since = record.unwanted_since.unwrap_or(view.now);
         self.ledger.record_mut(host).unwanted_since = Some(since);
         let archived = since + ARCHIVE_AFTER <= view.now;
-        match archived && held.not_after <= view.now {
+        match archived && issued.not_after <= view.now {
             true => self.acts.push(Act::Remove(host.clone())),
-            false if archived => self.wake(held.not_after),
+            false if archived => self.wake(issued.not_after),
             false => self.wake(since + ARCHIVE_AFTER),
         }
         if archived {
@@ -237,11 +241,11 @@ impl Decision {
     fn ask_window(
         &mut self,
         view: &View<'_>,
-        host: &WantedHost,
-        held: &HeldCertificate,
+        host: &AcmeHost,
+        issued: &CertificateSummary,
         record: &HostRecord,
     ) {
-        if held.ari_id.is_none() || view.asking.contains(host) {
+        if issued.ari_id.is_none() || view.asking.contains(host) {
             return;
         }
         match view.production {
@@ -283,7 +287,7 @@ impl Decision {
         let replaces = candidate.predecessor().filter(|_| renewal_info && !staging);
         let free = staging || replaces.is_some() || view.pending.contains(candidate.host);
         if !free {
-            let new = candidate.held.is_none();
+            let new = candidate.issued.is_none();
             let taken = self.ledger.take_permits(candidate.host, new, view.limits, view.now);
             if let Err(at) = taken {
                 self.wake(at);
@@ -298,7 +302,7 @@ impl Decision {
     fn begin(&mut self, view: &View<'_>, candidate: &Candidate<'_>, order: Order) {
         self.ledger.record_mut(candidate.host).started = Some(view.now);
         let state =
-            if candidate.held.is_some() { HostState::Renewing } else { HostState::Ordering };
+            if candidate.issued.is_some() { HostState::Renewing } else { HostState::Ordering };
         self.show(candidate.host, state, None);
         self.acts.push(Act::Order(order));
     }
@@ -316,13 +320,13 @@ impl Decision {
         debug_assert!(!staging || view.staging.is_some());
     }
 
-    /// Shows a host whose order must wait. A held certificate stays held.
+    /// Shows a host whose order must wait. A certificate that exists stays `Issued`.
     fn delay(&mut self, candidate: &Candidate<'_>, state: HostState, at: i64) {
-        let state = if candidate.held.is_some() { HostState::Held } else { state };
+        let state = if candidate.issued.is_some() { HostState::Issued } else { state };
         self.show(candidate.host, state, Some(at));
     }
 
-    fn show(&mut self, host: &WantedHost, state: HostState, next_order: Option<i64>) {
+    fn show(&mut self, host: &AcmeHost, state: HostState, next_order: Option<i64>) {
         self.hosts.insert(host.clone(), HostView { state, next_order, refusal: None });
     }
 
@@ -333,13 +337,13 @@ impl Decision {
 
 impl Candidate<'_> {
     fn predecessor(&self) -> Option<String> {
-        let held = self.held.filter(|_| !self.record.without_predecessor)?;
-        held.ari_id.clone()
+        let issued = self.issued.filter(|_| !self.record.without_predecessor)?;
+        issued.ari_id.clone()
     }
 
     /// Orders candidates: demands of an operator, certificates that expire, first tries, and then hosts that failed.
-    fn rank(&self) -> (bool, bool, u32, i64, &WantedHost) {
-        (!self.record.forced, self.held.is_none(), self.record.failures, self.due, self.host)
+    fn rank(&self) -> (bool, bool, u32, i64, &AcmeHost) {
+        (!self.record.forced, self.issued.is_none(), self.record.failures, self.due, self.host)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The task that orders certificates: it carries out what [`decide`] decides.
 
 use super::{
+    acme_host::AcmeHost,
     blocking::run_blocking,
     client::{Client, Issued, Solver, TokenRequest, unix_now},
-    decide::{Act, Connection, Decision, HeldCertificate, Order, View, decide},
+    decide::{Act, CertificateSummary, Connection, Decision, Order, View, decide},
     error::{AcmeError, ErrorScope, FailureKind},
     ledger::{Ledger, Pause, RenewalWindow},
     ledger_file::{read_ledger, write_ledger},
@@ -11,7 +12,6 @@ use super::{
     settings::{AcmeSettings, DirectoryUrl},
     status::{AcmeStatus, Counters, HostStatus},
     store::{Store, join_pem},
-    wanted::WantedHost,
 };
 use crate::support::atomic_file::{FileAccess, create_directory};
 use futures_util::FutureExt;
@@ -42,7 +42,7 @@ const MAX_SLEEP: i64 = 600;
 
 /// A certificate for HAProxy. The debug text has no PEM.
 pub struct IssuedCertificate {
-    pub host: WantedHost,
+    pub host: AcmeHost,
     /// The chain with the leaf first, then the key, in PEM form without empty lines.
     pub pem: Zeroizing<String>,
 }
@@ -51,13 +51,13 @@ pub struct IssuedCertificate {
 #[derive(Debug)]
 pub struct AcmeHandles {
     /// The certificates to have.
-    pub wanted: watch::Receiver<Arc<BTreeSet<WantedHost>>>,
+    pub hosts: watch::Receiver<Arc<BTreeSet<AcmeHost>>>,
     pub tokens: mpsc::Sender<TokenRequest>,
     /// Certificates that were stored earlier, and then each that is issued. It must be read.
     pub issued: mpsc::Sender<IssuedCertificate>,
     pub status: watch::Sender<Arc<AcmeStatus>>,
     /// Hosts whose certificates an operator wants to be renewed now.
-    pub renew: mpsc::Receiver<WantedHost>,
+    pub renew: mpsc::Receiver<AcmeHost>,
 }
 
 /// A CA's environment.
@@ -72,7 +72,7 @@ struct Environment {
 enum Finished {
     Connected { staging: bool, result: Result<Box<Client>, AcmeError> },
     Ordered { order: Order, result: Result<Issued, AcmeError> },
-    Asked { host: WantedHost, result: Result<(RenewalWindow, Option<i64>), AcmeError> },
+    WindowRead { host: AcmeHost, result: Result<(RenewalWindow, Option<i64>), AcmeError> },
 }
 
 struct Follower {
@@ -92,12 +92,12 @@ struct Follower {
     urgent: bool,
     /// A file cannot be written.
     storage_pause: Option<Pause>,
-    held: BTreeMap<WantedHost, HeldCertificate>,
-    running: BTreeSet<WantedHost>,
-    asking: BTreeSet<WantedHost>,
-    pending: BTreeSet<WantedHost>,
+    issued: BTreeMap<AcmeHost, CertificateSummary>,
+    running: BTreeSet<AcmeHost>,
+    asking: BTreeSet<AcmeHost>,
+    pending: BTreeSet<AcmeHost>,
     /// Certificates that are not on disk yet.
-    unsaved: BTreeMap<WantedHost, Arc<Issued>>,
+    unsaved: BTreeMap<AcmeHost, Arc<Issued>>,
     jobs: JoinSet<Finished>,
     counters: Counters,
 }
@@ -135,7 +135,7 @@ impl Follower {
             written_at: 0,
             urgent: true,
             storage_pause: None,
-            held: BTreeMap::new(),
+            issued: BTreeMap::new(),
             running: BTreeSet::new(),
             asking: BTreeSet::new(),
             pending: BTreeSet::new(),
@@ -152,12 +152,12 @@ impl Follower {
             run_blocking(move || (store.read_certificates(), store.pending_hosts())).await;
         self.pending = pending;
         for (host, certificate) in stored {
-            self.held.insert(host.clone(), certificate.leaf.held);
+            self.issued.insert(host.clone(), certificate.leaf.issued);
             self.hand_out(host, certificate.pem).await;
         }
     }
 
-    async fn hand_out(&self, host: WantedHost, pem: Zeroizing<String>) {
+    async fn hand_out(&self, host: AcmeHost, pem: Zeroizing<String>) {
         let _ = self.handles.issued.send(IssuedCertificate { host, pem }).await;
     }
 
@@ -187,11 +187,11 @@ impl Follower {
     }
 
     fn decide(&self, ledger: &Ledger, now: i64) -> Decision {
-        let wanted = self.handles.wanted.borrow().clone();
+        let requested = self.handles.hosts.borrow().clone();
         let usable = |_: &&Environment| self.staging_pause <= now;
         let view = View {
-            wanted: &wanted,
-            held: &self.held,
+            requested: &requested,
+            issued: &self.issued,
             running: &self.running,
             asking: &self.asking,
             pending: &self.pending,
@@ -297,12 +297,13 @@ impl Follower {
         self.spawn(work, move |result| Finished::Ordered { order, result });
     }
 
-    fn ask_window(&mut self, host: WantedHost) {
+    fn ask_window(&mut self, host: AcmeHost) {
         self.asking.insert(host.clone());
         let client = self.production.client.clone();
-        let id = self.held.get(&host).and_then(|held| held.ari_id.clone()).unwrap_or_default();
+        let id =
+            self.issued.get(&host).and_then(|issued| issued.ari_id.clone()).unwrap_or_default();
         let work = async move { client.ok_or_else(not_connected)?.ask_window(&id).await };
-        self.spawn(work, move |result| Finished::Asked { host, result });
+        self.spawn(work, move |result| Finished::WindowRead { host, result });
     }
 
     /// Runs a job, which always ends with a value, even if it panics.
@@ -319,9 +320,9 @@ impl Follower {
         });
     }
 
-    async fn remove(&mut self, host: &WantedHost) {
+    async fn remove(&mut self, host: &AcmeHost) {
         let (store, copy) = (self.production.store.clone(), host.clone());
-        self.held.remove(host);
+        self.issued.remove(host);
         if let Err(error) = run_blocking(move || store.remove_certificates(&copy)).await {
             warn!("could not remove the expired certificate of {host}: {error}");
         }
@@ -331,11 +332,11 @@ impl Follower {
     async fn wait(&mut self, wake_at: i64) {
         let seconds = (wake_at - unix_now()).clamp(0, MAX_SLEEP);
         let sleep = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        let wanted = self.handles.wanted.clone();
-        let open = wanted.has_changed().is_ok();
+        let requested = self.handles.hosts.clone();
+        let open = requested.has_changed().is_ok();
         tokio::select! {
             Some(Ok(finished)) = self.jobs.join_next() => self.finish(finished).await,
-            Ok(()) = self.handles.wanted.changed(), if open => {}
+            Ok(()) = self.handles.hosts.changed(), if open => {}
             Some(host) = self.handles.renew.recv() => self.force(&host),
             () = tokio::time::sleep(sleep) => {}
         }
@@ -345,9 +346,10 @@ impl Follower {
         }
     }
 
-    fn force(&mut self, host: &WantedHost) {
-        let known = self.held.contains_key(host) || self.handles.wanted.borrow().contains(host);
-        if let Some(ledger) = self.ledger.as_mut().filter(|_| known) {
+    fn force(&mut self, host: &AcmeHost) {
+        let is_followed =
+            self.issued.contains_key(host) || self.handles.hosts.borrow().contains(host);
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| is_followed) {
             ledger.force(host);
             self.urgent = true;
         }
@@ -358,7 +360,7 @@ impl Follower {
             Finished::Connected { staging, result } => {
                 self.finish_connect(staging, result.map(|client| *client));
             }
-            Finished::Asked { host, result } => self.finish_ask(&host, result),
+            Finished::WindowRead { host, result } => self.finish_ask(&host, result),
             Finished::Ordered { order, result } => {
                 self.running.remove(&order.host);
                 match result {
@@ -418,7 +420,7 @@ impl Follower {
 
     fn finish_ask(
         &mut self,
-        host: &WantedHost,
+        host: &AcmeHost,
         result: Result<(RenewalWindow, Option<i64>), AcmeError>,
     ) {
         self.asking.remove(host);
@@ -439,7 +441,7 @@ impl Follower {
         self.urgent = true;
         let host = order.host;
         if let Some(ledger) = &mut self.ledger {
-            let renewed_at = self.held.contains_key(&host).then(unix_now);
+            let renewed_at = self.issued.contains_key(&host).then(unix_now);
             ledger.record_success(&host, order.staging, renewed_at);
         }
         if order.staging {
@@ -448,7 +450,7 @@ impl Follower {
         }
         info!("received a certificate for {host}");
         self.counters.issued += 1;
-        self.held.insert(host.clone(), issued.leaf.held.clone());
+        self.issued.insert(host.clone(), issued.leaf.issued.clone());
         let pem = join_pem(&issued.chain, &issued.key);
         self.unsaved.insert(host.clone(), Arc::new(issued));
         self.save().await;
@@ -535,10 +537,10 @@ impl Follower {
         }
     }
 
-    fn host_statuses(&self, decision: &Decision) -> BTreeMap<WantedHost, HostStatus> {
-        let status = |host: &WantedHost| {
+    fn host_statuses(&self, decision: &Decision) -> BTreeMap<AcmeHost, HostStatus> {
+        let status = |host: &AcmeHost| {
             let (view, record) = (decision.hosts.get(host)?, decision.ledger.record(host));
-            let not_after = self.held.get(host).map(|held| held.not_after);
+            let not_after = self.issued.get(host).map(|issued| issued.not_after);
             let refusal = view.refusal.map(|refusal| refusal.to_string());
             let (state, next_order) = (view.state, view.next_order);
             let (failures, staging) = (record.failures, record.staging);

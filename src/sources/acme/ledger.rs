@@ -3,10 +3,10 @@
 //! Pure. All moments are Unix seconds. `ledger_file` reads and writes the value.
 
 use super::{
+    acme_host::AcmeHost,
     bucket::{Bucket, BucketLimit},
     error::{AcmeError, FailureKind},
     schedule,
-    wanted::WantedHost,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +41,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     #[serde(default)]
-    pub hosts: BTreeMap<WantedHost, HostRecord>,
+    pub hosts: BTreeMap<AcmeHost, HostRecord>,
     #[serde(default)]
     pub orders: Bucket,
     /// New names by parent domain. A domain that is missing has a full bucket.
@@ -87,7 +87,7 @@ pub struct HostRecord {
     pub ask_window_at: i64,
     #[serde(default)]
     pub unwanted_since: Option<i64>,
-    /// When a certificate that was held was last renewed.
+    /// When an existing certificate was last renewed.
     #[serde(default)]
     pub renewed_at: Option<i64>,
 }
@@ -126,12 +126,12 @@ impl Ledger {
         Self { orders, lost: true, ..Self::default() }
     }
 
-    pub fn record(&self, host: &WantedHost) -> HostRecord {
+    pub fn record(&self, host: &AcmeHost) -> HostRecord {
         let missing = || HostRecord { staging: self.lost, ..HostRecord::default() };
         self.hosts.get(host).cloned().unwrap_or_else(missing)
     }
 
-    pub(super) fn record_mut(&mut self, host: &WantedHost) -> &mut HostRecord {
+    pub(super) fn record_mut(&mut self, host: &AcmeHost) -> &mut HostRecord {
         let record = self.record(host);
         self.hosts.entry(host.clone()).or_insert(record)
     }
@@ -139,7 +139,7 @@ impl Ledger {
     /// Takes permits for a new order. Nothing is taken if one is missing; then the moment is returned when there is one.
     pub(super) fn take_permits(
         &mut self,
-        host: &WantedHost,
+        host: &AcmeHost,
         new_name: bool,
         limits: &Limits,
         now: i64,
@@ -163,7 +163,7 @@ impl Ledger {
 
     /// Repairs a ledger at the start of the program: an order that ran was interrupted, and counts as a failure unless
     /// the CA still knows it (`pending`).
-    pub fn recover(&mut self, pending: &BTreeSet<WantedHost>, now: i64) {
+    pub fn recover(&mut self, pending: &BTreeSet<AcmeHost>, now: i64) {
         for (host, record) in &mut self.hosts {
             record.next_try = record.next_try.min(now + MAX_WAIT);
             let Some(started) = record.started.take() else { continue };
@@ -180,8 +180,8 @@ impl Ledger {
     }
 
     /// Records that a host's order has a certificate. A staging certificate permits a try in production. `renewed_at` is
-    /// now, if a certificate was held.
-    pub fn record_success(&mut self, host: &WantedHost, staging: bool, renewed_at: Option<i64>) {
+    /// now, if there was a certificate before.
+    pub fn record_success(&mut self, host: &AcmeHost, staging: bool, renewed_at: Option<i64>) {
         self.account_failures = 0;
         let record = self.record_mut(host);
         let unwanted_since = record.unwanted_since;
@@ -202,7 +202,7 @@ impl Ledger {
     /// Records that an order failed.
     pub fn record_failure(
         &mut self,
-        host: &WantedHost,
+        host: &AcmeHost,
         error: &AcmeError,
         staging: bool,
         (now, has_staging): (i64, bool),
@@ -223,7 +223,7 @@ impl Ledger {
     }
 
     /// Records that an order ended because of a failure that is recorded for all orders.
-    pub fn end_order(&mut self, host: &WantedHost) {
+    pub fn end_order(&mut self, host: &AcmeHost) {
         self.record_mut(host).started = None;
     }
 
@@ -236,39 +236,39 @@ impl Ledger {
     }
 
     /// Records the answer to a question for the renewal window. A CA without ARI has no window.
-    pub fn record_window(&mut self, host: &WantedHost, window: Option<RenewalWindow>, at: i64) {
+    pub fn record_window(&mut self, host: &AcmeHost, window: Option<RenewalWindow>, at: i64) {
         let record = self.record_mut(host);
         record.window = window.or(record.window);
         record.ask_window_at = at;
     }
 
     /// Records an operator's demand for a renewal, which ends the host's pause.
-    pub fn force(&mut self, host: &WantedHost) {
+    pub fn force(&mut self, host: &AcmeHost) {
         let record = self.record_mut(host);
         record.forced = true;
         record.next_try = 0;
     }
 
-    /// Updates since when each held certificate is not wanted, and removes records without any use.
-    pub(super) fn update_wanted(
+    /// Updates since when each certificate is not requested, and removes records without any use.
+    pub(super) fn update_requested(
         &mut self,
-        wanted: &BTreeSet<WantedHost>,
-        held: impl Fn(&WantedHost) -> bool,
+        requested: &BTreeSet<AcmeHost>,
+        issued: impl Fn(&AcmeHost) -> bool,
         now: i64,
     ) {
-        for host in wanted {
+        for host in requested {
             if let Some(record) = self.hosts.get_mut(host) {
                 record.unwanted_since = None;
             }
         }
         for (host, record) in &mut self.hosts {
-            if !wanted.contains(host) {
+            if !requested.contains(host) {
                 record.unwanted_since.get_or_insert(now);
             }
         }
         self.hosts.retain(|host, record| {
             let since = record.unwanted_since.unwrap_or(now).max(record.next_try);
-            record.started.is_some() || held(host) || now < since + FORGET_AFTER
+            record.started.is_some() || issued(host) || now < since + FORGET_AFTER
         });
         self.names.retain(|_, bucket| !bucket.is_full(now));
         self.pause.take_if(|pause| pause.until <= now);
@@ -276,7 +276,7 @@ impl Ledger {
 }
 
 impl HostRecord {
-    fn fail(&mut self, host: &WantedHost, failure: Failure, retry_after: Option<i64>) {
+    fn fail(&mut self, host: &AcmeHost, failure: Failure, retry_after: Option<i64>) {
         self.failures = self.failures.saturating_add(1);
         self.next_try =
             failure.at + schedule::pause_after_failure(host, self.failures, retry_after);
@@ -289,7 +289,7 @@ impl HostRecord {
 mod tests {
     use super::*;
 
-    fn host(name: &str) -> WantedHost {
+    fn host(name: &str) -> AcmeHost {
         name.parse().unwrap()
     }
 
@@ -302,8 +302,8 @@ mod tests {
         for (pending, failures) in [(false, 1), (true, 0)] {
             let mut ledger = Ledger::default();
             ledger.record_mut(&host("a.example.com")).started = Some(100);
-            let known = pending.then(|| host("a.example.com")).into_iter().collect();
-            ledger.recover(&known, 5000);
+            let pending_hosts = pending.then(|| host("a.example.com")).into_iter().collect();
+            ledger.recover(&pending_hosts, 5000);
             let record = ledger.record(&host("a.example.com"));
             assert_eq!((record.failures, record.started), (failures, None));
             assert!(record.next_try < 5000, "a pause counts from the start of the order");
@@ -368,7 +368,7 @@ mod tests {
         let name = host("a.example.com");
         ledger.record_failure(&name, &failed(FailureKind::Dns), false, (1000, false));
         let mut update = |now| {
-            ledger.update_wanted(&BTreeSet::new(), |_| false, now);
+            ledger.update_requested(&BTreeSet::new(), |_| false, now);
             ledger.hosts.contains_key(&name)
         };
         assert!(update(2000));

@@ -1,7 +1,7 @@
 //! Orders certificates from a CA by the ACME protocol (RFC 8555), and renews them.
 //!
 //! ```text
-//! wanted ─▶ ┌──────────────── follow ────────────────┐ ─▶ status
+//! hosts  ─▶ ┌──────────────── follow ────────────────┐ ─▶ status
 //! renew  ─▶ │ decide: pure, from the ledger           │ ─▶ issued: chain and key, already on disk
 //!           │   ─▶ ledger on disk ─▶ client: one order │ ─▶ tokens: publish at HAProxy, wait, withdraw
 //!           └─────────────────────────────────────────┘
@@ -10,6 +10,7 @@
 //! [`follow`] is one task. Each order is a job of it with a time limit, so a host that fails delays no other. What a
 //! restart must not forget is in the ledger, which is on disk before an order begins.
 
+pub mod acme_host;
 pub mod bucket;
 pub mod chain;
 pub mod decide;
@@ -20,15 +21,14 @@ pub mod schedule;
 pub mod settings;
 pub mod status;
 pub mod store;
-pub mod wanted;
 
 mod blocking;
 mod client;
 mod dns;
 mod follow;
 
+pub use acme_host::AcmeHost;
 pub use client::TokenRequest;
 pub use follow::{AcmeHandles, IssuedCertificate, follow};
 pub use settings::AcmeSettings;
 pub use status::AcmeStatus;
-pub use wanted::WantedHost;

@@ -3,7 +3,7 @@
 //! Pure. All moments are Unix seconds. Random spreads are derived from the name, so that the same state always leads to
 //! the same decision.
 
-use super::{ledger::RenewalWindow, wanted::WantedHost};
+use super::{acme_host::AcmeHost, ledger::RenewalWindow};
 use sha1::{Digest, Sha1};
 
 const MINUTE: i64 = 60;
@@ -20,7 +20,7 @@ const MAX_RETRY_AFTER: i64 = 7 * DAY;
 const SHORT_LIFETIME: i64 = 10 * DAY;
 
 /// Returns a number that depends only on the host and the purpose.
-fn hash(host: &WantedHost, purpose: &str) -> u64 {
+fn hash(host: &AcmeHost, purpose: &str) -> u64 {
     let digest = Sha1::digest(format!("{purpose} {host}"));
     digest.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
@@ -33,7 +33,7 @@ fn spread(span: i64, percent: i64, hash: u64) -> i64 {
 }
 
 /// Returns how long to wait after `failures` failures in a row, the last of which ended with `retry_after`.
-pub fn pause_after_failure(host: &WantedHost, failures: u32, retry_after: Option<i64>) -> i64 {
+pub fn pause_after_failure(host: &AcmeHost, failures: u32, retry_after: Option<i64>) -> i64 {
     let pause = spread(step(&HOST_PAUSES, failures), 10, hash(host, &failures.to_string()));
     extend_pause(pause, retry_after)
 }
@@ -56,7 +56,7 @@ fn extend_pause(pause: i64, retry_after: Option<i64>) -> i64 {
 /// Returns when to renew a certificate: within the CA's window (ARI), or else after two thirds of its lifetime (half of
 /// a short one).
 pub fn renew_at(
-    host: &WantedHost,
+    host: &AcmeHost,
     (not_before, not_after): (i64, i64),
     window: Option<RenewalWindow>,
 ) -> i64 {
@@ -90,7 +90,7 @@ pub fn ask_window_at(now: i64, retry_after: Option<i64>) -> i64 {
 mod tests {
     use super::*;
 
-    fn host(name: &str) -> WantedHost {
+    fn host(name: &str) -> AcmeHost {
         name.parse().unwrap()
     }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn window_is_asked_for_at_least_daily() {
+    fn window_is_queried_at_least_daily() {
         for (after, expected) in [(None, DAY / 4), (Some(1), HOUR), (Some(99 * DAY), DAY)] {
             assert_eq!(ask_window_at(1000, after), 1000 + expected);
         }

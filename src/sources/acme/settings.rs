@@ -1,8 +1,8 @@
 //! Settings of the orders: the CA, the account, and the proof of control.
 
 use super::{
+    acme_host::{AcmeHost, NameRules},
     ledger::Limits,
-    wanted::{NameRules, WantedHost},
 };
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use zeroize::Zeroizing;
@@ -171,7 +171,7 @@ impl AcmeSettings {
 
     /// Returns the text of the TXT record that proves control of a host's domain for dns-persist-01, for an account
     /// and one of the CA's domains (the directory's `caaIdentities`).
-    pub fn persist_record(host: &WantedHost, issuer: &str, account: &str) -> (String, String) {
+    pub fn persist_record(host: &AcmeHost, issuer: &str, account: &str) -> (String, String) {
         let policy = if host.wildcard { "; policy=wildcard" } else { "" };
         let name = format!("_validation-persist.{}.", host.host);
         (name, format!("{issuer}; accounturi={account}{policy}"))

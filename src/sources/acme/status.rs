@@ -1,10 +1,10 @@
 //! What operators see of the orders. It contains no secret.
 
 use super::{
+    acme_host::AcmeHost,
     decide::HostState,
     error::FailureKind,
     ledger::{Failure, Pause},
-    wanted::WantedHost,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct AcmeStatus {
     pub pause: Option<Pause>,
     /// How far the CA's clock is ahead of the local one, in seconds.
     pub clock_skew: Option<i64>,
-    pub hosts: BTreeMap<WantedHost, HostStatus>,
+    pub hosts: BTreeMap<AcmeHost, HostStatus>,
     pub counters: Counters,
 }
 
@@ -47,7 +47,7 @@ pub struct HostStatus {
     pub state: HostState,
     /// When the next order begins, if a moment is known.
     pub next_order: Option<i64>,
-    /// When the certificate that is held expires.
+    /// When the current certificate expires.
     pub not_after: Option<i64>,
     /// Why the name is not ordered.
     pub refusal: Option<String>,

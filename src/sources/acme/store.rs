@@ -12,9 +12,9 @@
 //! environment never mix with others.
 
 use super::{
+    acme_host::AcmeHost,
     chain::{Leaf, parse_leaf},
     settings::DirectoryUrl,
-    wanted::WantedHost,
 };
 use crate::support::{
     atomic_file::{
@@ -90,13 +90,13 @@ impl Store {
     }
 
     /// Reads all complete certificates, and repairs links to them. A damaged certificate is logged and skipped.
-    pub fn read_certificates(&self) -> BTreeMap<WantedHost, StoredCertificate> {
+    pub fn read_certificates(&self) -> BTreeMap<AcmeHost, StoredCertificate> {
         let hosts = entries(&self.folder.join("archive")).into_iter();
-        let hosts = hosts.filter_map(|name| WantedHost::from_folder(&name));
+        let hosts = hosts.filter_map(|name| AcmeHost::from_folder(&name));
         hosts.filter_map(|host| Some((host.clone(), self.read_newest(&host)?))).collect()
     }
 
-    fn read_newest(&self, host: &WantedHost) -> Option<StoredCertificate> {
+    fn read_newest(&self, host: &AcmeHost) -> Option<StoredCertificate> {
         for number in self.issues(host).into_iter().rev() {
             let folder = self.issue_folder(host, number);
             if !folder.join("meta.json").exists() {
@@ -116,7 +116,7 @@ impl Store {
     /// Writes a certificate that was issued, and makes it the host's live one.
     pub fn write_certificate(
         &self,
-        host: &WantedHost,
+        host: &AcmeHost,
         (chain, key): (&str, &str),
         ca: &DirectoryUrl,
     ) -> Result<(), WriteError> {
@@ -134,7 +134,7 @@ impl Store {
         Ok(())
     }
 
-    fn link(&self, host: &WantedHost, number: u64) -> Result<(), WriteError> {
+    fn link(&self, host: &AcmeHost, number: u64) -> Result<(), WriteError> {
         let live = self.folder.join("live");
         create_directory(&live, FileAccess::Private)?;
         let link = live.join(host.folder());
@@ -146,7 +146,7 @@ impl Store {
         linked.map_err(|why| WriteError { path: link, why })
     }
 
-    fn remove_old(&self, host: &WantedHost) {
+    fn remove_old(&self, host: &AcmeHost) {
         let issues = self.issues(host);
         for number in issues.iter().rev().skip(KEPT_ISSUES) {
             let _ = fs::remove_dir_all(self.issue_folder(host, *number));
@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// Removes all certificates of a host.
-    pub fn remove_certificates(&self, host: &WantedHost) -> io::Result<()> {
+    pub fn remove_certificates(&self, host: &AcmeHost) -> io::Result<()> {
         durable::remove(&self.folder.join("live").join(host.folder()))?;
         match fs::remove_dir_all(self.folder.join("archive").join(host.folder())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -163,17 +163,17 @@ impl Store {
     }
 
     /// Returns the hosts with an order that can be continued.
-    pub fn pending_hosts(&self) -> BTreeSet<WantedHost> {
+    pub fn pending_hosts(&self) -> BTreeSet<AcmeHost> {
         let names = entries(&self.folder.join("pending")).into_iter();
-        names.filter_map(|name| WantedHost::from_folder(name.strip_suffix(".json")?)).collect()
+        names.filter_map(|name| AcmeHost::from_folder(name.strip_suffix(".json")?)).collect()
     }
 
-    pub fn read_pending(&self, host: &WantedHost) -> Option<PendingOrder> {
+    pub fn read_pending(&self, host: &AcmeHost) -> Option<PendingOrder> {
         let text = Zeroizing::new(fs::read(self.pending_path(host)).ok()?);
         serde_json::from_slice(&text).ok()
     }
 
-    pub fn write_pending(&self, host: &WantedHost, order: &PendingOrder) -> Result<(), WriteError> {
+    pub fn write_pending(&self, host: &AcmeHost, order: &PendingOrder) -> Result<(), WriteError> {
         create_directory(&self.folder.join("pending"), FileAccess::Private)?;
         let path = self.pending_path(host);
         let text = serde_json::to_string(order).map(Zeroizing::new);
@@ -182,7 +182,7 @@ impl Store {
         stage_file(&path, &text, FileAccess::Private)?.replace(&path)
     }
 
-    pub fn remove_pending(&self, host: &WantedHost) -> io::Result<()> {
+    pub fn remove_pending(&self, host: &AcmeHost) -> io::Result<()> {
         durable::remove(&self.pending_path(host))
     }
 
@@ -191,16 +191,16 @@ impl Store {
     }
 
     /// The host's name is at most 253 bytes, and a file's name 255 bytes.
-    fn pending_path(&self, host: &WantedHost) -> PathBuf {
+    fn pending_path(&self, host: &AcmeHost) -> PathBuf {
         self.folder.join("pending").join(format!("{}.json", host.folder()))
     }
 
-    fn issue_folder(&self, host: &WantedHost, number: u64) -> PathBuf {
+    fn issue_folder(&self, host: &AcmeHost, number: u64) -> PathBuf {
         self.folder.join("archive").join(host.folder()).join(number.to_string())
     }
 
     /// Returns the numbers of the folders with certificates of a host, in ascending order.
-    fn issues(&self, host: &WantedHost) -> Vec<u64> {
+    fn issues(&self, host: &AcmeHost) -> Vec<u64> {
         let names = entries(&self.folder.join("archive").join(host.folder()));
         let mut numbers: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
@@ -210,7 +210,9 @@ impl Store {
 
 impl std::fmt::Debug for StoredCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoredCertificate").field("held", &self.leaf.held).finish_non_exhaustive()
+        f.debug_struct("StoredCertificate")
+            .field("issued", &self.leaf.issued)
+            .finish_non_exhaustive()
     }
 }
 
@@ -243,8 +245,8 @@ fn read_certificate(folder: &Path) -> Result<StoredCertificate, String> {
 }
 
 fn meta(chain: &str, ca: &DirectoryUrl) -> String {
-    let Ok(Leaf { held, names, .. }) = parse_leaf(chain) else { return "{}".to_owned() };
-    let (not_before, not_after) = (held.not_before, held.not_after);
+    let Ok(Leaf { issued, names, .. }) = parse_leaf(chain) else { return "{}".to_owned() };
+    let (not_before, not_after) = (issued.not_before, issued.not_after);
     let meta = Meta { ca: ca.as_str(), names: &names, not_before, not_after };
     serde_json::to_string_pretty(&meta).unwrap_or_default()
 }

@@ -176,7 +176,7 @@ fn is_leaf_only(file: &DirectoryFile) -> bool {
 /// Whether the file's name promises a certificate or a key.
 pub(super) fn names_certificate(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    ["pem", "crt", "cer", "cert", "key"].iter().any(|known| extension == *known)
+    ["pem", "crt", "cer", "cert", "key"].iter().any(|suffix| extension == *suffix)
 }
 
 /// Returns the name that a label selects: the file's stem, or the directory's name for `fullchain.pem` and the like.

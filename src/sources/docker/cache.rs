@@ -641,22 +641,22 @@ pub(crate) struct CacheSnapshot {
 impl CacheSnapshot {
     /// Returns further containers to request: those whose network these use, and whose events were ignored so far.
     pub(crate) fn find_new_network_owners(&self, received: &[Container]) -> BTreeSet<ContainerId> {
-        let is_known = |id: &ContainerId| {
+        let is_cached = |id: &ContainerId| {
             let cached = self.world.containers.get(id);
             self.network_owners.contains(id)
                 || cached.is_some_and(|container| self.filter.matches_container(container))
                 || received.iter().any(|container| container.id == *id)
         };
         let owners = received.iter().filter_map(Container::network_owner_id);
-        owners.filter(|id| !is_known(id)).cloned().collect()
+        owners.filter(|id| !is_cached(id)).cloned().collect()
     }
 
     /// Whether a container is on a network that is not known.
     pub(crate) fn misses_network(&self, received: &[Arc<Container>]) -> bool {
-        let is_known = |(name, endpoint): (&String, &NetworkEndpoint)| {
+        let is_cached = |(name, endpoint): (&String, &NetworkEndpoint)| {
             endpoint.ip().is_none() || self.world.find_network(name, endpoint).is_some()
         };
-        received.iter().any(|container| !container.networks.iter().all(is_known))
+        received.iter().any(|container| !container.networks.iter().all(is_cached))
     }
 
     /// Returns the cached container if the received one is the same.

@@ -59,7 +59,7 @@ pub(crate) enum EngineRequest {
         world: ConsumerId,
         ids: BTreeSet<ContainerId>,
         networks: bool,
-        known: CacheSnapshot,
+        cached: CacheSnapshot,
     },
     /// Details of a container that the list leaves out.
     Details {
@@ -235,8 +235,8 @@ impl EngineState {
             match cache.next_query(now) {
                 Some(CacheQuery::All) => drop(lists.insert(*id)),
                 Some(CacheQuery::Ids { ids, networks }) => {
-                    let known = cache.to_snapshot();
-                    requests.push(EngineRequest::Part { world: *id, ids, networks, known });
+                    let cached = cache.to_snapshot();
+                    requests.push(EngineRequest::Part { world: *id, ids, networks, cached });
                 }
                 None => {}
             }

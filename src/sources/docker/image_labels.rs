@@ -112,8 +112,9 @@ impl ImageCache {
         }
         self.answers.insert(id.clone(), answer);
         let all = self.waiting.iter().chain(&self.failed);
-        let of_it = all.filter(|(_, image)| *image == id).map(|(container, _)| container.clone());
-        (of_it.collect(), cause)
+        let containers =
+            all.filter(|(_, image)| *image == id).map(|(container, _)| container.clone());
+        (containers.collect(), cause)
     }
 
     /// Handles a new connection: answers to pending requests do not arrive.

@@ -30,8 +30,8 @@ pub(crate) async fn send_request(engine: &Engine, request: EngineRequest) -> Res
         EngineRequest::List { worlds, fingerprints } => {
             EngineAnswer::List(list_all(engine, &worlds, fingerprints).await?)
         }
-        EngineRequest::Part { world, ids, networks, known } => {
-            let (response, warnings) = list_part(engine, &ids, networks, &known).await?;
+        EngineRequest::Part { world, ids, networks, cached } => {
+            let (response, warnings) = list_part(engine, &ids, networks, &cached).await?;
             let query = CacheQuery::Ids { ids, networks };
             EngineAnswer::Part { world, query, response, warnings }
         }
@@ -83,10 +83,10 @@ fn read_containers(summary: ContainerSummary, worlds: &WorldSnapshots) -> Vec<Ar
         return Vec::new();
     }
     let Some(container) = convert::parse_container(summary) else { return Vec::new() };
-    let mut known = worlds.values();
-    let last = known.next_back();
-    let mut kept: Vec<_> = known.map(|known| known.reuse_unchanged(container.clone())).collect();
-    kept.extend(last.map(|known| known.reuse_unchanged(container)));
+    let mut cached = worlds.values();
+    let last = cached.next_back();
+    let mut kept: Vec<_> = cached.map(|cached| cached.reuse_unchanged(container.clone())).collect();
+    kept.extend(last.map(|cached| cached.reuse_unchanged(container)));
     kept
 }
 
@@ -118,16 +118,16 @@ async fn list_part(
     engine: &Engine,
     ids: &BTreeSet<ContainerId>,
     networks: bool,
-    known: &CacheSnapshot,
+    cached: &CacheSnapshot,
 ) -> Result<(CacheResponse, Vec<ParseWarning>)> {
-    let part = list_with_owners(engine, ids, known);
+    let part = list_with_owners(engine, ids, cached);
     let (LenientList { entries, warnings, .. }, networks) = if networks {
         let (part, networks) = tokio::try_join!(part, engine.list_networks())?;
         (part, Some(networks))
     } else {
         let part = part.await?;
         // Podman sends no event when a network is created.
-        let is_missing = known.misses_network(&part.entries);
+        let is_missing = cached.misses_network(&part.entries);
         (part, if is_missing { Some(engine.list_networks().await?) } else { None })
     };
     Ok((CacheResponse { containers: entries, networks }, warnings))
@@ -137,13 +137,13 @@ async fn list_part(
 async fn list_with_owners(
     engine: &Engine,
     ids: &BTreeSet<ContainerId>,
-    known: &CacheSnapshot,
+    cached: &CacheSnapshot,
 ) -> Result<LenientList<Arc<Container>>> {
     let mut list = engine.list_containers(ids).await?;
     // A network owner may itself share the network of another container; the length of such a chain
     // is limited.
     for _ in 0..MAX_NETWORK_HOPS {
-        let owners = known.find_new_network_owners(&list.entries);
+        let owners = cached.find_new_network_owners(&list.entries);
         if owners.is_empty() {
             break;
         }

@@ -136,13 +136,15 @@ fn is_word(text: &str) -> bool {
 fn resolve_path(segments: &[&str], module: &[String]) -> Vec<String> {
     let climbed = segments.iter().take_while(|segment| **segment == "super").count();
     let kept = module.len().saturating_sub(climbed);
-    let (base, rest): (&[String], _) = match segments {
-        ["crate" | "docker_glue", rest @ ..] => (&[], rest),
-        ["self", "super", rest @ ..] => return resolve_path(&[&["super"], rest].concat(), module),
-        ["self", rest @ ..] => (module, rest),
+    let (base, remaining): (&[String], _) = match segments {
+        ["crate" | "docker_glue", remaining @ ..] => (&[], remaining),
+        ["self", "super", remaining @ ..] => {
+            return resolve_path(&[&["super"], remaining].concat(), module);
+        }
+        ["self", remaining @ ..] => (module, remaining),
         ["super", ..] => (&module[..kept], &segments[climbed..]),
         _ => return segments.iter().map(|&segment| segment.to_owned()).collect(),
     };
-    let rest = rest.iter().map(|&segment| segment.to_owned());
-    ["crate".to_owned()].into_iter().chain(base.iter().cloned()).chain(rest).collect()
+    let remaining = remaining.iter().map(|&segment| segment.to_owned());
+    ["crate".to_owned()].into_iter().chain(base.iter().cloned()).chain(remaining).collect()
 }

@@ -13,15 +13,15 @@ pub(crate) fn read_code(text: &str) -> Vec<Token<'_>> {
 }
 
 fn read_tokens(text: &str) -> Vec<Token<'_>> {
-    let (mut rest, mut line, mut tokens) = (text, 1, Vec::new());
-    while !rest.is_empty() {
-        let (length, is_code) = measure_token(rest);
-        let (token, after) = rest.split_at(length);
+    let (mut remaining, mut line, mut tokens) = (text, 1, Vec::new());
+    while !remaining.is_empty() {
+        let (length, is_code) = measure_token(remaining);
+        let (token, after) = remaining.split_at(length);
         if is_code {
             tokens.push(Token { text: token.trim_start_matches("r#"), line });
         }
         line += token.matches('\n').count();
-        rest = after;
+        remaining = after;
     }
     tokens
 }
@@ -56,18 +56,18 @@ fn measure_comment(text: &str) -> Option<usize> {
     text.strip_prefix("/*")?;
     let (mut at, mut depth) = (2, 1);
     while depth > 0 && at < text.len() {
-        let rest = &text[at..];
-        let step = if rest.starts_with("*/") || rest.starts_with("/*") { 2 } else { 1 };
-        depth += i32::from(rest.starts_with("/*")) - i32::from(rest.starts_with("*/"));
-        at += if step == 2 { 2 } else { rest.chars().next().map_or(1, char::len_utf8) };
+        let remaining = &text[at..];
+        let step = if remaining.starts_with("*/") || remaining.starts_with("/*") { 2 } else { 1 };
+        depth += i32::from(remaining.starts_with("/*")) - i32::from(remaining.starts_with("*/"));
+        at += if step == 2 { 2 } else { remaining.chars().next().map_or(1, char::len_utf8) };
     }
     Some(at)
 }
 
 fn measure_raw_string(text: &str) -> Option<usize> {
     let prefix = ["r", "br", "cr"].into_iter().find(|prefix| {
-        let rest = text.strip_prefix(prefix);
-        rest.is_some_and(|rest| rest.trim_start_matches('#').starts_with('"'))
+        let remaining = text.strip_prefix(prefix);
+        remaining.is_some_and(|remaining| remaining.trim_start_matches('#').starts_with('"'))
     })?;
     let hashes = text[prefix.len()..].find('"')?;
     let start = prefix.len() + hashes + 1;

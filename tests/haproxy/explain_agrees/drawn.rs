@@ -230,7 +230,7 @@ impl Drawn {
         let key = routes.0.keys().nth(at).unwrap();
         let absolute = self.one_in(12);
         let host_port = self.of(&["", "", "", "", ":", ":80", ":8080", ":65535"]).to_owned();
-        let (host, path) = (self.asked_host(key), self.asked_path(key));
+        let (host, path) = (self.requested_host(key), self.requested_path(key));
         let port = if self.one_in(10) { self.other_port(routes) } else { key.listener.port };
         let path = if absolute && self.one_in(6) { String::new() } else { path };
         let method = self.of(&["GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "PROPFIND"]);
@@ -242,7 +242,7 @@ impl Drawn {
         routes.0.keys().nth(at).unwrap().listener.port
     }
 
-    fn asked_host(&mut self, key: &RouteKey) -> String {
+    fn requested_host(&mut self, key: &RouteKey) -> String {
         let Match::Http { host, .. } = &key.rule;
         let own = match host {
             HostMatch::Exact(host) => host.to_string(),
@@ -290,7 +290,7 @@ impl Drawn {
         if self.one_in(4) { format!("{path};v=1") } else { path }
     }
 
-    fn asked_path(&mut self, key: &RouteKey) -> String {
+    fn requested_path(&mut self, key: &RouteKey) -> String {
         let Match::Http { prefix, .. } = &key.rule;
         let prefix = prefix.as_str();
         let base = match self.below(14) {

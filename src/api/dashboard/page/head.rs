@@ -23,7 +23,7 @@ pub struct Head {
     pub last: Option<Pass>,
     pub trouble: Option<String>,
     /// Present while a rollback is active.
-    pub held: Option<RollbackBanner>,
+    pub rollback: Option<RollbackBanner>,
 }
 
 /// A rollback: the routes of an earlier generation are served.
@@ -76,7 +76,7 @@ impl Head {
             open: sum(|load| load.sessions),
             last: status.last.as_ref().map(|apply| Pass::from_apply(apply, status.at_ms)),
             trouble: status.trouble.clone(),
-            held: status.rollback.map(|rollback_status| RollbackBanner {
+            rollback: status.rollback.map(|rollback_status| RollbackBanner {
                 generation: rollback_status.generation,
                 since: format_span(Duration::from_millis(
                     status.at_ms.saturating_sub(rollback_status.since_ms),

@@ -66,7 +66,7 @@ fn no_server_note(route: &RouteStatus) -> Option<&'static str> {
     let is = |state| route.servers.iter().any(|status| status.state == state);
     match () {
         () if is(ServerState::Up) => None,
-        () if route.held => Some("last container gone: responding 503 for a while"),
+        () if route.on_hold => Some("last container gone: responding 503 for a while"),
         () if is(ServerState::Down) => Some("all servers down: responding 503"),
         () => Some("no server available: responding 503"),
     }

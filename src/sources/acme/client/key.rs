@@ -1,9 +1,9 @@
 //! The private key of a certificate, and the request that it signs.
 
 use super::super::{
+    acme_host::AcmeHost,
     error::{AcmeError, FailureKind},
     settings::AcmeKeyType,
-    wanted::WantedHost,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData};
 use std::{process::Stdio, time::Duration};
@@ -42,7 +42,7 @@ async fn generate_rsa() -> Result<Zeroizing<String>, AcmeError> {
 }
 
 /// Returns the request for a certificate in DER form, and the public key that the certificate must have.
-pub(super) fn sign_request(host: &WantedHost, key: &str) -> Result<(Vec<u8>, Vec<u8>), AcmeError> {
+pub(super) fn sign_request(host: &AcmeHost, key: &str) -> Result<(Vec<u8>, Vec<u8>), AcmeError> {
     let pair = KeyPair::from_pem(key).map_err(key_error)?;
     let mut params = CertificateParams::new(host.names()).map_err(key_error)?;
     params.distinguished_name = DistinguishedName::new();

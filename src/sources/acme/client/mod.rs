@@ -12,12 +12,12 @@ pub(crate) use http::unix_now;
 pub(crate) use order::Issued;
 
 use super::{
+    acme_host::AcmeHost,
     decide::Order,
     error::{AcmeError, FailureKind},
     ledger::RenewalWindow,
     settings::{AcmeSettings, DirectoryUrl},
     store::Store,
-    wanted::WantedHost,
 };
 use http::{AcmeHttp, Notes};
 use instant_acme::{
@@ -149,7 +149,7 @@ fn check_clock(notes: &Notes) -> Result<(), AcmeError> {
 }
 
 /// A rate limit applies to all orders, unless the CA's explanation names the host or its domain.
-fn widen(error: AcmeError, host: &WantedHost) -> AcmeError {
+fn widen(error: AcmeError, host: &AcmeHost) -> AcmeError {
     match error.kind {
         FailureKind::RateLimited if !error.text.contains(host.parent()) => error.of_account(),
         FailureKind::Account

@@ -9,12 +9,12 @@ use super::{
     retry::retry_nonce,
 };
 use crate::sources::acme::{
+    acme_host::AcmeHost,
     blocking::run_blocking,
     chain::{Leaf, parse_leaf},
     decide::Order,
     error::{AcmeError, FailureKind},
     store::PendingOrder,
-    wanted::WantedHost,
 };
 use instant_acme::{
     AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order as CaOrder, OrderStatus,
@@ -283,7 +283,7 @@ fn error_of(problem: &Problem) -> AcmeError {
     AcmeError::new(problem_kind(problem), problem_text(problem))
 }
 
-fn identifiers(host: &WantedHost) -> Vec<Identifier> {
+fn identifiers(host: &AcmeHost) -> Vec<Identifier> {
     match host.address() {
         Some(address) => vec![Identifier::Ip(address.into())],
         None => host.names().into_iter().map(Identifier::Dns).collect(),

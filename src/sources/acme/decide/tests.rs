@@ -10,18 +10,18 @@ const NOW: i64 = 1_800_000_000;
 const READY: Connection = Connection::Ready { renewal_info: true };
 const PUBLIC: NameRules = NameRules { public_ca: true, dns: false, addresses: false };
 
-fn host(name: &str) -> WantedHost {
+fn host(name: &str) -> AcmeHost {
     name.parse().unwrap()
 }
 
 /// A follower without the outside world.
 #[derive(Clone)]
 struct Scene {
-    wanted: BTreeSet<WantedHost>,
-    held: BTreeMap<WantedHost, HeldCertificate>,
-    running: BTreeSet<WantedHost>,
-    asking: BTreeSet<WantedHost>,
-    pending: BTreeSet<WantedHost>,
+    requested: BTreeSet<AcmeHost>,
+    issued: BTreeMap<AcmeHost, CertificateSummary>,
+    running: BTreeSet<AcmeHost>,
+    asking: BTreeSet<AcmeHost>,
+    pending: BTreeSet<AcmeHost>,
     production: Connection,
     staging: Option<Connection>,
     limits: Limits,
@@ -30,10 +30,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(wanted: &[&str]) -> Self {
+    fn new(requested: &[&str]) -> Self {
         Self {
-            wanted: wanted.iter().map(|name| host(name)).collect(),
-            held: BTreeMap::new(),
+            requested: requested.iter().map(|name| host(name)).collect(),
+            issued: BTreeMap::new(),
             running: BTreeSet::new(),
             asking: BTreeSet::new(),
             pending: BTreeSet::new(),
@@ -47,8 +47,8 @@ impl Scene {
 
     fn decide(&self) -> Decision {
         let view = View {
-            wanted: &self.wanted,
-            held: &self.held,
+            requested: &self.requested,
+            issued: &self.issued,
             running: &self.running,
             asking: &self.asking,
             pending: &self.pending,
@@ -89,20 +89,20 @@ impl Scene {
     fn hold(&mut self, name: &str, age: i64, life: i64) {
         let not_before = self.now - age;
         let ari_id = Some("aki.serial".to_owned());
-        let held = HeldCertificate { not_before, not_after: not_before + life, ari_id };
-        self.held.insert(host(name), held);
+        let issued = CertificateSummary { not_before, not_after: not_before + life, ari_id };
+        self.issued.insert(host(name), issued);
         self.ledger.record_mut(&host(name)).ask_window_at = i64::MAX;
     }
 
-    fn finish(&mut self, name: &WantedHost, staging: bool, error: Option<&AcmeError>) {
+    fn finish(&mut self, name: &AcmeHost, staging: bool, error: Option<&AcmeError>) {
         self.running.remove(name);
         let Some(error) = error else { return self.succeed(name, staging) };
         let at = (self.now, self.staging.is_some());
         self.ledger.record_failure(name, error, staging, at);
     }
 
-    fn succeed(&mut self, name: &WantedHost, staging: bool) {
-        let renewed_at = self.held.contains_key(name).then_some(self.now);
+    fn succeed(&mut self, name: &AcmeHost, staging: bool) {
+        let renewed_at = self.issued.contains_key(name).then_some(self.now);
         self.ledger.record_success(name, staging, renewed_at);
         if !staging {
             self.hold(&name.to_string(), 0, 90 * schedule::DAY);
@@ -119,14 +119,14 @@ impl Scene {
 }
 
 #[test]
-fn wanted_host_is_ordered_once() {
+fn requested_host_is_ordered_once() {
     let mut scene = Scene::new(&["a.example.com"]);
     assert_eq!(scene.orders(), ["a.example.com"]);
     assert_eq!(scene.orders(), [""; 0]);
     assert_eq!(scene.state("a.example.com"), "ordering");
     scene.finish(&host("a.example.com"), false, None);
     assert_eq!(scene.orders(), [""; 0]);
-    assert_eq!(scene.state("a.example.com"), "held");
+    assert_eq!(scene.state("a.example.com"), "issued");
     let wake = scene.decide().wake_at.unwrap() - NOW;
     assert!((57 * schedule::DAY..63 * schedule::DAY).contains(&wake), "{wake}");
 }
@@ -176,7 +176,7 @@ fn account_failure_pauses_all_hosts() {
     scene.ledger.record_account_failure(&error, NOW);
     assert_eq!(scene.orders(), [""; 0]);
     assert_eq!(scene.state("a.example.com"), "paused");
-    assert_eq!(scene.state("b.example.com"), "held");
+    assert_eq!(scene.state("b.example.com"), "issued");
     assert_eq!(scene.decide().wake_at, Some(NOW + 3600));
     scene.now += 3600;
     assert_eq!(scene.orders(), ["b.example.com replaces", "a.example.com"]);
@@ -231,7 +231,7 @@ fn window_that_is_always_past_renews_once_a_day() {
 }
 
 #[test]
-fn window_is_asked_for_when_it_is_due() {
+fn due_window_is_queried() {
     let mut scene = Scene::new(&["a.example.com"]);
     scene.hold("a.example.com", 0, 90 * schedule::DAY);
     scene.ledger.record_window(&host("a.example.com"), None, NOW);
@@ -243,20 +243,20 @@ fn window_is_asked_for_when_it_is_due() {
 }
 
 #[test]
-fn windows_of_many_certificates_are_asked_for_in_turn() {
+fn windows_of_many_certificates_are_queried_in_turn() {
     let mut scene = Scene::new(&[]);
     for n in 0..15 {
         let name = format!("h{n}.example.com");
-        scene.wanted.insert(host(&name));
+        scene.requested.insert(host(&name));
         scene.hold(&name, 0, 90 * schedule::DAY);
         scene.ledger.record_window(&host(&name), None, NOW);
     }
     assert_eq!(scene.step().len(), scene.limits.running);
-    scene.asking = scene.wanted.iter().take(4).cloned().collect();
+    scene.asking = scene.requested.iter().take(4).cloned().collect();
     let acts = scene.step();
     assert_eq!(acts.len(), scene.limits.running - 4);
     assert!(scene.asking.iter().all(|host| !acts.contains(&Act::AskWindow(host.clone()))));
-    assert_eq!(scene.state("h0.example.com"), "held");
+    assert_eq!(scene.state("h0.example.com"), "issued");
 }
 
 #[test]
@@ -274,12 +274,12 @@ fn unwanted_certificate_is_archived_and_taken_up_again() {
     let mut scene = Scene::new(&[]);
     scene.hold("a.example.com", 0, 90 * schedule::DAY);
     assert_eq!(scene.orders(), [""; 0]);
-    assert_eq!(scene.state("a.example.com"), "held");
+    assert_eq!(scene.state("a.example.com"), "issued");
     scene.now += 70 * schedule::DAY;
     assert_eq!(scene.orders(), [""; 0]);
     assert_eq!(scene.state("a.example.com"), "archived");
     let mut back = scene.clone();
-    back.wanted.insert(host("a.example.com"));
+    back.requested.insert(host("a.example.com"));
     assert_eq!(back.orders(), ["a.example.com replaces"]);
     scene.now += 20 * schedule::DAY;
     assert_eq!(scene.step(), [Act::Remove(host("a.example.com"))]);
@@ -313,7 +313,7 @@ fn renewals_and_staging_take_no_permit() {
 /// What happens to the orders of a step.
 #[derive(Debug, Clone)]
 struct Event {
-    wanted: BTreeSet<u8>,
+    requested: BTreeSet<u8>,
     pause: i64,
     outcomes: Vec<u8>,
     restart: bool,
@@ -323,12 +323,17 @@ fn any_event() -> impl Strategy<Value = Event> {
     let pause = prop_oneof![0i64..50, 0i64..10_000, 0i64..10_000_000];
     let outcomes = prop::collection::vec(0u8..8, 1..8);
     (prop::collection::btree_set(0u8..24, 0..24), pause, outcomes, prop::bool::weighted(0.2))
-        .prop_map(|(wanted, pause, outcomes, restart)| Event { wanted, pause, outcomes, restart })
+        .prop_map(|(requested, pause, outcomes, restart)| Event {
+            requested,
+            pause,
+            outcomes,
+            restart,
+        })
 }
 
 /// Returns the names of an event's hosts, below three parent domains.
-fn names(event: &Event) -> BTreeSet<WantedHost> {
-    event.wanted.iter().map(|n| host(&format!("h{n}.example{}.com", n % 3))).collect()
+fn names(event: &Event) -> BTreeSet<AcmeHost> {
+    event.requested.iter().map(|n| host(&format!("h{n}.example{}.com", n % 3))).collect()
 }
 
 fn outcome(outcome: u8) -> Option<AcmeError> {
@@ -361,7 +366,7 @@ proptest! {
     #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn no_history_breaks_a_limit_or_orders_what_is_held(events in prop::collection::vec(any_event(), 1..60)) {
+    fn no_history_breaks_limit_or_orders_issued_certificate(events in prop::collection::vec(any_event(), 1..60)) {
         let mut scene = Scene::new(&[]);
         scene.limits = Limits {
             running: 3,
@@ -371,7 +376,7 @@ proptest! {
         let mut orders = Vec::new();
         let mut by_parent: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         for event in &events {
-            scene.wanted = names(event);
+            scene.requested = names(event);
             let again = scene.decide();
             prop_assert_eq!(&scene.decide(), &again);
             let text = serde_json::to_string(&scene.ledger).unwrap();
@@ -386,17 +391,17 @@ proptest! {
                 _ => None,
             }).collect();
             for order in &begun {
-                let held = before.held.get(&order.host);
-                if let Some(held) = held {
+                let issued = before.issued.get(&order.host);
+                if let Some(issued) = issued {
                     let record = before.ledger.record(&order.host);
-                    let life = (held.not_before, held.not_after);
+                    let life = (issued.not_before, issued.not_after);
                     let at = schedule::renew_at(&order.host, life, record.window);
                     prop_assert!(at <= scene.now, "{} is held and not due", order.host);
                 }
                 prop_assert!(before.ledger.record(&order.host).next_try <= scene.now);
                 if !order.staging && order.replaces.is_none() {
                     orders.push(scene.now);
-                    if held.is_none() {
+                    if issued.is_none() {
                         by_parent.entry(order.host.parent().to_owned()).or_default().push(scene.now);
                     }
                 }
@@ -417,23 +422,23 @@ proptest! {
         }
     }
 
-    /// Hosts that fail a few times are held at last: whenever nothing runs, a decision says when to decide again.
+    /// Hosts that fail a few times get a certificate at last: whenever nothing runs, a decision says when to decide again.
     #[test]
-    fn every_wanted_host_is_held_at_last(wanted in prop::collection::btree_set(0u8..24, 1..24), failing in prop::collection::vec((0usize..5, 3u8..8), 24)) {
+    fn every_requested_host_gets_certificate(requested in prop::collection::btree_set(0u8..24, 1..24), failing in prop::collection::vec((0usize..5, 3u8..8), 24)) {
         let mut scene = Scene::new(&[]);
         scene.limits.running = 3;
-        scene.wanted = names(&Event { wanted, pause: 0, outcomes: Vec::new(), restart: false });
+        scene.requested = names(&Event { requested, pause: 0, outcomes: Vec::new(), restart: false });
         let mut failing: Vec<_> = failing.into_iter().map(|(times, kind)| vec![kind; times]).collect();
         for _ in 0..2000 {
             let acts = scene.step();
             let busy = acts.iter().any(|act| matches!(act, Act::Order(_)));
             for act in acts {
                 let Act::Order(order) = act else { continue };
-                let index = scene.wanted.iter().position(|host| *host == order.host).unwrap();
+                let index = scene.requested.iter().position(|host| *host == order.host).unwrap();
                 let error = failing[index].pop().and_then(outcome);
                 scene.finish(&order.host, order.staging, error.as_ref());
             }
-            if scene.wanted.iter().all(|host| scene.held.contains_key(host)) {
+            if scene.requested.iter().all(|host| scene.issued.contains_key(host)) {
                 return Ok(());
             }
             if !busy {
@@ -442,6 +447,6 @@ proptest! {
                 scene.now = wake;
             }
         }
-        prop_assert!(false, "not held: {:?}", scene.wanted.difference(&scene.held.into_keys().collect()));
+        prop_assert!(false, "not held: {:?}", scene.requested.difference(&scene.issued.into_keys().collect()));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use std::os::unix::fs::MetadataExt;
 
-fn host(name: &str) -> WantedHost {
+fn host(name: &str) -> AcmeHost {
     name.parse().unwrap()
 }
 

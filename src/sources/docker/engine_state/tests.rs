@@ -110,14 +110,14 @@ impl Scenario {
 
     /// Answers all requests that are due until none is left, and returns them as text.
     fn answer_all(&mut self) -> Vec<String> {
-        let mut asked = Vec::new();
+        let mut sent = Vec::new();
         loop {
             let requests = self.requests();
             if requests.is_empty() {
-                return asked;
+                return sent;
             }
             for request in requests {
-                asked.push(request_text(&request));
+                sent.push(request_text(&request));
                 self.answer(request);
             }
         }
@@ -133,8 +133,8 @@ impl Scenario {
         let running = || self.running.iter().map(|id| container(id));
         match request {
             EngineRequest::List { worlds, fingerprints } => {
-                let worlds = worlds.into_iter().map(|(id, known)| {
-                    let containers = running().map(|one| known.reuse_unchanged(one)).collect();
+                let worlds = worlds.into_iter().map(|(id, cached)| {
+                    let containers = running().map(|one| cached.reuse_unchanged(one)).collect();
                     (id, CacheResponse { containers, networks: Some(BTreeMap::new()) })
                 });
                 let lines = running().map(|container| (container.id, "running".to_owned()));
@@ -248,8 +248,8 @@ fn request_text(request: &EngineRequest) -> String {
 fn one_list_serves_snapshots_and_handlers() {
     let mut scenario = Scenario::new(&["A", "b"]);
     let _all = (scenario.add_reader(), scenario.add_handlers());
-    let asked = scenario.connect(Replay::default()).answer_all();
-    assert_eq!(asked, ["list for 1 and handlers", "details A", "inspect A", "inspect b"]);
+    let requests = scenario.connect(Replay::default()).answer_all();
+    assert_eq!(requests, ["list for 1 and handlers", "details A", "inspect A", "inspect b"]);
     assert_eq!(scenario.snapshot(), "A=running b=running");
     assert_eq!(scenario.updates, ["2 containers"]);
     assert!(scenario.state.is_current());
@@ -274,8 +274,8 @@ fn reader_of_snapshots_alone_inspects_its_own_containers_only() {
 fn handlers_alone_keep_no_snapshot() {
     let mut scenario = Scenario::new(&["A"]);
     let _handlers = scenario.add_handlers();
-    let asked = scenario.connect(Replay::default()).answer_all();
-    assert_eq!(asked, ["list for 0 and handlers", "inspect A"]);
+    let requests = scenario.connect(Replay::default()).answer_all();
+    assert_eq!(requests, ["list for 0 and handlers", "inspect A"]);
     assert_eq!(scenario.send_event("die", "A", 1).answer_all(), ["inspect A"]);
     assert_eq!(scenario.updates, ["1 containers", "die A"]);
     assert!(scenario.snapshots.is_empty());

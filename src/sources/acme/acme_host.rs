@@ -1,4 +1,4 @@
-//! The names for which a certificate is wanted, and why a CA would not sign some of them.
+//! The names for which a certificate is requested, and why a CA would not sign some of them.
 //!
 //! Pure. Names that the CA would refuse are refused here, because each refusal by the CA counts against its limits.
 
@@ -13,10 +13,10 @@ const MAX_NAME_BYTES: usize = 253;
 const PRIVATE_DOMAINS: [&str; 8] =
     ["local", "internal", "test", "localhost", "invalid", "onion", "home.arpa", "lan"];
 
-/// A host, or all direct subdomains of a host together with the host itself. One certificate is held for each.
+/// A host, or all direct subdomains of a host together with the host itself. One certificate is issued for each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct WantedHost {
+pub struct AcmeHost {
     pub host: Host,
     /// Whether the certificate is for `*.host` and `host`.
     pub wildcard: bool,
@@ -60,8 +60,8 @@ pub enum NameRefusal {
     Hyphen,
 }
 
-impl WantedHost {
-    /// Returns the wanted certificate of one host.
+impl AcmeHost {
+    /// Returns the requested certificate of one host.
     pub fn exact(host: Host) -> Self {
         Self { host, wildcard: false }
     }
@@ -83,7 +83,7 @@ impl WantedHost {
         if self.wildcard { format!("_.{}", self.host) } else { self.host.to_string() }
     }
 
-    /// Returns the wanted host whose certificates a folder holds.
+    /// Returns the requested host whose certificates a folder holds.
     pub fn from_folder(name: &str) -> Option<Self> {
         match name.strip_prefix("_.") {
             Some(host) => Some(Self { host: host.parse().ok()?, wildcard: true }),
@@ -120,7 +120,7 @@ impl WantedHost {
 
 fn refuse_private(host: &str) -> Option<NameRefusal> {
     let within = |domain: &&str| {
-        host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        host.strip_suffix(domain).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
     };
     match PRIVATE_DOMAINS.iter().find(|domain| within(domain)) {
         Some(domain) if host.contains('.') => Some(NameRefusal::PrivateDomain(domain)),
@@ -133,14 +133,14 @@ fn has_outer_hyphen(label: &str) -> bool {
     label.starts_with('-') || label.ends_with('-')
 }
 
-impl fmt::Display for WantedHost {
+impl fmt::Display for AcmeHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = if self.wildcard { "*." } else { "" };
         write!(f, "{prefix}{}", self.host)
     }
 }
 
-impl FromStr for WantedHost {
+impl FromStr for AcmeHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -150,7 +150,7 @@ impl FromStr for WantedHost {
     }
 }
 
-impl TryFrom<String> for WantedHost {
+impl TryFrom<String> for AcmeHost {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -158,8 +158,8 @@ impl TryFrom<String> for WantedHost {
     }
 }
 
-impl From<WantedHost> for String {
-    fn from(host: WantedHost) -> Self {
+impl From<AcmeHost> for String {
+    fn from(host: AcmeHost) -> Self {
         host.to_string()
     }
 }
@@ -190,7 +190,7 @@ mod tests {
             (&long, Some(NameRefusal::TooLong)),
         ] {
             // `Host` itself refuses names of more than 253 characters.
-            let Ok(host) = name.parse::<WantedHost>() else {
+            let Ok(host) = name.parse::<AcmeHost>() else {
                 assert_eq!(expected, Some(NameRefusal::TooLong), "{name}");
                 continue;
             };
@@ -202,16 +202,16 @@ mod tests {
     fn settings_permit_more_names() {
         let rules = NameRules { public_ca: false, dns: true, addresses: true };
         for name in ["nas", "nas.local", "10.0.0.1", "*.example.com"] {
-            assert_eq!(name.parse::<WantedHost>().unwrap().refusal(rules), None, "{name}");
+            assert_eq!(name.parse::<AcmeHost>().unwrap().refusal(rules), None, "{name}");
         }
     }
 
     #[test]
     fn folder_and_text_return_to_the_same_host() {
         for name in ["a.example.com", "*.example.com", "nas"] {
-            let host: WantedHost = name.parse().unwrap();
+            let host: AcmeHost = name.parse().unwrap();
             assert_eq!(host.to_string(), name);
-            assert_eq!(WantedHost::from_folder(&host.folder()), Some(host));
+            assert_eq!(AcmeHost::from_folder(&host.folder()), Some(host));
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
             ("nas", "nas"),
             ("*.example.com", "example.com"),
         ] {
-            assert_eq!(name.parse::<WantedHost>().unwrap().parent(), parent);
+            assert_eq!(name.parse::<AcmeHost>().unwrap().parent(), parent);
         }
     }
 }
