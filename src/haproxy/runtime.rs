@@ -332,14 +332,11 @@ mod tests {
             let locked = "Can't delete!\nOperations on certificates are currently locked!\n";
             let answers = ["", locked, locked, "Entry deleted.\n"];
             let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-            let commands: Vec<_> = lines
-                .zip(answers)
-                .map(|(line, answer)| {
-                    write!(&stream, "{answer}\n> ").unwrap();
-                    line.unwrap()
-                })
-                .collect();
-            commands
+            let answer = |(text, line): (&str, io::Result<String>)| {
+                write!(&stream, "{text}\n> ").unwrap();
+                line.unwrap()
+            };
+            answers.into_iter().zip(lines).map(answer).collect::<Vec<_>>()
         });
         let mut client = RuntimeClient::connect(socket).await.unwrap();
         let command = "del ssl crt-list a b";
