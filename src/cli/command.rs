@@ -1,5 +1,6 @@
 //! Runs the subcommands: sends requests, prints the answers, returns the exit status.
 
+mod certificate;
 mod check;
 mod drain;
 pub mod explain;
@@ -16,7 +17,7 @@ use crate::{
     report::{explain::request::ExplainRequest, label_reference},
     settings::{
         DaemonRequest, Settings, SettingsNote,
-        options::{DaemonCommand, LabelFormat, LocalCommand},
+        options::{CertificateCommand, DaemonCommand, LabelFormat, LocalCommand},
     },
 };
 use anyhow::Result;
@@ -46,6 +47,9 @@ pub fn run_remote(request: &DaemonRequest) -> ExitCode {
         DaemonCommand::Routes { json: true } => block_on(status::fetch_json(&socket, "/routes")),
         DaemonCommand::Routes { json: false } => block_on(list::list_routes(&socket)),
         DaemonCommand::Problems { json } => block_on(list::list_problems(&socket, *json)),
+        DaemonCommand::Certificates { json } => {
+            block_on(certificate::list_certificates(&socket, *json))
+        }
         DaemonCommand::History { json: true, .. } => {
             block_on(status::fetch_json(&socket, "/history"))
         }
@@ -72,6 +76,21 @@ pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
         }
         LocalCommand::Check { compose, image } => {
             block_on(check::run_check(compose.as_deref(), image.as_deref(), settings))
+        }
+        LocalCommand::Certificate(command) => {
+            let socket = socket_path(&settings.runtime_dir);
+            match command {
+                CertificateCommand::Renew { host } => {
+                    block_on(certificate::renew_certificate(&socket, host))
+                }
+                CertificateCommand::Record { domain } => {
+                    block_on(certificate::print_record(&socket, domain))
+                }
+                CertificateCommand::Ca => certificate::print_ca(settings),
+                CertificateCommand::Import { file, to } => {
+                    certificate::import_certificates(file, to.as_deref(), settings)
+                }
+            }
         }
         LocalCommand::Labels { format } => Ok(CommandOutput::from(match format {
             LabelFormat::Text => label_reference::format_text(),

@@ -318,6 +318,7 @@ impl Balancer {
             decide_state: self.memory.clone(),
             routes: self.served_routes.clone(),
             problems: self.problems(),
+            orders: self.certificates.orders(),
             config: Arc::clone(&self.live.config),
             haproxy: report::HaproxyInfo {
                 version: self.proxy.version(),

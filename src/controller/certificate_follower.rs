@@ -1,16 +1,19 @@
 //! The tasks that read and order certificates, and keep those that HAProxy needs in the state directory.
 
+use super::control_error::ApiError;
 use crate::{
     model::certificate::{CertificateOrigin, CertificateOriginKind},
     settings::Settings,
     sources::{
         acme::{
             self, AcmeHandles, AcmeHost, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
+            acme_host::NameRules, requests::CertificateRequests,
         },
         certificate::{
             self, CaSnapshot, CertificateProblem, CertificateShelf, CertificateSnapshot,
             CertificateStore, CertificateWithKey, SourceUpdate,
         },
+        own_ca,
     },
     support::supervise::supervise,
 };
@@ -22,7 +25,10 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc, watch,
+    },
     task::JoinSet,
     time::timeout,
 };
@@ -31,18 +37,25 @@ use tracing::error;
 /// How long the first pass waits for the certificates. A directory of a network may not answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many hosts an error lists.
+const MAX_LISTED_HOSTS: usize = 20;
+
 /// Updates that wait to be handled.
 const QUEUE: usize = 4;
 
 /// Follows the certificates until it is dropped.
 #[derive(Debug)]
 pub(super) struct CertificateFollower {
-    /// `None` if there are no certificates to store.
-    store: Option<CertificateStore>,
+    store: CertificateStore,
     snapshot: watch::Receiver<CertificateSnapshot>,
     cas: watch::Receiver<CaSnapshot>,
-    is_ordering: bool,
+    /// What the CA of the settings signs. `None` if no certificates are ordered.
+    name_rules: Option<NameRules>,
+    own_hosts: watch::Sender<Arc<BTreeSet<AcmeHost>>>,
+    /// Inputs of the task that reads and issues certificates, until it is needed.
+    inputs: Option<Inputs>,
     hosts: watch::Sender<Arc<BTreeSet<AcmeHost>>>,
+    renewals: broadcast::Sender<AcmeHost>,
     tokens: mpsc::Receiver<TokenRequest>,
     status: watch::Receiver<Arc<AcmeStatus>>,
     tasks: JoinSet<()>,
@@ -65,10 +78,13 @@ pub(super) enum CertificateEvent {
 #[derive(Debug, Clone)]
 struct Inputs {
     store: CertificateStore,
+    state_dir: PathBuf,
     directories: Vec<PathBuf>,
+    own_hosts: watch::Receiver<Arc<BTreeSet<AcmeHost>>>,
     acme: Option<AcmeSettings>,
     snapshots: watch::Sender<CertificateSnapshot>,
     hosts: watch::Receiver<Arc<BTreeSet<AcmeHost>>>,
+    renewals: broadcast::Sender<AcmeHost>,
     tokens: mpsc::Sender<TokenRequest>,
     status: watch::Sender<Arc<AcmeStatus>>,
 }
@@ -80,33 +96,56 @@ impl CertificateFollower {
     /// If the certificates cannot be stored in the state directory, or a file of the settings cannot be read.
     pub(super) fn start(settings: &Settings) -> Result<Self> {
         let (directories, acme) = (settings.certificates.clone(), settings.acme()?);
-        let is_ordering = acme.is_some();
-        let is_complete = directories.is_empty() && !is_ordering;
+        let name_rules = acme.as_ref().map(AcmeSettings::name_rules);
+        let is_configured = !directories.is_empty() || acme.is_some();
+        // Otherwise the task starts when a host needs a certificate of the own CA.
+        let is_complete = !is_configured && !own_ca::exists(&settings.state_dir);
         let first = CertificateSnapshot { is_complete, ..CertificateSnapshot::default() };
         let (snapshots, snapshot) = watch::channel(first);
         let (hosts_sender, hosts) = watch::channel(Arc::default());
         let (tokens_sender, tokens) = mpsc::channel(QUEUE);
         let (status_sender, status) = watch::channel(Arc::default());
-        let (mut tasks, mut store) = (JoinSet::new(), None);
-        if !is_complete {
-            let access = settings.proxy().file_access();
-            let opened = CertificateStore::open(&settings.state_dir, access)?;
-            store = Some(opened.clone());
-            let inputs = Inputs {
-                store: opened,
-                directories,
-                acme,
-                snapshots: snapshots.clone(),
-                hosts,
-                tokens: tokens_sender.clone(),
-                status: status_sender,
-            };
-            tasks.spawn(supervise("certificates", move || follow(inputs.clone())));
+        let renewals = broadcast::Sender::new(QUEUE);
+        let (own_hosts_sender, own_hosts) = watch::channel(Arc::default());
+        let access = settings.proxy().file_access();
+        let store = CertificateStore::new(&settings.state_dir, access);
+        if is_configured {
+            CertificateStore::open(&settings.state_dir, access)?;
         }
+        let inputs = Inputs {
+            store: store.clone(),
+            state_dir: settings.state_dir.clone(),
+            directories,
+            own_hosts,
+            acme,
+            snapshots: snapshots.clone(),
+            hosts,
+            renewals: renewals.clone(),
+            tokens: tokens_sender.clone(),
+            status: status_sender,
+        };
+        let mut tasks = JoinSet::new();
         let (ca_sender, cas) = start_ca_task(settings, &mut tasks)?;
         let hosts = hosts_sender;
         let open = (snapshots, ca_sender, tokens_sender);
-        Ok(Self { store, snapshot, cas, is_ordering, hosts, tokens, status, tasks, _open: open })
+        let mut follower = Self {
+            store,
+            snapshot,
+            cas,
+            name_rules,
+            own_hosts: own_hosts_sender,
+            inputs: Some(inputs),
+            hosts,
+            renewals,
+            tokens,
+            status,
+            tasks,
+            _open: open,
+        };
+        if !is_complete {
+            follower.start_task();
+        }
+        Ok(follower)
     }
 
     /// Waits for the first certificates, so that no host loses its certificate at a restart.
@@ -142,33 +181,73 @@ impl CertificateFollower {
         Arc::clone(&self.status.borrow_and_update())
     }
 
-    pub(super) fn store(&self) -> Option<CertificateStore> {
+    pub(super) fn store(&self) -> CertificateStore {
         self.store.clone()
     }
 
-    /// Whether certificates are ordered.
-    pub(super) fn is_ordering(&self) -> bool {
-        self.is_ordering
+    /// Returns what the CA of the settings signs. `None` if no certificates are ordered.
+    pub(super) fn name_rules(&self) -> Option<NameRules> {
+        self.name_rules
     }
 
-    /// Sets the hosts for which certificates are ordered.
-    pub(super) fn set_hosts(&self, hosts: BTreeSet<AcmeHost>) {
-        self.hosts.send_if_modified(|current| {
-            let is_changed = **current != hosts;
-            if is_changed {
-                *current = Arc::new(hosts);
-            }
-            is_changed
-        });
+    fn start_task(&mut self) {
+        if let Some(inputs) = self.inputs.take() {
+            self.tasks.spawn(supervise("certificates", move || follow(inputs.clone())));
+        }
+    }
+
+    /// Orders a new certificate for a host now. Returns the host of the order, which may be the wildcard above it.
+    ///
+    /// # Errors
+    /// If nothing is ordered for the host.
+    pub(super) fn renew(&self, host: &str) -> Result<String, ApiError> {
+        if self.name_rules.is_none() {
+            let why = "certificates are not ordered: --acme is not set".to_owned();
+            return Err(ApiError::NotOrdered(why));
+        }
+        let status = self.status.borrow();
+        let found = host.parse::<AcmeHost>().ok().and_then(|host| status.find_host(&host));
+        let Some((found, _)) = found else {
+            let hosts = status.hosts.keys().take(MAX_LISTED_HOSTS).map(ToString::to_string);
+            return Err(ApiError::UnknownHost { host: host.to_owned(), hosts: hosts.collect() });
+        };
+        // Without a receiver the task is being started again, so the caller has to retry.
+        self.renewals
+            .send(found.clone())
+            .map_err(|_| ApiError::NotApplied("the orders are being started again".to_owned()))?;
+        Ok(found.to_string())
+    }
+
+    /// Sets the hosts for which certificates are ordered, and those that get one of the own CA.
+    pub(super) fn set_hosts(&mut self, CertificateRequests { acme, own }: CertificateRequests) {
+        if !own.is_empty() {
+            self.start_task();
+        }
+        send_if_changed(&self.hosts, acme);
+        send_if_changed(&self.own_hosts, own);
     }
 }
 
+fn send_if_changed(sender: &watch::Sender<Arc<BTreeSet<AcmeHost>>>, hosts: BTreeSet<AcmeHost>) {
+    sender.send_if_modified(|current| {
+        let is_changed = **current != hosts;
+        if is_changed {
+            *current = Arc::new(hosts);
+        }
+        is_changed
+    });
+}
+
 async fn follow(inputs: Inputs) {
-    let Inputs { store, directories, acme, snapshots, hosts, tokens, status } = inputs;
+    let Inputs { store, state_dir, directories, own_hosts, acme, snapshots, .. } = inputs;
+    let Inputs { hosts, renewals, tokens, status, .. } = inputs;
     let files = (!directories.is_empty()).then_some(CertificateOriginKind::File);
     let orders = acme.as_ref().map(|_| CertificateOriginKind::Acme);
-    let shelf = CertificateShelf::new(store, files.into_iter().chain(orders), snapshots);
+    let own = [CertificateOriginKind::OwnCa];
+    let expected = files.into_iter().chain(orders).chain(own);
+    let shelf = CertificateShelf::new(store, expected, snapshots);
     let (updates, queue) = mpsc::channel(QUEUE);
+    let follow_own_ca = own_ca::follow(state_dir, own_hosts, updates.clone());
     let follow_directories = async {
         if files.is_some() {
             certificate::follow(directories, updates.clone()).await;
@@ -178,16 +257,35 @@ async fn follow(inputs: Inputs) {
         let Some(settings) = acme else { return };
         let ca: Arc<str> = settings.directory.as_str().into();
         let (issued_sender, issued) = mpsc::channel(QUEUE);
-        // No operator's request uses it yet.
-        let (_renewals, renew) = mpsc::channel(1);
+        let (renew_sender, renew) = mpsc::channel(QUEUE);
         let started = status.subscribe();
         let handles = AcmeHandles { hosts, tokens, issued: issued_sender, status, renew };
         tokio::join!(
             acme::follow(settings, handles),
-            collect_issued(ca, issued, started, updates.clone())
+            collect_issued(ca, issued, started, updates.clone()),
+            forward_renewals(renewals.subscribe(), renew_sender)
         );
     };
-    tokio::join!(shelf.run(queue), follow_directories, follow_orders);
+    tokio::join!(shelf.run(queue), follow_directories, follow_orders, follow_own_ca);
+}
+
+/// Passes operators' requests on. The channel of the orders ends with their task.
+async fn forward_renewals(
+    mut renewals: broadcast::Receiver<AcmeHost>,
+    orders: mpsc::Sender<AcmeHost>,
+) {
+    loop {
+        match renewals.recv().await {
+            Ok(host) => {
+                if orders.send(host).await.is_err() {
+                    return;
+                }
+            }
+            // An operator has sent more than the queue has room for; those that are left will be handled.
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// Sends all issued certificates together, after those of earlier runs were read.

@@ -16,6 +16,13 @@ pub enum ApiError {
         text: String,
         names: Vec<String>,
     },
+    /// No HTTPS host has this name.
+    UnknownHost {
+        host: String,
+        hosts: Vec<String>,
+    },
+    /// Why no certificate is ordered for the host.
+    NotOrdered(String),
     /// The history does not contain the generation.
     NoGeneration(HistoryError),
     /// No rollback is active that could be released.
@@ -35,10 +42,13 @@ pub enum ApiError {
 impl ApiError {
     pub fn status_code(&self) -> StatusCode {
         match self {
-            Self::UnknownContainer { .. } | Self::NoGeneration(_) | Self::PathNotFound(_) => {
-                StatusCode::NOT_FOUND
+            Self::UnknownContainer { .. }
+            | Self::UnknownHost { .. }
+            | Self::NoGeneration(_)
+            | Self::PathNotFound(_) => StatusCode::NOT_FOUND,
+            Self::AmbiguousContainer { .. } | Self::NotOrdered(_) | Self::NoRollback => {
+                StatusCode::CONFLICT
             }
-            Self::AmbiguousContainer { .. } | Self::NoRollback => StatusCode::CONFLICT,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody(_) | Self::InvalidQuery(_) => StatusCode::BAD_REQUEST,
             Self::DockerNotReady | Self::NotApplied(_) | Self::CountFailed(_) | Self::Stopping => {
@@ -70,6 +80,13 @@ impl fmt::Display for ApiError {
                     names.join(" and ")
                 )
             }
+            Self::UnknownHost { host, hosts } if hosts.is_empty() => {
+                write!(f, "no certificate is ordered for {host:?}, or for any other host")
+            }
+            Self::UnknownHost { host, hosts } => {
+                write!(f, "no certificate is ordered for {host:?}, only for {}", hosts.join(", "))
+            }
+            Self::NotOrdered(why) => f.write_str(why),
             Self::NoGeneration(why) => write!(f, "{why}"),
             Self::NoRollback => f.write_str("no rollback is active"),
             Self::DockerNotReady => {

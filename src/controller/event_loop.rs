@@ -197,6 +197,9 @@ async fn run_loop<S>(
                 let work = controller.handle_token(world.as_ref(), request);
                 keeps_running = run_until_stop(work, &mut stop).await;
             }
+            Wakeup::Request(ControlRequest::RenewCertificate { host, answer }) => {
+                let _ = answer.send(certificates.renew(&host));
+            }
             Wakeup::Request(request) => {
                 // Not every request runs a pass, so a changed snapshot stays unread until a pass handles it.
                 controller.take_snapshot(&snapshot.borrow(), &mut world);
@@ -205,9 +208,8 @@ async fn run_loop<S>(
                 keeps_running = run_until_stop(work, &mut stop).await;
             }
         }
-        if certificates.is_ordering() {
-            certificates.set_hosts(controller.balancer.acme_hosts());
-        }
+        let requests = controller.balancer.certificate_requests(certificates.name_rules());
+        certificates.set_hosts(requests);
     }
     // This also ends the connections of clients that wait for a drain or watch the state.
     drop((servers, request_sender));
@@ -495,6 +497,8 @@ impl Controller {
                     stat: self.balancer.proxy.stats_client(),
                 });
             }
+            // The loop handles it, which has the orders.
+            ControlRequest::RenewCertificate { .. } => {}
             ControlRequest::RefreshHealth { answer } => self.balancer.examine_servers(answer),
             ControlRequest::Metrics { answer } => {
                 let docker = (is_docker_connected, self.heartbeat.age());

@@ -35,6 +35,12 @@ pub enum ControlRequest {
         generation: u64,
         answer: ReplySender<Result<RollbackResult, ApiError>>,
     },
+    /// Orders a new certificate for the host now; answered with the names of the certificate when the order is
+    /// scheduled.
+    RenewCertificate {
+        host: String,
+        answer: ReplySender<Result<String, ApiError>>,
+    },
     Release {
         answer: ReplySender<Result<RollbackResult, ApiError>>,
     },

@@ -16,6 +16,7 @@ use crate::model::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    net::IpAddr,
     num::NonZeroU16,
     path::{Path, PathBuf},
 };
@@ -195,6 +196,28 @@ pub fn connection_guard(route: &Route, context: TlsContext<'_>) -> Option<Connec
             let has_options = !line_options(route, context)?.is_empty();
             has_options.then_some(ConnectionGuard::SameName)
         }
+    }
+}
+
+/// Returns the lines whose certificates HAProxy presents to clients that ask for the host: those of its exact name, or
+/// else those of the wildcard above it (Configuration Manual, `strict-sni` and `crt-list`). Clients do not ask for IP
+/// addresses (RFC 6066, section 3).
+pub fn find_lines<'a>(lines: &'a BTreeSet<TlsLine>, host: &str) -> Vec<&'a TlsLine> {
+    if host.parse::<IpAddr>().is_ok() || host.starts_with('[') {
+        return Vec::new();
+    }
+    let of_name = |name: &str| lines.iter().filter(|line| line.name == name).collect::<Vec<_>>();
+    let exact = of_name(host);
+    match host.split_once('.') {
+        Some((_, above)) if exact.is_empty() => of_name(&format!("*.{above}")),
+        _ => exact,
+    }
+}
+
+impl TlsLine {
+    /// Returns the digest in the certificate's name. `None` if docker-balancer did not load it.
+    pub fn digest(&self) -> Option<CertificateDigest> {
+        Path::new(&self.certificate).file_stem()?.to_str()?.parse().ok()
     }
 }
 

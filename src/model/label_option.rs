@@ -306,9 +306,9 @@ label_options! {
     }
     Cert(CertificateOption) {
         "cert", Port, Terms, Data, Ignored, json: "certificate" IfSet,
-        values: "`auto`, `files`, or a certificate's name",
+        values: "`auto`, `acme`, `files`, `self`, or a certificate's name",
         default: "`auto`",
-        meaning: "certificate of the host: any that is valid for it, one from [`--certificates`](options.md), or the one with this name (of its file or folder, without the ending)",
+        meaning: "certificate of the host: any that is valid for it; one that is ordered by [`--acme`](options.md); one from [`--certificates`](options.md); one of docker-balancer's own CA; or the one with this name (of its file or folder, without the ending)",
         synonyms: "certificate certname certificatename tlscert sslcert sslcertificate certs crt pem \
                    tlscertificate",
     }

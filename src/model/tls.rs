@@ -183,11 +183,7 @@ impl FromStr for CertificateOption {
         let word = text.to_ascii_lowercase();
         let is_word = matches!(word.as_str(), "auto" | "acme" | "files" | "self");
         let choice = if is_word { word.parse() } else { text.parse() };
-        match choice {
-            // There is no own CA yet: the host would never have a certificate.
-            Ok(CertificateChoice::Own) | Err(_) => Err(Reason::NotACertificate),
-            Ok(choice) => Ok(Self(choice)),
-        }
+        choice.map(Self).map_err(|_| Reason::NotACertificate)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Pure. Counts only what is already known, so that 10,000 routes take about a millisecond and HAProxy is not queried.
 //! HAProxy reports check results by itself, but only to the process that started it.
 
-use super::status::ServerState;
+use super::{certificates::CertificateCounts, status::ServerState};
 use crate::{
     haproxy::{
         config::{AdminState, Config},
@@ -12,15 +12,15 @@ use crate::{
         reload_budget::ReloadBudget,
     },
     model::{
-        certificate::CertificateIndex,
         problem::Problem,
         route::{Endpoint, Readiness, RouteKey, Routes},
-        tls::CertificateOption,
     },
     routing::{decide::DecideState, route_table::Eligibility},
+    sources::acme::AcmeStatus,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use strum::{IntoStaticStr, VariantArray, VariantNames};
@@ -33,8 +33,9 @@ pub struct StateCounts {
     pub problems: BTreeMap<&'static str, usize>,
     /// Containers that run and participate.
     pub containers: usize,
-    /// When the first certificate expires that an HTTPS host has, in Unix time. `None` if no host has one.
-    pub certificate_expiry: Option<i64>,
+    pub certificates: CertificateCounts,
+    /// `None` without `--acme`.
+    pub orders: Option<Arc<AcmeStatus>>,
     /// Whether an operator's rollback to an earlier generation is active.
     pub rollback_active: bool,
     /// Whether Docker's events are received.
@@ -101,16 +102,6 @@ pub fn count_states(
         *by_route.entry(route_state).or_default() += 1;
     }
     (by_route, by_server)
-}
-
-/// Returns when the first certificate expires that HAProxy presents for an HTTPS host, in Unix time.
-pub fn first_expiry(routes: &Routes, certificates: &CertificateIndex) -> Option<i64> {
-    let https = routes.0.iter().filter(|(key, _)| key.listener.is_https());
-    let used = https.flat_map(|(key, route)| {
-        let CertificateOption(choice) = route.terms.get();
-        certificates.find(key.host(), &choice)
-    });
-    used.map(|chosen| chosen.certificate.not_after).min()
 }
 
 pub fn count_problem_kinds<'a>(

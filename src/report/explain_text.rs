@@ -2,14 +2,19 @@
 
 use crate::{
     report::{
+        certificates::CertificateInfo,
         explain::{
-            AnsweredBy, ExcludedContainer, Explanation, ForwardedRequest, LabelSource, NotSelected,
-            RequestOutcome, RetryScope, RouteStep, ServerState, ServerStep,
+            AnsweredBy, ExcludedContainer, Explanation, ForwardedRequest, LabelSource,
+            ListenerStep, NotSelected, RequestOutcome, RetryScope, RouteStep, ServerState,
+            ServerStep, TlsStep,
         },
         style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
         table::{Cell, render_list},
     },
-    support::{escape::SingleLine, format::format_duration},
+    support::{
+        escape::SingleLine,
+        format::{format_date, format_duration},
+    },
 };
 use std::time::Duration;
 
@@ -32,6 +37,10 @@ fn format_heading(explanation: &Explanation) -> String {
     let with_reason = |style, word: &str| format!("{}: {why}", apply_style(style, word));
     let outcome = match explanation.outcome {
         RequestOutcome::Served => apply_style(OK, why),
+        RequestOutcome::Redirected => {
+            format!("{}: {why}", apply_style(OK, "308 Permanent Redirect"))
+        }
+        RequestOutcome::TlsRefused => with_reason(ERROR, "TLS refused"),
         RequestOutcome::Unavailable => with_reason(WARN, "503 Service Unavailable"),
         RequestOutcome::NotFound => with_reason(ERROR, "404 Not Found"),
         RequestOutcome::Refused => {
@@ -56,6 +65,7 @@ fn format_heading(explanation: &Explanation) -> String {
 fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     let mut rows =
         vec![labelled_row("listener", listener_cell(explanation), &explanation.listener.labels)];
+    rows.extend(explanation.tls.iter().flat_map(tls_rows));
     if let Some(host) = &explanation.host {
         let matched = match host.matched.as_str() {
             "*" => format!("{}, matched by any host", host.requested),
@@ -82,19 +92,53 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     rows
 }
 
+/// The certificates, and the terms that are not the default.
+fn tls_rows(tls: &TlsStep) -> Vec<Vec<Cell>> {
+    let source = |option: &str| -> Vec<LabelSource> {
+        tls.labels.iter().filter(|label| is_option(&label.key, option)).cloned().collect()
+    };
+    let mut rows = Vec::new();
+    for (at, certificate) in tls.certificates.iter().enumerate() {
+        let title = if at == 0 { "certificate" } else { "" };
+        let text = Cell::new(PLAIN, certificate_text(certificate));
+        rows.push(labelled_row(title, text, &source("cert")));
+    }
+    if tls.certificates.is_empty() {
+        rows.push(labelled_row("certificate", Cell::new(ERROR, "none"), &source("cert")));
+    }
+    let terms = [
+        ("TLS policy", &tls.policy, "tls_policy"),
+        ("client cert", &tls.client_certificate, "client_cert"),
+        ("HSTS", &tls.hsts, "hsts"),
+    ];
+    for (title, value, option) in terms {
+        if let Some(value) = value {
+            rows.push(labelled_row(title, Cell::new(PLAIN, value), &source(option)));
+        }
+    }
+    rows
+}
+
+fn certificate_text(certificate: &CertificateInfo) -> String {
+    let CertificateInfo { names, key_type, not_after, .. } = certificate;
+    let names = abbreviate_names(names.iter());
+    let origin = certificate.origin_text();
+    format!("{names} ({key_type}), {origin}, expires {}", format_date(*not_after))
+}
+
 fn labelled_row(title: &str, what: Cell, labels: &[LabelSource]) -> Vec<Cell> {
     vec![Cell::new(DIM, title), what, Cell::new(DIM, describe_labels(labels))]
 }
 
 fn listener_cell(explanation: &Explanation) -> Cell {
-    let (port, bound) = (explanation.listener.port, explanation.listener.bound);
+    let ListenerStep { protocol, port, bound, .. } = &explanation.listener;
     match (&explanation.listener.taken, explanation.outcome) {
-        (Some(why), _) => Cell::new(ERROR, format!("http :{port} is {why}")),
+        (Some(why), _) => Cell::new(ERROR, format!("{protocol} :{port} is {why}")),
         (None, RequestOutcome::NotListening) => {
-            Cell::new(ERROR, format!("http :{port} does not exist"))
+            Cell::new(ERROR, format!("{protocol} :{port} does not exist"))
         }
-        _ if port == bound => Cell::new(PLAIN, format!("http :{port}")),
-        _ => Cell::new(PLAIN, format!("http :{port}, bound to {bound}")),
+        _ if port == bound => Cell::new(PLAIN, format!("{protocol} :{port}")),
+        _ => Cell::new(PLAIN, format!("{protocol} :{port}, bound to {bound}")),
     }
 }
 
@@ -145,11 +189,18 @@ fn forwarded_rows(method: &str, request: &ForwardedRequest) -> Vec<Vec<Cell>> {
         ("retry", format!("{}: {again}", request.retry), "retry"),
         ("check", request.check.clone(), "check"),
     ];
+    let verified = request.verify.as_ref().map(|verify| match verify.as_str() {
+        "off" => ", any certificate".to_owned(),
+        "system" => ", verified by the system's CAs".to_owned(),
+        ca => format!(", verified by the CA {ca}"),
+    });
+    let scheme = format!("{}{}", request.scheme, verified.unwrap_or_default());
+    let scheme = (request.scheme != "http").then_some(("protocol", scheme, "scheme"));
     let painted_row = |(title, text, option): (&str, String, &str)| {
         let label = request.labels.iter().find(|label| is_option(&label.key, option));
         labelled_row(title, Cell::new(PLAIN, text), &label.cloned().into_iter().collect::<Vec<_>>())
     };
-    lines.into_iter().map(painted_row).collect()
+    scheme.into_iter().chain(lines).map(painted_row).collect()
 }
 
 /// Matches both `glue_http_80_check` and `glue_http_80_check.admin`.

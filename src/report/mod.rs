@@ -9,6 +9,7 @@
 //!                          └▶ explain
 //! ```
 
+pub mod certificates;
 pub mod counts;
 pub mod exclusion;
 pub mod explain;
@@ -29,6 +30,7 @@ use crate::{
     haproxy::{config::Config, version::Version},
     model::{problem_set::ProblemSet, route::Routes, world::World},
     routing::decide::{DecideState, Rules},
+    sources::acme::AcmeStatus,
 };
 use history::History;
 use status::ChangeStatus;
@@ -57,6 +59,8 @@ pub struct StateSnapshot {
     /// The served routes.
     pub routes: Routes,
     pub problems: ProblemSet,
+    /// The state of orders. `None` without `--acme`, and until they begin.
+    pub orders: Option<Arc<AcmeStatus>>,
     /// The same routes in HAProxy's terms.
     pub config: Arc<Config>,
     pub haproxy: HaproxyInfo,

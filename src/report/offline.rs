@@ -58,6 +58,7 @@ pub fn offline_snapshot(
         decide_state: decision.memory,
         routes: decision.routes,
         problems: decision.problems,
+        orders: None,
         config: Arc::new(config),
         haproxy: HaproxyInfo {
             version: version::OLDEST,

@@ -7,7 +7,8 @@ pub mod glue;
 pub(crate) mod subcommand;
 
 pub use subcommand::{
-    BalancerCommand, DaemonCommand, Format, LabelFormat, LocalCommand, PlanFormat,
+    BalancerCommand, CertificateCommand, DaemonCommand, Format, LabelFormat, LocalCommand,
+    PlanFormat,
 };
 
 use crate::{

@@ -6,6 +6,7 @@ pub mod acme;
 pub mod certificate;
 pub mod compose;
 pub mod docker;
+pub mod own_ca;
 
 mod description;
 mod filter;

@@ -3,6 +3,7 @@
 //! Pure.
 
 use std::time::Duration;
+use time::OffsetDateTime;
 
 /// Returns a number with separators: `1,234,567`.
 pub fn format_count(number: u64) -> String {
@@ -55,6 +56,15 @@ pub fn format_duration(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
+/// Returns the date of a moment in Unix seconds, in UTC: `2027-02-10`. Moments outside of the years 1970 to 9999 get the
+/// nearest date in them.
+pub fn format_date(at: i64) -> String {
+    /// The last second of 9999.
+    const MAX: i64 = 253_402_300_799;
+    let time = OffsetDateTime::from_unix_timestamp(at.clamp(0, MAX));
+    time.map(|time| time.date().to_string()).unwrap_or_default()
+}
+
 /// Returns the time of day in UTC: `12:03:55`.
 pub fn format_clock(at_ms: u64) -> String {
     let seconds = at_ms / 1000 % 86_400;
@@ -64,6 +74,18 @@ pub fn format_clock(at_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn date_of_moment_is_formatted() {
+        for (at, expected) in [
+            (0, "1970-01-01"),
+            (1_786_752_000, "2026-08-15"),
+            (i64::MIN, "1970-01-01"),
+            (i64::MAX, "9999-12-31"),
+        ] {
+            assert_eq!(format_date(at), expected, "{at}");
+        }
+    }
 
     #[test]
     fn count_and_plural_are_formatted() {

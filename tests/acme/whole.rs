@@ -31,6 +31,37 @@ fn https_answer(balancer: &Balancer, host: &str) -> Option<String> {
     output.status.success().then(|| whoami_outcome(&text))
 }
 
+/// Renews a certificate by command, and waits for the new one.
+fn assert_renewal(balancer: &Balancer, pebble: &Pebble, host: &str) {
+    let run = |words: &[&str]| {
+        let output = balancer.command().args(words).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let digest = || {
+        let (_, json) = run(&["certificates", "--json"]);
+        let list: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let hosts = list["hosts"].as_array().unwrap().iter();
+        let found = hosts.filter(|entry| entry["host"] == host);
+        found.map(|entry| entry["certificates"][0]["digest"].to_string()).next()
+    };
+    let before = digest();
+    let (status, text) = run(&["certificate", "renew", host]);
+    assert_eq!(status, Some(0), "{text}");
+    wait_for("another certificate", || (digest() != before).then_some(()));
+    wait_for("its answer", || https_answer(balancer, host));
+    let (status, text) = run(&["certificates"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains(&format!("CA {}", pebble.url())), "{text}");
+    let (status, text) = run(&["certificate", "renew", "unknown.example.com"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("no certificate is ordered for \"unknown.example.com\""), "{text}");
+    let (status, text) = run(&["certificate", "record", "*.example.com"]);
+    assert_eq!(status, Some(0), "{text}");
+    let expected = "_validation-persist.example.com. IN TXT \"pebble.letsencrypt.org; accounturi=";
+    assert!(text.starts_with(expected) && text.contains("policy=wildcard"), "{text}");
+}
+
 fn count_orders(pebble: &Pebble) -> usize {
     pebble.log().matches("There are now").count()
 }
@@ -63,6 +94,8 @@ fn container_gets_certificate_and_restarts_order_nothing() {
     wait_for("no token", || {
         balancer.ask_haproxy("show map acme.map").trim().is_empty().then_some(())
     });
+
+    assert_renewal(&balancer, &pebble, "a.example.com");
 
     let orders = count_orders(&pebble);
     for _ in 0..3 {

@@ -28,7 +28,7 @@ fn documented_operations() -> BTreeSet<(String, String)> {
 
 /// Returns method and path of each operation in the server's table of routes.
 fn served_operations() -> BTreeSet<(String, String)> {
-    let row = Regex::new(r#"\.route\("(/[a-z]+)", ([a-z]+)\("#).unwrap();
+    let row = Regex::new(r#"\.route\("(/[a-z/]+)", ([a-z]+)\("#).unwrap();
     let source = include_str!("../../src/api/control/server.rs");
     let rows = row.captures_iter(source);
     rows.map(|captures| (captures[2].to_uppercase(), captures[1].to_owned())).collect()
@@ -100,7 +100,7 @@ fn api_document_lists_exactly_the_enum_words_of_explain() {
     let schemas = &DOCUMENT["components"]["schemas"];
     let explanation = &schemas["Explanation"]["properties"];
     for (name, documented) in [
-        ("AnsweredBy", &explanation["asked"]),
+        ("AnsweredBy", &explanation["answered_by"]),
         ("RequestOutcome", &explanation["outcome"]),
         ("RetryScope", &schemas["Becomes"]["properties"]["again"]),
         ("NotSelectedReason", &schemas["Lost"]["properties"]["why"]),
@@ -181,13 +181,17 @@ fn daemon_answers_match_the_document_and_its_examples() {
         refuses("400", path, "{");
         refuses("404", path, r#"{"container": "nobody"}"#);
     }
+    // A renewal succeeds in the tests with a CA, tests/acme.
+    let renew = "/certificates/renew";
+    refuses("400", renew, "{}");
+    refuses("409", renew, r#"{"host": "a.test"}"#);
     // In this order each operation can succeed.
     let ordered = ["/drain", "/undrain", "/rollback", "/release"].map(|path| ("POST", path));
     let all = documented_operations();
     // The answer of `/metrics` is text.
     let text = ("GET".to_owned(), "/metrics".to_owned());
     let gets: Vec<_> = all.iter().filter(|pair| pair.0 == "GET" && **pair != text).collect();
-    assert_eq!(gets.len() + ordered.len() + 1, all.len(), "an operation that nobody tries");
+    assert_eq!(gets.len() + ordered.len() + 2, all.len(), "an operation that is not tried");
     for (method, path) in ordered {
         works(method, path);
         // Each GET works in every state.
@@ -231,6 +235,7 @@ fn check_explain_outcomes(balancer: &Balancer, web: &Container, paused: &Contain
         ("?url=http://a.test/x&method=POST", "served", Value::Null),
         ("?url=http://b.test/", "not-found", json!(404)),
         ("?url=http://a.test:81/", "not-listening", Value::Null),
+        ("?url=https://a.test/", "not-listening", Value::Null),
     ] {
         let answer = explained(query, "200");
         assert_eq!((&answer["outcome"], &answer["status"]), (&json!(outcome), &status));
@@ -238,7 +243,7 @@ fn check_explain_outcomes(balancer: &Balancer, web: &Container, paused: &Contain
     let answer = explained("?url=http://a.test/", "200");
     assert_eq!(answer["absent"][0]["why"], "paused", "{answer:#}");
     web.docker(&["pause"]);
-    let answer = wait_for("nobody who is well", || {
+    let answer = wait_for("no server that is up", || {
         let answer = explained("?url=http://a.test/", "200");
         (answer["outcome"] == "unavailable").then_some(answer)
     });

@@ -6,10 +6,12 @@ use crate::common::{
     certificates::{TestCa, whoami_outcome},
     wait_for,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use nix::sys::signal::Signal;
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
@@ -297,6 +299,121 @@ fn restarted_balancer_changes_no_certificate() {
     site.wait_until(&balancer, "https://a.test/", "a saw /");
     assert_eq!(balancer.ask_haproxy("show ssl crt-list -n tls-443.list"), lines);
     assert_no_reload(&balancer);
+}
+
+/// Runs a subcommand. Returns its exit status and its output.
+fn run_command(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
+    let output = balancer.command().args(words).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn explanation_agrees_with_what_clients_get() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    site.issue("shop.pem", &["*.shop.test"]);
+    let plan = site.plan(Balancer::plan(&docker));
+    let both = plan.run("shop").labels("glue_http_80_host=*.shop.test glue_http_80_tls=both");
+    let plain = plan.run("plain").labels("glue_http_80_host=plain.test");
+    let _containers = common::start_all(vec![
+        https_run(&plan, "a", "a.test"),
+        https_run(&plan, "none", "none.test"),
+        both,
+        plain,
+    ]);
+    let balancer = plan.start().wait_until_started();
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    balancer.wait_until_serves("http://plain.test/", "plain saw /");
+    for (url, actual, outcome) in [
+        ("https://a.test/x", "a saw /x", "served"),
+        ("http://a.test/x?y=1", "308 → https://a.test/x?y=1", "redirected"),
+        ("https://b.shop.test/", "shop saw /", "served"),
+        ("http://b.shop.test/", "shop saw /", "served"),
+        ("https://none.test/", "refused", "tls-refused"),
+        ("http://none.test/", "503", "unavailable"),
+        ("https://plain.test/", "refused", "tls-refused"),
+        ("https://c.b.shop.test/", "refused", "tls-refused"),
+        ("http://a.test/%00", "400", "refused"),
+    ] {
+        assert_eq!(site.outcome(&balancer, url, &[]).trim(), actual, "{url}");
+        let (_, json) = run_command(&balancer, &["explain", url, "--format", "json"]);
+        let explained: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(explained["outcome"], outcome, "{url}: {json}");
+    }
+    let (status, text) = run_command(&balancer, &["certificates"]);
+    assert_eq!(status, Some(1), "{text}");
+    for line in ["a.test ", "*.shop.test ", "none.test ", "no certificate", "file a.pem, ECDSA"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let (status, text) = run_command(&balancer, &["certificate", "renew", "a.test"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("--acme is not set"), "{text}");
+}
+
+#[test]
+fn host_with_own_ca_is_trusted_by_clients_that_have_it() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    let plan = Balancer::plan(&docker).ports(&[80, 443]);
+    let labels = "glue_http_80_host=nas.lan glue_http_80_tls=on glue_http_80_cert=self";
+    let _container = plan.run("nas").labels(labels).start();
+    let mut balancer = plan.start().wait_until_started();
+    let ca = wait_for("the CA", || {
+        let (status, text) = run_command(&balancer, &["certificate", "ca"]);
+        (status == Some(0)).then_some(text)
+    });
+    fs::write(site.ca_file(), &ca).unwrap();
+    site.wait_until(&balancer, "https://nas.lan/", "nas saw /");
+    let (status, text) = run_command(&balancer, &["certificates"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("own CA, ECDSA"), "{text}");
+
+    balancer.stop_with(Signal::SIGTERM);
+    balancer.start_again();
+    site.wait_until(&balancer, "https://nas.lan/", "nas saw /");
+    assert_eq!(run_command(&balancer, &["certificate", "ca"]), (Some(0), ca));
+    assert!(!balancer.log().contains("PRIVATE KEY"));
+}
+
+#[test]
+fn certificates_of_traefik_are_imported_once() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    let base64 = |text: &str| BASE64_STANDARD.encode(text);
+    let entry = |main: &str, pem: &str| {
+        let (certificate, key) = pem.split_at(pem.find("-----BEGIN PRIVATE").unwrap());
+        let (certificate, key) = (base64(certificate), base64(key));
+        serde_json::json!({"domain": {"main": main}, "certificate": certificate, "key": key})
+    };
+    let entries = [
+        entry("a.test", &site.ca.issue(&["a.test"])),
+        entry("*.shop.test", &site.ca.issue(&["*.shop.test"])),
+    ];
+    let file = site.folder.path().join("acme.json");
+    let json = serde_json::json!({"le": {"Account": null, "Certificates": entries}, "empty": {"Certificates": null}});
+    fs::write(&file, json.to_string()).unwrap();
+    let plan = site.plan(Balancer::plan(&docker));
+    let _container = https_run(&plan, "a", "a.test").start();
+    let balancer = plan.start().wait_until_started();
+    let directory = site.certificates();
+    let import =
+        ["certificate", "import", file.to_str().unwrap(), "--to", directory.to_str().unwrap()];
+    for word in ["wrote", "kept"] {
+        let (status, text) = run_command(&balancer, &import);
+        assert_eq!(status, Some(0), "{text}");
+        assert_eq!(text.matches(&format!(": {word} ")).count(), 2, "{text}");
+    }
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    for name in ["a.test.pem", "wildcard.shop.test.pem"] {
+        let mode = fs::metadata(directory.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    fs::write(&file, "{\"le\": 5}").unwrap();
+    let (status, text) = run_command(&balancer, &import);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("not an acme.json"), "{text}");
 }
 
 /// No key and no part of one is in what the balancer prints or stores, except in its store.

@@ -53,6 +53,7 @@ fn check_counts(story: &str, failing: &[&str], expected: &str) {
         decide_state: memory,
         routes,
         problems,
+        orders: None,
         config: Arc::new(config),
         haproxy: HaproxyInfo {
             version: "HAProxy version 3.2.1".parse().unwrap(),

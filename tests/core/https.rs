@@ -1,8 +1,19 @@
 //! HTTPS over time: who decides the terms of a host, and which protocol a port has.
 
 use crate::common::story;
-use docker_glue::routing::decide::{DecideState, Decision, decide};
-use std::time::{Duration, Instant};
+use docker_glue::{
+    report::{
+        StateSnapshot, certificates::CertificateList, offline::offline_snapshot, text_report,
+    },
+    routing::decide::{DecideState, Decision, decide},
+    sources::acme::{
+        AcmeStatus, HostStatus, decide::HostState, error::FailureKind, ledger::Failure,
+    },
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Decides for one world after the other, a second apart. Returns the last decision.
 fn decide_in_turn(stories: &[&str]) -> Decision {
@@ -127,4 +138,68 @@ fn host_without_certificate_is_reported_once() {
     assert_eq!(missing.len(), 2, "{problems:#?}");
     assert!(missing[0].contains("none.test has no certificate (cert is auto)"), "{missing:?}");
     assert!(missing[1].contains("secure.test has no certificate (cert is other)"), "{missing:?}");
+}
+
+/// Returns the state after some containers were started, at a fixed moment.
+fn snapshot_of(story: &str) -> StateSnapshot {
+    let world = story::parse_world(story);
+    let at = (Instant::now(), 1_000_000);
+    offline_snapshot(world, story::default_rules(), None, None, Duration::from_secs(10), at)
+}
+
+fn order(state: HostState, error: Option<&str>) -> HostStatus {
+    let failure = |text: &str| Failure {
+        at: 990,
+        kind: FailureKind::Dns,
+        text: text.to_owned(),
+        staging: false,
+    };
+    HostStatus {
+        state,
+        next_order: Some(1000 + 100),
+        not_after: None,
+        refusal: None,
+        failures: u32::from(error.is_some()),
+        last_failure: error.map(failure),
+        staging: error.is_some(),
+    }
+}
+
+/// Returns the state of the orders at a CA.
+fn orders() -> AcmeStatus {
+    let hosts = [
+        ("new.test", HostState::Ordering, None),
+        ("bad.test", HostState::Failed, Some("no valid A records found for bad.test")),
+        ("x.test", HostState::Issued, None),
+    ];
+    let hosts = hosts.map(|(host, state, error)| (host.parse().unwrap(), order(state, error)));
+    AcmeStatus {
+        directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
+        account: Some("https://acme-v02.api.letsencrypt.org/acme/acct/7".to_owned()),
+        hosts: hosts.into(),
+        ..AcmeStatus::default()
+    }
+}
+
+#[test]
+fn certificate_list_shows_hosts_and_orders() {
+    let hosts = ["secure.test", "a.shop.test", "*.shop.test", "new.test", "bad.test", "x.test"];
+    let container = |(host, at): (&str, u8)| {
+        format!("c{at} 172.17.0.{at} glue_http_80_host={host} glue_http_80_tls=only\n")
+    };
+    let story: String = hosts.into_iter().zip(2..).map(container).collect();
+    let mut snapshot = snapshot_of(&story);
+    snapshot.orders = Some(Arc::new(orders()));
+    let list = CertificateList::from_snapshot(&snapshot);
+    assert!(!list.is_complete());
+    let text = text_report::render_certificates(&list, None);
+    insta::assert_snapshot!("certificates", anstream::adapter::strip_str(&text).to_string());
+    let json = serde_json::to_string_pretty(&list).unwrap();
+    assert_eq!(serde_json::from_str::<CertificateList>(&json).unwrap(), list);
+    insta::assert_snapshot!("certificates.json", json);
+
+    let empty = CertificateList::from_snapshot(&snapshot_of(""));
+    assert!(empty.is_complete());
+    let text = text_report::render_certificates(&empty, None);
+    assert!(text.starts_with("no host is served over HTTPS"), "{text}");
 }

@@ -43,6 +43,7 @@ fn state_of(story: Option<&str>) -> StateSnapshot {
         decide_state: decided.memory,
         routes: decided.routes,
         problems: decided.problems,
+        orders: None,
         haproxy: HaproxyInfo {
             version: Version { major: 3, minor: 2 },
             pid: Some(4711),

@@ -27,11 +27,16 @@ const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
 /// The blocks that are not run in a session. Each is run in another test.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 12] = [
     // tests/acme/whole.rs does the same with a CA of its own, and tests/balancer/https.rs with files.
     "docker-balancer --watch --acme letsencrypt-staging\n",
     "docker run -d -l glue_http_3000_host=app.example.com -l glue_http_3000_tls=on my-app\n",
     "docker-balancer --watch --certificates /etc/docker-glue/certificates\n",
+    // tests/balancer/https.rs does both, and src/sources/certificate/tests.rs reads the layouts of both programs.
+    "docker-balancer certificate ca > ca.pem\n",
+    "docker-balancer certificate import acme.json --to /etc/docker-glue/certificates\n",
+    "docker-balancer --watch --certificates /etc/letsencrypt/live\n",
+    "docker-balancer --watch --certificates /srv/nginx-proxy/certs\n",
     // tests/packages/compose.rs does the same with its own image.
     "make image\nsh tests/whoami-image.sh demo\ndocker compose -f examples/compose.yaml up --detach\n\
      curl -H 'Host: app.example.com' http://127.0.0.1/api/users\n",

@@ -10,7 +10,7 @@ use docker_glue::{
         version::OLDEST,
     },
     model::problem::{Description, ProblemKind, Reason, Severity},
-    report::{counts::StateCounts, label_reference},
+    report::{certificates::CertificateCounts, counts::StateCounts, label_reference},
     settings::options::{self, Program, glue},
 };
 use regex_lite::Regex;
@@ -160,7 +160,11 @@ fn census() -> StateCounts {
         servers: BTreeMap::new(),
         problems: BTreeMap::new(),
         containers: 0,
-        certificate_expiry: None,
+        certificates: CertificateCounts {
+            expiries: vec![("app.example.com".to_owned(), 0)],
+            ..CertificateCounts::default()
+        },
+        orders: None,
         rollback_active: false,
         docker_connected: true,
         stream_age: Duration::ZERO,

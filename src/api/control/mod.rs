@@ -53,6 +53,21 @@ pub struct RollbackResponse {
     pub kept: bool,
 }
 
+/// The body of `POST /certificates/renew`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// A host as in `GET /certificates`.
+    pub host: String,
+}
+
+/// The response to `POST /certificates/renew`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewResponse {
+    /// The host of the order, which is a wildcard if hosts share its certificate.
+    pub host: String,
+}
+
 /// The response to a drain and an undrain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainStatus {

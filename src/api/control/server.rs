@@ -2,8 +2,8 @@
 //! for here, so that the event loop does not block.
 
 use super::{
-    DrainRequest, DrainStatus, ErrorBody, RollbackRequest, RollbackResponse, UndrainRequest,
-    explain, socket_path,
+    DrainRequest, DrainStatus, ErrorBody, RenewRequest, RenewResponse, RollbackRequest,
+    RollbackResponse, UndrainRequest, explain, socket_path,
 };
 use crate::{
     api::http::{self, ServerLimits},
@@ -15,6 +15,7 @@ use crate::{
     haproxy::inflight::InflightRequests,
     report::{
         self,
+        certificates::CertificateList,
         explain::Explanation,
         history::GenerationStatus,
         status::{Healthz, ProblemStatus, RouteStatus, Status},
@@ -177,6 +178,8 @@ fn build_router(orders: Requests) -> Router {
         .route("/problems", get(get_problems))
         .route("/history", get(get_history))
         .route("/explain", get(get_explain))
+        .route("/certificates", get(get_certificates))
+        .route("/certificates/renew", post(post_renew))
         .route("/metrics", get(get_metrics))
         .route("/rollback", post(post_rollback))
         .route("/release", post(post_release))
@@ -285,6 +288,23 @@ async fn get_explain(
     run_blocking(move || report::explain::explain(&request, &picture, counters.as_ref()))
         .await
         .map(JsonText)
+}
+
+async fn get_certificates(
+    State(orders): State<Requests>,
+) -> Result<JsonText<CertificateList>, ApiError> {
+    let LiveSnapshot { state, .. } =
+        send_request(&orders, |answer| ControlRequest::Snapshot { answer }).await?;
+    run_blocking(move || CertificateList::from_snapshot(&state)).await.map(JsonText)
+}
+
+async fn post_renew(
+    State(orders): State<Requests>,
+    JsonText(RenewRequest { host }): JsonText<RenewRequest>,
+) -> Result<JsonText<RenewResponse>, ApiError> {
+    let renew = |answer| ControlRequest::RenewCertificate { host, answer };
+    let host = send_request(&orders, renew).await??;
+    Ok(JsonText(RenewResponse { host }))
 }
 
 async fn post_drain(

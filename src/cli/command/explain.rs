@@ -38,7 +38,9 @@ pub(crate) async fn run_explain(
             by_docker
         }
     };
-    let status = if explanation.outcome == RequestOutcome::Served { 0 } else { EXIT_NOT_SERVED };
+    let is_served =
+        matches!(explanation.outcome, RequestOutcome::Served | RequestOutcome::Redirected);
+    let status = if is_served { 0 } else { EXIT_NOT_SERVED };
     let text = match format {
         Format::Human => format_explanation(&explanation),
         Format::Json => serde_json::to_string_pretty(&explanation)?,

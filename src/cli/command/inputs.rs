@@ -25,6 +25,7 @@ use crate::{
         ContainerFilter, acme,
         certificate::{self, CertificateWithKey},
         docker::{self, Engine},
+        own_ca,
     },
 };
 use anyhow::{Context, Result, bail};
@@ -79,6 +80,7 @@ fn with_certificates(rules: Rules, settings: &Settings) -> Rules {
             CertificateWithKey::parse(&stored.pem, origin, host.folder()).ok()
         }));
     }
+    certificates.extend(own_ca::read_certificates(&settings.state_dir));
     let certificates = certificates.into_iter().map(|read| read.certificate).collect();
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let now = i64::try_from(now).unwrap_or(i64::MAX);

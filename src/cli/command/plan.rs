@@ -16,6 +16,7 @@ use crate::{
     model::{
         container::Image,
         problem::{ProblemSubject, Reason, Severity},
+        route::Routes,
         world::{Vantage, World},
     },
     report::{
@@ -30,6 +31,7 @@ use crate::{
     settings::{AccessLog, HaproxyMode, RunMode, Settings, options::PlanFormat},
     sources::{
         ContainerFilter,
+        acme::{AcmeSettings, requests::CertificateRequests},
         compose::{
             self, ComposeNote, Project,
             planned_container::{self, Placeholders, PlannedContainer},
@@ -71,6 +73,7 @@ pub(crate) async fn run_plan(
     };
     let PlanInput { world, rules, masks, without_image: silent, mut notes } = after;
     let (mut outlook, refused, daemon_runs) = diff_when_settled(&world, &rules, settings).await?;
+    notes.extend(order_notes(&outlook.after, &rules, settings)?);
     notes.extend(outlook.rollback.as_ref().map(|request| rollback_note(request, compose)));
     if daemon_runs && outlook.method == PreviewMethod::Reload(ReloadReason::Settings) {
         notes.push(OPTIONS_DIFFER_NOTE.to_owned());
@@ -99,6 +102,22 @@ pub(crate) async fn run_plan(
         PlanFormat::Json => output.to_json(),
     };
     Ok(CommandOutput { text, status })
+}
+
+/// Says which certificates docker-balancer would order or issue.
+fn order_notes(after: &Routes, rules: &Rules, settings: &Settings) -> Result<Vec<String>> {
+    let acme = settings.acme()?;
+    let rules_of_ca = acme.as_ref().map(AcmeSettings::name_rules);
+    let requests = CertificateRequests::new(after, &rules.certificates, rules_of_ca);
+    let CertificateRequests { acme: ordered, own } = requests.without_issued(&rules.certificates);
+    let ca = acme.map(|acme| acme.directory.as_str().to_owned()).unwrap_or_default();
+    let ordered =
+        ordered.iter().map(|host| match rules_of_ca.and_then(|rules| host.refusal(rules)) {
+            Some(refusal) => format!("no certificate would be ordered for {host}: {refusal}"),
+            None => format!("a certificate would be ordered for {host} from {ca}"),
+        });
+    let own = own.iter().map(|host| format!("the own CA would issue a certificate for {host}"));
+    Ok(ordered.chain(own).collect())
 }
 
 fn rollback_note(rollback: &Rollback, compose: Option<&Path>) -> String {

@@ -5,16 +5,13 @@ use crate::{
     haproxy::{config::MapName, runtime::RuntimeError},
     model::{
         ca_index::CaIndex,
-        certificate::{
-            CertificateChoice, CertificateDigest, CertificateIndex, CertificateValidity,
-        },
-        option_value::HostMatch,
+        certificate::{CertificateDigest, CertificateIndex},
         problem::{Problem, ProblemSubject, Reason},
-        route::Readiness,
-        tls::CertificateOption,
     },
     sources::{
-        acme::{AcmeHost, AcmeStatus, decide::HostState},
+        acme::{
+            AcmeStatus, acme_host::NameRules, decide::HostState, requests::CertificateRequests,
+        },
         certificate::{CaSnapshot, CertificateSnapshot, CertificateStore},
     },
 };
@@ -42,7 +39,7 @@ pub(crate) struct CertificateState {
     /// With HAProxy's reason. A file with another content has another digest.
     refused: BTreeMap<CertificateDigest, String>,
     orders: Arc<AcmeStatus>,
-    /// `None` if there are no certificates to store.
+    /// `None` if the balancer does not remove files, because it runs once.
     store: Option<CertificateStore>,
     /// When unused files were removed last.
     pruned_at: Option<Instant>,
@@ -67,8 +64,8 @@ impl Balancer {
     }
 
     /// Sets the store, from which unused certificates are removed.
-    pub fn set_certificate_store(&mut self, store: Option<CertificateStore>) {
-        self.certificates.store = store;
+    pub fn set_certificate_store(&mut self, store: CertificateStore) {
+        self.certificates.store = Some(store);
     }
 
     /// Removes the files of certificates that neither HAProxy nor its files have any more. The files on disk must be
@@ -110,36 +107,9 @@ impl Balancer {
         answer.is_some() && tokens.and_then(|tokens| tokens.get(path)) == answer
     }
 
-    /// Returns the hosts for which certificates are to be ordered: HTTPS hosts with a ready container that no valid
-    /// file covers.
-    pub fn acme_hosts(&self) -> BTreeSet<AcmeHost> {
-        let https = self.served_routes.0.iter().filter(|(key, _)| key.listener.is_https());
-        let ready = https.filter(|(_, route)| {
-            route.endpoints.iter().any(|endpoint| endpoint.readiness == Readiness::Ready)
-        });
-        let requested = ready.filter_map(|(key, route)| {
-            let CertificateOption(choice) = route.terms.get();
-            let is_requested = match choice {
-                CertificateChoice::Acme => true,
-                CertificateChoice::Auto => !self.has_valid_file(key.host()),
-                _ => false,
-            };
-            match key.host() {
-                _ if !is_requested => None,
-                HostMatch::Exact(host) => Some(AcmeHost::exact(host.clone())),
-                HostMatch::Wildcard(host) => Some(AcmeHost { host: host.clone(), wildcard: true }),
-                HostMatch::Any => None,
-            }
-        });
-        requested.collect()
-    }
-
-    fn has_valid_file(&self, host: &HostMatch) -> bool {
-        let index = &self.rules.certificates;
-        let files = index.find(host, &CertificateChoice::Files);
-        files
-            .iter()
-            .any(|chosen| chosen.certificate.validity(index.time()) == CertificateValidity::Valid)
+    /// Returns the served hosts that need a certificate. `rules` is `None` if none are ordered.
+    pub fn certificate_requests(&self, rules: Option<NameRules>) -> CertificateRequests {
+        CertificateRequests::new(&self.served_routes, &self.rules.certificates, rules)
     }
 
     fn use_certificates(&mut self) {
@@ -199,6 +169,11 @@ impl Balancer {
 }
 
 impl CertificateState {
+    /// Returns the state of orders; `None` without `--acme`, and until they begin.
+    pub(super) fn orders(&self) -> Option<Arc<AcmeStatus>> {
+        (!self.orders.directory.is_empty()).then(|| Arc::clone(&self.orders))
+    }
+
     fn usable_cas(&self) -> Arc<CaIndex> {
         let index = &self.cas.index;
         if self.refused.is_empty() {

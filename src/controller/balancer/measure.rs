@@ -1,10 +1,11 @@
 //! Counts passes, and provides the state for metrics.
 
-use super::{Balancer, StepOutcome};
+use super::{Balancer, StepOutcome, unix_millis};
 use crate::{
     controller::metrics::{Metrics, MetricsSnapshot},
     report::{
         ApplyMethod,
+        certificates::CertificateCounts,
         counts::{self, StateCounts},
     },
 };
@@ -36,6 +37,7 @@ impl Balancer {
         let (routes, servers) =
             counts::count_states(&self.served_routes, &self.memory, config, observed);
         let (docker_is_there, stream_age) = docker;
+        let now = i64::try_from(unix_millis() / 1000).unwrap_or(i64::MAX);
         let census = StateCounts {
             routes,
             servers,
@@ -43,7 +45,12 @@ impl Balancer {
                 self.problem_log.problems().iter().chain(self.health_monitor.problems().iter()),
             ),
             containers: self.memory.container_count(),
-            certificate_expiry: counts::first_expiry(&self.served_routes, &self.rules.certificates),
+            certificates: CertificateCounts::new(
+                &self.served_routes,
+                &self.rules.certificates,
+                now,
+            ),
+            orders: self.certificates.orders(),
             rollback_active: self.memory.rollback.is_some(),
             docker_connected: docker_is_there,
             stream_age,

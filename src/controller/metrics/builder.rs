@@ -63,6 +63,11 @@ impl MetricsBuilder<'_> {
         self.build_registered(Gauge::new(name, help))
     }
 
+    /// Adds a gauge for each value of a label, which are not known before.
+    pub(crate) fn add_gauges(&self, name: &str, help: &str, label: &str) -> GaugeVec {
+        self.build_registered(GaugeVec::new(Opts::new(name, help), &[label]))
+    }
+
     pub(crate) fn add_int_gauge(&self, name: &str, help: &str) -> IntGauge {
         self.build_registered(IntGauge::new(name, help))
     }

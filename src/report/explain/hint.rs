@@ -57,10 +57,10 @@ fn typo_distance(one: &str, other: &str) -> Option<usize> {
     count_slips(&a, &b)
 }
 
-/// Returns the URLs of the same request on other ports where a route matches it.
+/// Returns the URLs of the same request on other listeners where a route matches it.
 pub(crate) fn other_ports(url: &Url, snapshot: &StateSnapshot) -> Vec<String> {
-    let ports: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener.port).collect();
-    let on = |port: NonZeroU16| url.format_on_port(port);
+    let listeners: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener).collect();
+    let on = |listener: Listener| url.format_on(listener);
     let answers = |text: &String| {
         let there: Option<Url> = text.parse().ok();
         there.is_some_and(|url| {
@@ -72,12 +72,14 @@ pub(crate) fn other_ports(url: &Url, snapshot: &StateSnapshot) -> Vec<String> {
                 .any(|key| match_rank(&url, key).as_ref().is_some_and(names_host))
         })
     };
-    ports.into_iter().map(on).filter(answers).collect()
+    listeners.into_iter().map(on).filter(answers).collect()
 }
 
 /// Returns the public port whose bound port the URL has. Clients connect to the bound port, labels have the public one.
 pub(crate) fn public_port(url: &Url, snapshot: &StateSnapshot) -> Option<NonZeroU16> {
-    let listeners = || snapshot.routes.0.keys().map(|key| key.listener);
+    let protocol = url.listener().protocol;
+    let all = || snapshot.routes.0.keys().map(|key| key.listener);
+    let listeners = || all().filter(|listener| listener.protocol == protocol);
     let is_bound = |at: &Listener| snapshot.rules.bound_port(*at) == url.port();
     let is_public = listeners().any(|at| at.port == url.port());
     listeners().filter(|_| !is_public).find(is_bound).map(|at| at.port)

@@ -10,10 +10,11 @@ mod outcome;
 pub mod request;
 mod route_match;
 mod selected_route;
+mod tls_step;
 
 use super::StateSnapshot;
 use crate::{haproxy::stats::Counters, model::route::RouteKey, support::format::format_duration};
-use outcome::{decide_outcome, listener_step};
+use outcome::{decide_outcome, listener_step, redirect_location};
 use request::{ExplainRequest, RejectionError};
 use route_match::{matching_routes, near_misses, not_selected_reason};
 use selected_route::SelectedRoute;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
 pub use super::status::ServerState;
+pub use tls_step::TlsStep;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
@@ -33,11 +35,17 @@ pub struct Explanation {
     /// As the user wrote it.
     pub url: String,
     pub outcome: RequestOutcome,
-    /// The status if HAProxy itself answers: 400, 404, 405 or 503.
+    /// The status if HAProxy itself answers: 308, 400, 404, 405 or 503.
     pub status: Option<u16>,
     /// The outcome as a sentence.
     pub why: String,
     pub listener: ListenerStep,
+    /// The URL of a redirect.
+    #[serde(default)]
+    pub location: Option<String>,
+    /// Absent for plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsStep>,
     /// Absent, like the route, if no route matches.
     pub host: Option<HostStep>,
     pub route: Option<RouteStep>,
@@ -71,18 +79,25 @@ pub enum AnsweredBy {
 #[serde(rename_all = "kebab-case")]
 pub enum RequestOutcome {
     Served,
+    /// 308, to HTTPS
+    Redirected,
     /// 503
     Unavailable,
     /// 404
     NotFound,
     /// 400 or 405, regardless of the routes.
     Refused,
+    /// There is no certificate for the host, so the TLS handshake fails.
+    TlsRefused,
     #[serde(alias = "nobody-listens")]
     NotListening,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStep {
+    /// `http` or `https`.
+    #[serde(default = "plain_protocol")]
+    pub protocol: String,
     /// The public port.
     pub port: u16,
     /// The port that is bound for it.
@@ -90,6 +105,11 @@ pub struct ListenerStep {
     /// Why the port is not available; completes "its port is …".
     pub taken: Option<String>,
     pub labels: Vec<LabelSource>,
+}
+
+/// An earlier docker-balancer explains only plain HTTP.
+fn plain_protocol() -> String {
+    "http".to_owned()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +159,12 @@ pub struct ForwardedRequest {
     pub retry: String,
     /// Which of this method's requests are sent again.
     pub again: RetryScope,
+    /// How the container is spoken to: `http`, `h2c`, `https` or `h2`.
+    #[serde(default = "plain_protocol")]
+    pub scheme: String,
+    /// How its certificate is verified: `off`, `system`, or the name of a CA. Absent without TLS.
+    #[serde(default)]
+    pub verify: Option<String>,
     /// `tcp`, `off`, or a path.
     pub check: String,
     /// The labels of strip_prefix, timeout, retry and check that are set; none while a rollback is active.
@@ -258,11 +284,18 @@ pub fn explain(
         },
         why: reason,
         listener: listener_step(request, snapshot, selected),
+        location: selected
+            .filter(|_| outcome == RequestOutcome::Redirected)
+            .map(|route| redirect_location(request, route)),
+        tls: TlsStep::from_request(request, snapshot, selected),
         host: selected.map(|route| route.host_step(request)),
         route: selected.map(SelectedRoute::route_step),
-        servers: selected.map(|route| route.servers.clone()).unwrap_or_default(),
+        servers: selected
+            .filter(|route| !route.redirects())
+            .map(|route| route.servers.clone())
+            .unwrap_or_default(),
         becomes: selected
-            .filter(|route| route.is_served())
+            .filter(|route| outcome == RequestOutcome::Served && route.is_served())
             .map(|route| route.forwarded_request(request)),
         lost: not_selected
             .into_iter()
@@ -288,9 +321,10 @@ impl RequestOutcome {
     /// Returns the status if HAProxy itself answers.
     fn status(self) -> Option<u16> {
         match self {
+            Self::Redirected => Some(308),
             Self::Unavailable => Some(503),
             Self::NotFound => Some(404),
-            Self::Served | Self::Refused | Self::NotListening => None,
+            Self::Served | Self::Refused | Self::TlsRefused | Self::NotListening => None,
         }
     }
 }

@@ -10,11 +10,13 @@ use super::{
     selected_route::SelectedRoute,
 };
 use crate::{
+    haproxy::name,
     model::{
         problem::{ProblemSubject, Reason},
         route::{Listener, Match, Protocol, RouteKey},
+        tls::TlsBind,
     },
-    report::StateSnapshot,
+    report::{StateSnapshot, certificates::presented_certificates},
 };
 use std::collections::BTreeSet;
 
@@ -27,6 +29,9 @@ pub(crate) fn decide_outcome(
     selected: Option<&SelectedRoute<'_>>,
 ) -> (RequestOutcome, String) {
     let Some(selected) = selected else { return no_route_outcome(request, snapshot) };
+    if let Some(outcome) = tls_outcome(request, snapshot, Some(selected)) {
+        return outcome;
+    }
     let up = selected.servers.iter().filter(|step| step.state == ServerState::Up);
     let names: Vec<_> = up.map(|step| step.container.as_str()).collect();
     match (&names[..], &selected.servers[..], selected.route.endpoints.len()) {
@@ -54,6 +59,43 @@ pub(crate) fn decide_outcome(
             format!("HAProxy's checks of all {} servers fail", all.len()),
         ),
     }
+}
+
+/// Returns the outcome if TLS decides it: the host has no certificate, or the request is redirected to HTTPS.
+fn tls_outcome(
+    request: &ExplainRequest,
+    snapshot: &StateSnapshot,
+    selected: Option<&SelectedRoute<'_>>,
+) -> Option<(RequestOutcome, String)> {
+    let (listener, host) = (request.url.listener(), request.url.host());
+    if listener.is_https() {
+        let presented = presented_certificates(snapshot, listener, host);
+        let why =
+            format!("there is no certificate for {host}, so HAProxy refuses the TLS connection");
+        return presented.is_empty().then_some((RequestOutcome::TlsRefused, why));
+    }
+    let selected = selected.filter(|selected| selected.redirects())?;
+    if has_certificate(snapshot, selected.key) {
+        let to = redirect_location(request, selected);
+        return Some((RequestOutcome::Redirected, format!("redirected to {to}")));
+    }
+    let why = format!(
+        "{host} has no certificate yet, so it is not redirected to HTTPS; with tls=both it would be served \
+         over plain HTTP, too"
+    );
+    Some((RequestOutcome::Unavailable, why))
+}
+
+/// Whether HAProxy redirects the requests of a plain route of an HTTPS host, which it does once there is a certificate.
+fn has_certificate(snapshot: &StateSnapshot, key: &RouteKey) -> bool {
+    let target = snapshot.config.maps.routes.get(&key.map_key());
+    target.is_some_and(|target| target.backend != name::NO_CERTIFICATE)
+}
+
+/// Returns the URL that a plain request is redirected to.
+pub(crate) fn redirect_location(request: &ExplainRequest, selected: &SelectedRoute<'_>) -> String {
+    let port = selected.route.policy.get::<TlsBind>().redirect_port();
+    request.url.format_on(Listener { protocol: Protocol::Https, port })
 }
 
 /// Returns why the check of the container fails, if that is known.
@@ -87,7 +129,7 @@ fn no_route_outcome(
     request: &ExplainRequest,
     snapshot: &StateSnapshot,
 ) -> (RequestOutcome, String) {
-    let at = requested_listener(request);
+    let at = request.url.listener();
     let port = at.port;
     let here = || snapshot.routes.0.keys().filter(|key| key.listener == at);
     let has_claim = || {
@@ -102,6 +144,9 @@ fn no_route_outcome(
         );
     }
     let is_not_listening = !bound && here().next().is_none();
+    if let Some(outcome) = tls_outcome(request, snapshot, None).filter(|_| !is_not_listening) {
+        return outcome;
+    }
     if let Some(rejection) = request.rejection().filter(|_| !is_not_listening) {
         return (RequestOutcome::Refused, rejection.to_string());
     }
@@ -127,19 +172,21 @@ fn no_route_outcome(
 }
 
 fn not_listening_text(snapshot: &StateSnapshot, at: Listener) -> String {
-    let ports: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener.port).collect();
-    let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+    let listeners: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener).collect();
+    if let Some(other) = listeners.iter().find(|other| other.port == at.port) {
+        let protocol = other.protocol;
+        return format!("port {} accepts only {protocol}; write {protocol}://", at.port);
+    }
+    let same_protocol = listeners.iter().filter(|other| other.protocol == at.protocol);
+    let ports: Vec<_> = same_protocol.map(|other| other.port.to_string()).collect();
     match ports.len() {
+        0 if at.is_https() => "no container has a route for HTTPS".to_owned(),
         0 => "no container has a route on any port".to_owned(),
         1..=MAX_LISTED_PORTS => {
             format!("no container has a route on port {}, only on {}", at.port, ports.join(", "))
         }
         _ => format!("no container has a route on port {}", at.port),
     }
-}
-
-fn requested_listener(request: &ExplainRequest) -> Listener {
-    Listener { protocol: Protocol::Http, port: request.url.port() }
 }
 
 /// Returns why the port is not available; completes "its port is …".
@@ -157,8 +204,9 @@ pub(crate) fn listener_step(
     snapshot: &StateSnapshot,
     selected: Option<&SelectedRoute<'_>>,
 ) -> ListenerStep {
-    let at = requested_listener(request);
+    let at = request.url.listener();
     ListenerStep {
+        protocol: at.protocol.to_string(),
         port: at.port.get(),
         bound: snapshot.rules.bound_port(at).get(),
         taken: port_conflict(snapshot, at),

@@ -6,6 +6,8 @@
 use crate::model::{
     option_value,
     path::{NormalizedPath, PathError},
+    route::{Listener, Protocol},
+    tls::{HTTP_PORT, HTTPS_PORT},
 };
 use std::{fmt, num::NonZeroU16, str::FromStr};
 
@@ -19,7 +21,7 @@ pub struct ExplainRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Method(String);
 
-/// `http://host[:port][/path][?query]`; displays as it was written.
+/// `http://host[:port][/path][?query]`, or the same with `https`; displays as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
     text: String,
@@ -27,7 +29,7 @@ pub struct Url {
     sent_host: String,
     /// As in routes: see [`Self::host`].
     host: String,
-    port: NonZeroU16,
+    listener: Listener,
     /// Starts with a slash.
     path: String,
     /// The path for routing, or the error with which HAProxy rejects it.
@@ -50,7 +52,7 @@ pub enum RejectionError {
 pub enum RequestError {
     #[error("the URL has no scheme; start it with http://, as in http://app.example.com/")]
     NoScheme,
-    #[error("explain supports only plain HTTP; write http:// and the listener's port")]
+    #[error("explain supports HTTP and HTTPS; write http:// or https://, and the listener's port")]
     NotHttp,
     #[error("the URL has no host")]
     NoHost,
@@ -98,15 +100,21 @@ impl Method {
 }
 
 impl Url {
+    /// The protocol and the public port.
+    pub fn listener(&self) -> Listener {
+        self.listener
+    }
+
     /// The public port.
     pub fn port(&self) -> NonZeroU16 {
-        self.port
+        self.listener.port
     }
 
     /// Returns the same URL on another port.
     #[must_use]
     pub fn with_port(&self, port: NonZeroU16) -> Self {
-        Self { port, ..self.clone() }
+        let listener = Listener { port, ..self.listener };
+        Self { listener, ..self.clone() }
     }
 
     /// The path as it is sent, without the query.
@@ -135,12 +143,14 @@ impl Url {
         (!first.is_empty()).then_some(parent)
     }
 
-    /// Returns the URL that clients use on another port.
-    pub fn format_on_port(&self, port: NonZeroU16) -> String {
+    /// Returns the URL that clients use on another listener.
+    pub fn format_on(&self, listener: Listener) -> String {
         let Self { sent_host: sent, path, query, .. } = self;
-        match port.get() {
-            80 => format!("http://{sent}{path}{query}"),
-            port => format!("http://{sent}:{port}{path}{query}"),
+        let Listener { protocol, port } = listener;
+        if port == default_port(protocol) {
+            format!("{protocol}://{sent}{path}{query}")
+        } else {
+            format!("{protocol}://{sent}:{port}{path}{query}")
         }
     }
 }
@@ -160,12 +170,15 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let (scheme, after_scheme) = text.split_once("://").ok_or(RequestError::NoScheme)?;
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(RequestError::NotHttp);
-        }
+        let protocol = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Protocol::Http,
+            "https" => Protocol::Https,
+            _ => return Err(RequestError::NotHttp),
+        };
         let at = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
         let (authority, target) = after_scheme.split_at(at);
         let (sent_host, port) = parse_authority(authority)?;
+        let listener = Listener { protocol, port: port.unwrap_or(default_port(protocol)) };
         // HAProxy cuts an IPv6 address at its first colon, so no label can match one.
         let name = sent_host.split(':').next().unwrap_or_default().to_ascii_lowercase();
         let host = name.trim_end_matches('.').to_owned();
@@ -178,7 +191,7 @@ impl FromStr for Url {
         let path = if path.is_empty() { "/" } else { path };
         let normalized = NormalizedPath::from_request(path);
         let (path, query) = (path.to_owned(), query.to_owned());
-        Ok(Self { text: text.to_owned(), sent_host, host, port, path, normalized, query })
+        Ok(Self { text: text.to_owned(), sent_host, host, listener, path, normalized, query })
     }
 }
 
@@ -194,7 +207,15 @@ impl fmt::Display for Url {
     }
 }
 
-fn parse_authority(authority: &str) -> Result<(String, NonZeroU16), RequestError> {
+fn default_port(protocol: Protocol) -> NonZeroU16 {
+    match protocol {
+        Protocol::Http => HTTP_PORT,
+        Protocol::Https => HTTPS_PORT,
+    }
+}
+
+/// Returns the host and the port; `None` if there is no port.
+fn parse_authority(authority: &str) -> Result<(String, Option<NonZeroU16>), RequestError> {
     if authority.contains('@') {
         return Err(RequestError::User);
     }
@@ -207,10 +228,10 @@ fn parse_authority(authority: &str) -> Result<(String, NonZeroU16), RequestError
         None => (authority, ""),
     };
     let port = match port.strip_prefix(':').unwrap_or_default() {
-        "" => option_value::parse_port("80").map_err(|_| RequestError::NoHost)?,
-        port => {
-            option_value::parse_port(port).map_err(|_| RequestError::NotAPort(port.to_owned()))?
-        }
+        "" => None,
+        port => Some(
+            option_value::parse_port(port).map_err(|_| RequestError::NotAPort(port.to_owned()))?,
+        ),
     };
     Ok((parse_sent_host(host)?, port))
 }
@@ -248,10 +269,13 @@ mod tests {
             ("http://bücher.test/", "xn--bcher-kva.test 80 / "),
             ("http://10.0.0.1:81/", "10.0.0.1 81 / "),
             ("http://[::1]:81/x", "[ 81 /x "),
+            ("HTTPS://a.test", "a.test 443 / "),
+            ("https://a.test:80/", "a.test 80 / "),
         ] {
             let parsed: Url = url.parse().unwrap();
-            let Url { port, path, query, .. } = &parsed;
-            assert_eq!(format!("{} {port} {path} {query}", parsed.host()), expected, "{url}");
+            let Url { listener, path, query, .. } = &parsed;
+            let actual = format!("{} {} {path} {query}", parsed.host(), listener.port);
+            assert_eq!(actual, expected, "{url}");
             assert_eq!(parsed.to_string(), url);
         }
     }
@@ -261,7 +285,7 @@ mod tests {
         for (url, expected) in [
             ("", RequestError::NoScheme),
             ("app.example.com/x", RequestError::NoScheme),
-            ("https://a.test/", RequestError::NotHttp),
+            ("ftp://a.test/", RequestError::NotHttp),
             ("http:///x", RequestError::NoHost),
             ("http://:80/", RequestError::NoHost),
             ("http://u:p@a.test/", RequestError::User),

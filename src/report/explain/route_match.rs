@@ -34,7 +34,7 @@ pub(crate) fn matching_routes<'a>(
 /// Lower is better; `None` if the route does not match.
 pub(crate) fn match_rank(url: &Url, key: &RouteKey) -> Option<(HostRank, Reverse<usize>)> {
     let Match::Http { host, prefix } = &key.rule;
-    let rank = host_rank(url, host).filter(|_| key.listener.port == url.port())?;
+    let rank = host_rank(url, host).filter(|_| key.listener == url.listener())?;
     has_prefix(&url.normalized_path()?.path, prefix).then(|| (rank, Reverse(prefix.as_str().len())))
 }
 
@@ -71,9 +71,9 @@ pub(crate) fn near_misses<'a>(
     url: &Url,
     keys: impl Iterator<Item = &'a RouteKey>,
 ) -> Vec<(&'a RouteKey, NotSelectedReason)> {
-    let same_port = keys.filter(|key| key.listener.port == url.port());
+    let same_listener = keys.filter(|key| key.listener == url.listener());
     let mut found: Vec<_> =
-        same_port.filter_map(|key| Some((key, mismatch_reason(url, key)?))).collect();
+        same_listener.filter_map(|key| Some((key, mismatch_reason(url, key)?))).collect();
     let distance = |key: &RouteKey| {
         let Match::Http { prefix, .. } = &key.rule;
         strsim::osa_distance(prefix.as_str(), url.path())

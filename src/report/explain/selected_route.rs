@@ -11,6 +11,7 @@ use super::{
 use crate::{
     haproxy::stats::Counters,
     model::{
+        backend_tls::{Scheme, Verification},
         label_option::{LabelOption, OptionPlace},
         option_value::{CheckMethod, Retry, Timeout},
         route::{Match, Route, RouteKey, Strip},
@@ -121,7 +122,7 @@ impl<'a> SelectedRoute<'a> {
             if stripped { remaining_path.trim_start_matches('/') } else { remaining_path };
         let labels = LabelOption::of_place(OptionPlace::Policy)
             .filter_map(|option| self.option_source(self.requesters.first()?, option));
-        let retry = self.route.policy.get::<Retry>();
+        let (retry, scheme) = (self.route.policy.get::<Retry>(), self.route.policy.get::<Scheme>());
         ForwardedRequest {
             path: format!("/{remaining_path}{query}"),
             stripped,
@@ -132,6 +133,8 @@ impl<'a> SelectedRoute<'a> {
                 Retry::Safe if !request.method.is_safe() => RetryScope::Unsent,
                 Retry::Safe | Retry::All => RetryScope::Unanswered,
             },
+            scheme: scheme.to_string(),
+            verify: scheme.has_tls().then(|| self.route.policy.get::<Verification>().to_string()),
             check: self.route.policy.get::<CheckMethod>().to_string(),
             labels: labels.collect(),
         }
@@ -148,6 +151,16 @@ impl<'a> SelectedRoute<'a> {
             }
             _ => url.path(),
         }
+    }
+
+    /// Whether requests are redirected to HTTPS, or would be if there were a certificate.
+    pub(crate) fn redirects(&self) -> bool {
+        self.route.redirects(self.key.listener)
+    }
+
+    /// Returns the labels of an option of the host's terms.
+    pub(crate) fn terms_sources(&self, option: LabelOption) -> Vec<LabelSource> {
+        collect_sources(&self.requesters, |requester| self.option_source(requester, option))
     }
 
     pub(crate) fn is_served(&self) -> bool {

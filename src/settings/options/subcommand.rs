@@ -23,7 +23,7 @@ pub enum LocalCommand {
     /// from; other routes that match, and why they were not selected; and containers that were skipped, and
     /// why. The data comes from the running docker-balancer, or from Docker if none runs.
     ///
-    /// Exit status: 0 the request is served; 1 it is not; 4 neither answers.
+    /// Exit status: 0 the request is served or redirected; 1 it is not; 4 neither answers.
     Explain {
         /// The URL of the request, as in http://app.example.com/api/x
         url: Url,
@@ -71,6 +71,10 @@ pub enum LocalCommand {
         image: Option<String>,
     },
 
+    /// Renew, import and prepare certificates
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
+
     /// List the labels, with their values, defaults and meanings
     ///
     /// Queries neither Docker nor a running docker-balancer.
@@ -113,6 +117,15 @@ pub enum DaemonCommand {
     /// Exit status: 0 no problems, or only hints; 1 problems; 4 docker-balancer does not answer.
     Problems {
         /// Print one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// List HTTPS hosts with their certificates, and when they expire
+    ///
+    /// Exit status: 0 all hosts have a valid certificate; 1 some have none; 4 docker-balancer does not answer.
+    Certificates {
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
@@ -171,6 +184,54 @@ pub enum DaemonCommand {
         /// The container's name, id, or the beginning of its id
         container: String,
     },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum CertificateCommand {
+    /// Order a new certificate for a host now
+    ///
+    /// The current certificate serves until the new one is issued. The limits of the CA apply.
+    ///
+    /// Exit status: 0 the order is scheduled; 1 none is ordered for the host; 4 docker-balancer does not answer.
+    Renew {
+        /// A host as in the list of docker-balancer certificates
+        host: String,
+    },
+
+    /// Print the DNS record with which the CA accepts orders for a domain
+    ///
+    /// It is the TXT record of --acme-challenge dns-persist. It contains no secret and stays the same for the
+    /// account at the CA.
+    ///
+    /// Exit status: 0 printed; 1 there is no account yet; 4 docker-balancer does not answer.
+    Record {
+        /// The domain, as in example.com; *.example.com permits its subdomains, too
+        domain: String,
+    },
+
+    /// Import the certificates of Traefik
+    ///
+    /// Writes each certificate of Traefik's acme.json with its key into a file of the directory. A file with a
+    /// certificate that expires later is kept. Directories of certbot and nginx-proxy need no import: use them
+    /// as --certificates.
+    ///
+    /// Exit status: 0 imported; 1 a certificate could not be imported.
+    Import {
+        /// Traefik's acme.json
+        file: PathBuf,
+
+        /// The directory; by default the first one of --certificates
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<PathBuf>,
+    },
+
+    /// Print the certificate of docker-balancer's own CA
+    ///
+    /// Give it to clients so that they trust the certificates of hosts with cert=self, and of names that no
+    /// public CA signs. It contains no secret.
+    ///
+    /// Exit status: 0 printed; 1 there is none yet.
+    Ca,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -2,7 +2,7 @@
 //!
 //! Pure. Names that the CA would refuse are refused here, because each refusal by the CA counts against its limits.
 
-use crate::model::host::Host;
+use crate::model::host::{Host, HostMatch};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
@@ -66,6 +66,12 @@ impl AcmeHost {
         Self { host, wildcard: false }
     }
 
+    /// Returns the host as routes have it.
+    pub fn to_host_match(&self) -> HostMatch {
+        let host = self.host.clone();
+        if self.wildcard { HostMatch::Wildcard(host) } else { HostMatch::Exact(host) }
+    }
+
     /// Returns the names in the certificate, the first of which identifies it.
     pub fn names(&self) -> Vec<String> {
         let host = self.host.to_string();
@@ -100,6 +106,12 @@ impl AcmeHost {
         let host = self.host.as_str();
         let dots = host.rmatch_indices('.').nth(1);
         dots.map_or(host, |(at, _)| &host[at + 1..])
+    }
+
+    /// Whether no public CA signs the name, whatever the challenge and the profile are.
+    pub fn is_private(&self) -> bool {
+        let rules = NameRules { public_ca: true, dns: true, addresses: true };
+        self.refusal(rules).is_some()
     }
 
     /// Returns why the CA would not sign the name.

@@ -28,6 +28,17 @@ pub struct AcmeStatus {
     pub counters: Counters,
 }
 
+impl AcmeStatus {
+    /// Returns the order that is for the host, or that of the wildcard above it.
+    pub fn find_host(&self, host: &AcmeHost) -> Option<(&AcmeHost, &HostStatus)> {
+        let exact = self.hosts.get_key_value(host);
+        exact.or_else(|| {
+            let above = (!host.wildcard).then(|| host.host.parent()).flatten()?;
+            self.hosts.get_key_value(&AcmeHost { host: above, wildcard: true })
+        })
+    }
+}
+
 /// Counts since the start of the program.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {

@@ -20,6 +20,7 @@ mod scan;
 mod shelf;
 mod store;
 mod thread;
+pub mod traefik;
 mod watch;
 mod x509;
 

@@ -1,11 +1,7 @@
 //! What is wrong with a file of a certificate, as the operator sees it.
 
-use crate::support::escape::SingleLine;
-use std::{
-    fmt,
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use crate::support::{escape::SingleLine, format::format_date};
+use std::{fmt, path::PathBuf};
 
 /// A file, or a directory, and what is wrong with it. Its text has one line and no secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,14 +89,4 @@ impl fmt::Display for CertificateProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", SingleLine(self.path.display()), SingleLine(&self.kind))
     }
-}
-
-/// Returns the day in UTC: `2027-02-10`.
-fn format_date(unix: i64) -> String {
-    /// 9999-12-31, the last day that a certificate can have.
-    const LAST: u64 = 253_402_300_799;
-    let seconds = u64::try_from(unix).unwrap_or_default().min(LAST);
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let text = humantime::format_rfc3339_seconds(time).to_string();
-    text.split('T').next().unwrap_or_default().to_owned()
 }

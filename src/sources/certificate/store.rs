@@ -30,11 +30,20 @@ pub struct CertificateStore {
 impl CertificateStore {
     /// Creates the directory, if it does not exist, and sets its permissions.
     pub fn open(state_dir: &Path, access: FileAccess) -> Result<Self, WriteError> {
-        let directory = state_dir.join(DIRECTORY);
-        atomic_file::create_directory(&directory, access)?;
-        let set = atomic_file::set_directory_mode(&directory, access);
-        set.map_err(|why| WriteError::new(&directory, why))?;
-        Ok(Self { directory, access })
+        let store = Self::new(state_dir, access);
+        store.create_directory()?;
+        Ok(store)
+    }
+
+    /// Returns a store whose directory is created with the first file.
+    pub fn new(state_dir: &Path, access: FileAccess) -> Self {
+        Self { directory: state_dir.join(DIRECTORY), access }
+    }
+
+    fn create_directory(&self) -> Result<(), WriteError> {
+        atomic_file::create_directory(&self.directory, self.access)?;
+        let set = atomic_file::set_directory_mode(&self.directory, self.access);
+        set.map_err(|why| WriteError::new(&self.directory, why))
     }
 
     /// Returns the path of a certificate's file, whether it exists or not.
@@ -48,6 +57,9 @@ impl CertificateStore {
         let existing = atomic_file::read_regular(&path).map(Zeroizing::new);
         if existing.is_some_and(|text| *text == *pem.reveal()) {
             return Ok(());
+        }
+        if !self.directory.exists() {
+            self.create_directory()?;
         }
         atomic_file::stage_file(&path, pem.reveal(), self.access)?.replace(&path)
     }

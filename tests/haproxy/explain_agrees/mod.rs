@@ -122,10 +122,11 @@ async fn compare_answers(
 
 fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
     match explanation.outcome {
-        RequestOutcome::NotListening => false,
-        RequestOutcome::NotFound | RequestOutcome::Unavailable | RequestOutcome::Refused => {
-            explanation.status == Some(answer.status)
-        }
+        RequestOutcome::NotListening | RequestOutcome::TlsRefused => false,
+        RequestOutcome::Redirected
+        | RequestOutcome::NotFound
+        | RequestOutcome::Unavailable
+        | RequestOutcome::Refused => explanation.status == Some(answer.status),
         RequestOutcome::Served => {
             let ready = |address: &str| {
                 explanation.servers.iter().any(|step| step.address == address && 0.0 < step.percent)
@@ -156,6 +157,7 @@ fn draw_state(drawn: &mut Drawn, port: u16) -> StateSnapshot {
         decide_state: decided.memory,
         routes: decided.routes,
         problems: decided.problems,
+        orders: None,
         config: Arc::new(config),
         haproxy: HaproxyInfo { version: version::OLDEST, pid: None, managed: true, answers: true },
         last_applied: None,

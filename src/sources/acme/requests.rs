@@ -1,0 +1,75 @@
+//! Which hosts need certificates that no file has.
+//!
+//! Pure.
+
+use super::acme_host::{AcmeHost, NameRules};
+use crate::model::{
+    certificate::{CertificateChoice, CertificateIndex, CertificateValidity, ChosenCertificate},
+    option_value::HostMatch,
+    route::{Readiness, Routes},
+    tls::CertificateOption,
+};
+use std::collections::BTreeSet;
+
+/// The hosts that need certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateRequests {
+    /// Those for which certificates are ordered.
+    pub acme: BTreeSet<AcmeHost>,
+    /// Those that get one of the own CA.
+    pub own: BTreeSet<AcmeHost>,
+}
+
+impl CertificateRequests {
+    /// Returns the HTTPS hosts with a ready container that no valid file covers. `rules` is `None` if no certificates
+    /// are ordered. Names that no public CA signs get a certificate of the own CA instead.
+    pub fn new(routes: &Routes, index: &CertificateIndex, rules: Option<NameRules>) -> Self {
+        let https = routes.0.iter().filter(|(key, _)| key.listener.is_https());
+        let ready = https.filter(|(_, route)| {
+            route.endpoints.iter().any(|endpoint| endpoint.readiness == Readiness::Ready)
+        });
+        let mut requests = Self::default();
+        for (key, route) in ready {
+            let host = match key.host() {
+                HostMatch::Exact(host) => AcmeHost::exact(host.clone()),
+                HostMatch::Wildcard(host) => AcmeHost { host: host.clone(), wildcard: true },
+                HostMatch::Any => continue,
+            };
+            let CertificateOption(choice) = route.terms.get();
+            let is_private = rules.is_some_and(|rules| rules.public_ca) && host.is_private();
+            let requested = match choice {
+                CertificateChoice::Own => &mut requests.own,
+                CertificateChoice::Auto
+                    if has_valid(index, key.host(), &CertificateChoice::Files) =>
+                {
+                    continue;
+                }
+                CertificateChoice::Auto if is_private => &mut requests.own,
+                CertificateChoice::Auto | CertificateChoice::Acme if rules.is_some() => {
+                    &mut requests.acme
+                }
+                _ => continue,
+            };
+            requested.insert(host);
+        }
+        requests
+    }
+
+    /// Returns the requests for which there is no valid certificate yet.
+    #[must_use]
+    pub fn without_issued(self, index: &CertificateIndex) -> Self {
+        let missing = |hosts: BTreeSet<AcmeHost>, choice: &CertificateChoice| {
+            let is_missing = |host: &AcmeHost| !has_valid(index, &host.to_host_match(), choice);
+            hosts.into_iter().filter(is_missing).collect()
+        };
+        Self {
+            acme: missing(self.acme, &CertificateChoice::Acme),
+            own: missing(self.own, &CertificateChoice::Own),
+        }
+    }
+}
+
+fn has_valid(index: &CertificateIndex, host: &HostMatch, choice: &CertificateChoice) -> bool {
+    let validity = |found: &ChosenCertificate| found.certificate.validity(index.time());
+    index.find(host, choice).iter().any(|found| validity(found) == CertificateValidity::Valid)
+}
