@@ -286,10 +286,8 @@ impl<'a> LabelParser<'a> {
         let requested = hosts.len() * prefixes.len() * listeners.len();
         if MAX_ROUTES - self.requests.len() < requested {
             let port = port.number.get();
-            return self.report_problem(
-                None,
-                Reason::TooManyRoutes { port, requested: requested, most: MAX_ROUTES },
-            );
+            return self
+                .report_problem(None, Reason::TooManyRoutes { port, requested, most: MAX_ROUTES });
         }
         let listeners = self.add_listeners(port, listeners);
         let [policy, terms, server_options] =
@@ -355,12 +353,7 @@ impl<'a> LabelParser<'a> {
             let (port, kept) = (port.number.get(), requested - listeners.len());
             self.report_problem(
                 None,
-                Reason::TooManyListeners {
-                    port,
-                    requested: requested,
-                    left: kept,
-                    most: MAX_LISTENERS,
-                },
+                Reason::TooManyListeners { port, requested, left: kept, most: MAX_LISTENERS },
             );
         }
         listeners

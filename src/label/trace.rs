@@ -11,7 +11,8 @@ use crate::model::{
     label_option::{LabelOption, OPTIONS, OptionScope},
     option_value::{self, HostMatch, PathPrefix},
     problem::Reason,
-    route::{Match, RouteKey},
+    route::{Listener, Match, Protocol, RouteKey},
+    tls::{self, TlsMode},
 };
 use std::str::FromStr;
 
@@ -21,6 +22,8 @@ pub struct LabelTrace {
     options: [Option<OptionSource>; OPTIONS.len()],
     /// `glue_http_ports`, if it contains the port.
     pub ports: Option<OptionSource>,
+    /// Whether the route is on an HTTPS listener.
+    is_https: bool,
 }
 
 /// A label, or an environment variable that is read like one, as written.
@@ -50,15 +53,20 @@ pub fn trace_labels(
         port,
         options: &port.base_options,
         ports_label: port.ports_label,
+        default_tls: limits.tls,
     });
-    let named_scopes =
-        port.named_routes.values().map(|options| RouteScope { port, options, ports_label: None });
+    let named_scopes = port.named_routes.values().map(|options| RouteScope {
+        port,
+        options,
+        ports_label: None,
+        default_tls: limits.tls,
+    });
     // If the port requests the route twice, the first request applies.
     base_scope
         .into_iter()
         .chain(named_scopes)
         .find(|scope| scope.requests_route(key))
-        .map(|scope| scope.build_trace(container))
+        .map(|scope| scope.build_trace(container, key))
 }
 
 impl LabelTrace {
@@ -66,9 +74,15 @@ impl LabelTrace {
         self.options[option as usize].as_ref()
     }
 
-    /// Returns the label that sets the public port: the bind label, else another one that contains the port.
+    /// Returns the label that sets the public port: the bind label, else another one that contains the port. For HTTPS
+    /// the label of its ports, else the one that switches it on.
     pub fn listener_source(&self) -> Option<&OptionSource> {
-        self.get(LabelOption::Bind).or(self.ports.as_ref()).or_else(|| self.host_source())
+        let bind = if self.is_https {
+            self.get(LabelOption::TlsBind).or(self.get(LabelOption::Tls))
+        } else {
+            self.get(LabelOption::Bind)
+        };
+        bind.or(self.ports.as_ref()).or_else(|| self.host_source())
     }
 
     /// Returns the label that sets the host. For any host, returns the prefix label or `glue_http_ports`.
@@ -82,6 +96,8 @@ struct RouteScope<'a> {
     port: &'a PortLabels<'a>,
     options: &'a OptionSet<'a>,
     ports_label: Option<RawLabel<'a>>,
+    /// The mode of routes without a label for it.
+    default_tls: TlsMode,
 }
 
 impl<'a> RouteScope<'a> {
@@ -97,21 +113,39 @@ impl<'a> RouteScope<'a> {
             Some(label) => contains_member(label, PathPrefix::from_str, prefix),
             None => *prefix == PathPrefix::default(),
         };
-        let port = match own(LabelOption::Bind).or(self.port.base_options.get(LabelOption::Bind)) {
-            Some(label) => contains_member(label, option_value::parse_port, &key.listener.port),
-            None => key.listener.port == self.port.number,
-        };
-        host && prefix && port
+        host && prefix && self.requests_listener(key.listener)
     }
 
-    fn build_trace(&self, container: &Container) -> LabelTrace {
+    fn requests_listener(&self, listener: Listener) -> bool {
+        let mode = self.effective_label(LabelOption::Tls);
+        let mode =
+            mode.and_then(|label| label.value.trim().parse().ok()).unwrap_or(self.default_tls);
+        let (option, default, has_listener) = match listener.protocol {
+            Protocol::Https => (LabelOption::TlsBind, tls::HTTPS_PORT, mode.has_https()),
+            Protocol::Http if mode.has_https() => {
+                (LabelOption::Bind, tls::HTTP_PORT, mode.has_plain())
+            }
+            Protocol::Http => (LabelOption::Bind, self.port.number, true),
+        };
+        let label = self.options.get(option).or(self.port.base_options.get(option));
+        has_listener
+            && match label {
+                Some(label) => contains_member(label, option_value::parse_port, &listener.port),
+                None => listener.port == default,
+            }
+    }
+
+    fn build_trace(&self, container: &Container, key: &RouteKey) -> LabelTrace {
         let to_source = |RawLabel { key, value }: RawLabel<'_>| {
             let is_label = container.labels.contains_key(key);
             let origin = if is_label { LabelOrigin::Label } else { LabelOrigin::Environment };
             OptionSource { key: key.to_owned(), value: value.to_owned(), origin }
         };
-        let mut trace =
-            LabelTrace { ports: self.ports_label.map(to_source), ..LabelTrace::default() };
+        let mut trace = LabelTrace {
+            ports: self.ports_label.map(to_source),
+            is_https: key.listener.is_https(),
+            ..LabelTrace::default()
+        };
         for option in LabelOption::of_ports() {
             trace.options[option as usize] = self.effective_label(option).map(to_source);
         }

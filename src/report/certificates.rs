@@ -21,6 +21,28 @@ use strum::{EnumIter, IntoStaticStr, VariantNames};
 /// renewed at a third of it, or at half of a short one.
 const SOON_DIVISOR: i64 = 6;
 
+/// Whether an HTTPS host has a certificate, in the status of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    pub state: ServingState,
+    /// The Unix second at which the first of them expires.
+    pub not_after: Option<i64>,
+}
+
+impl CertificateStatus {
+    /// Returns `None` for a plain route.
+    pub fn of_route(snapshot: &StateSnapshot, key: &RouteKey, route: &Route) -> Option<Self> {
+        if !key.listener.is_https() {
+            return None;
+        }
+        let certificates = find_certificates(&snapshot.rules.certificates, key, route);
+        Some(Self {
+            state: ServingState::of(&certificates, unix_seconds(snapshot)),
+            not_after: certificates.iter().map(|certificate| certificate.not_after).min(),
+        })
+    }
+}
+
 /// All moments are Unix seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateList {
@@ -143,8 +165,7 @@ impl CertificateList {
 
     /// Whether each host has a certificate that is valid now.
     pub fn is_complete(&self) -> bool {
-        let is_valid = |host: &HostCertificates| host.state <= ServingState::ExpiresSoon;
-        self.hosts.iter().all(is_valid)
+        self.hosts.iter().all(|host| host.state.is_usable())
     }
 }
 
@@ -251,6 +272,22 @@ fn find_order(orders: Option<&AcmeStatus>, host: &HostMatch) -> Option<OrderInfo
 }
 
 impl ServingState {
+    /// Whether TLS connections of clients that check the certificate succeed.
+    pub fn is_usable(self) -> bool {
+        matches!(self, Self::Valid | Self::ExpiresSoon)
+    }
+
+    /// Returns the state in a few words, if it needs attention.
+    pub fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::Valid => None,
+            Self::ExpiresSoon => Some("certificate expires soon"),
+            Self::NotYetValid => Some("certificate is not valid yet"),
+            Self::Expired => Some("certificate expired"),
+            Self::Missing => Some("no certificate: TLS is refused"),
+        }
+    }
+
     fn of(certificates: &[&Certificate], now: i64) -> Self {
         let state = |certificate: &&Certificate| match certificate.validity(now) {
             CertificateValidity::Valid if expires_soon(certificate, now) => Self::ExpiresSoon,

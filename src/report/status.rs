@@ -3,7 +3,9 @@
 //!
 //! Pure. Times are milliseconds since 1970. Counts are HAProxy's own, since its worker started.
 
-use super::{AppliedPass, ApplyMethod, StateSnapshot, exclusion::Exclusion};
+use super::{
+    AppliedPass, ApplyMethod, StateSnapshot, certificates::CertificateStatus, exclusion::Exclusion,
+};
 use crate::{
     haproxy::{
         config::Backend,
@@ -153,6 +155,9 @@ pub struct RouteStatus {
     /// Options of the host on an HTTPS listener.
     #[serde(flatten, with = "label_option::json::terms")]
     pub terms: OptionValues,
+    /// That of the host on an HTTPS listener; absent on a plain one.
+    #[serde(default)]
+    pub certificate: Option<CertificateStatus>,
     /// Whether no container requests the route any more, so that it answers 503 until its hold time is over.
     #[serde(rename = "held")]
     pub on_hold: bool,
@@ -379,6 +384,7 @@ pub(crate) fn route_status(
         prefix: prefix.as_str().to_owned(),
         policy: route.policy.clone(),
         terms: route.terms.clone(),
+        certificate: CertificateStatus::of_route(snapshot, key, route),
         on_hold,
         backend: backend_name.to_owned(),
         servers: route

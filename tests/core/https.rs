@@ -2,6 +2,7 @@
 
 use crate::common::story;
 use docker_glue::{
+    model::certificate::{Certificate, CertificateIndex},
     report::{
         StateSnapshot, certificates::CertificateList, offline::offline_snapshot, text_report,
     },
@@ -189,6 +190,13 @@ fn certificate_list_shows_hosts_and_orders() {
     };
     let story: String = hosts.into_iter().zip(2..).map(container).collect();
     let mut snapshot = snapshot_of(&story);
+    let day = 24 * 60 * 60;
+    let dated = |certificate: &Arc<Certificate>| {
+        let (not_before, not_after) = (1000 - 29 * day, 1000 + 61 * day);
+        Arc::new(Certificate { not_before, not_after, ..Certificate::clone(certificate) })
+    };
+    let certificates = snapshot.rules.certificates.iter().map(dated).collect();
+    snapshot.rules.certificates = Arc::new(CertificateIndex::build(certificates, 1000));
     snapshot.orders = Some(Arc::new(orders()));
     let list = CertificateList::from_snapshot(&snapshot);
     assert!(!list.is_complete());

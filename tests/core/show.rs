@@ -70,6 +70,7 @@ fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load
         prefix: prefix.to_owned(),
         policy: Policy::default(),
         terms: OptionValues::default(),
+        certificate: None,
         on_hold: servers.is_empty(),
         backend: format!("{host}:80{prefix}"),
         servers,

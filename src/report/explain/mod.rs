@@ -287,7 +287,8 @@ pub fn explain(
         location: selected
             .filter(|_| outcome == RequestOutcome::Redirected)
             .map(|route| redirect_location(request, route)),
-        tls: TlsStep::from_request(request, snapshot, selected),
+        tls: TlsStep::from_request(request, snapshot, selected)
+            .filter(|_| outcome != RequestOutcome::NotListening),
         host: selected.map(|route| route.host_step(request)),
         route: selected.map(SelectedRoute::route_step),
         servers: selected

@@ -58,10 +58,18 @@ pub(crate) fn render_route_table(
 }
 
 fn route_rows(route: &RouteStatus, limit: usize) -> impl Iterator<Item = TableRow> {
+    let warning = route.certificate.and_then(|certificate| {
+        let style = if certificate.state.is_usable() { WARN } else { ERROR };
+        Some((style, certificate.state.warning()?))
+    });
     let (style, note) = match count_serving(route) {
         0 if route.on_hold => (WARN, "  503: no containers left"),
         0 => (ERROR, "  503: no server available"),
         _ => (HEADING, ""),
+    };
+    let (style, note) = match warning {
+        Some((style, warning)) if note.is_empty() => (style, format!("  {warning}")),
+        _ => (style, note.to_owned()),
     };
     let head = TableRow::Line(Cell::new(style, format!("{}{note}", route.route)));
     let mut shown: Vec<_> = route.servers.iter().enumerate().collect();

@@ -4,7 +4,10 @@
 
 use super::{CountFormat, PathGroup, ServerRow, StatusIcon};
 use crate::{
-    report::status::{RouteStatus, Status},
+    report::{
+        certificates::ServingState,
+        status::{RouteStatus, Status},
+    },
     support::format::{format_count, format_plural},
 };
 use std::collections::BTreeSet;
@@ -29,6 +32,8 @@ pub struct HostGroup {
     /// The names of its containers, shown instead of its size while the group is closed.
     pub names: String,
     pub rate: String,
+    /// What is wrong with the certificate of an HTTPS host.
+    pub certificate: Option<&'static str>,
     pub paths: Vec<PathGroup>,
     /// All text that the filter searches, in lower case.
     pub find: String,
@@ -59,7 +64,11 @@ impl HostGroup {
         if let [PathGroup { path, options, titled, .. }] = &mut paths[..] {
             *titled = path != "/" || !options.is_empty();
         }
-        let (mark, state) = group_state(&paths);
+        let certificate = routes[0].certificate.map(|certificate| certificate.state);
+        let (mark, state) = match certificate {
+            Some(certificate) if !certificate.is_usable() => (StatusIcon::Down, "TLS fails"),
+            _ => group_state(&paths),
+        };
         Self {
             id: format!("{host}:{port}"),
             host: host_label(host).to_owned(),
@@ -75,6 +84,7 @@ impl HostGroup {
             names: container_names(routes),
             rate: counts.format_number(routes.iter().map(|status| status.load.rate).sum()),
             find: search_text(routes),
+            certificate: certificate.and_then(ServingState::warning),
             paths,
             hidden: false,
         }
