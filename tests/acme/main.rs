@@ -6,9 +6,11 @@
 mod common;
 
 mod challenge;
+mod dns_update;
 mod fake;
 mod faults;
 mod follower;
 mod issue;
+mod knot;
 mod pebble;
 mod whole;

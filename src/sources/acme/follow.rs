@@ -288,7 +288,7 @@ impl Follower {
         self.running.insert(order.host.clone());
         let client = self.environment_mut(order.staging).client.clone();
         let (challenge, tokens) = (self.settings.challenge.clone(), self.handles.tokens.clone());
-        let solver = Solver { challenge, tokens };
+        let solver = Solver { challenge, dns: self.settings.dns.clone(), tokens };
         let run = order.clone();
         let work = async move {
             let client = client.ok_or_else(not_connected)?;

@@ -14,6 +14,7 @@ pub mod acme_host;
 pub mod bucket;
 pub mod chain;
 pub mod decide;
+pub mod dns;
 pub mod error;
 pub mod ledger;
 pub mod ledger_file;
@@ -24,7 +25,6 @@ pub mod store;
 
 mod blocking;
 mod client;
-mod dns;
 mod follow;
 
 pub use acme_host::AcmeHost;
