@@ -116,6 +116,7 @@ async fn run_loop<S>(
     let mut balancer = create_balancer(settings, proxy, rules).await?;
     let mut certificates = CertificateFollower::start(settings)?;
     balancer.set_certificate_store(certificates.store());
+    balancer.set_wildcards(settings.wildcards.clone());
     let (request_sender, mut requests) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &request_sender, passes)?;

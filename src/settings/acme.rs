@@ -2,13 +2,13 @@
 
 use super::{
     Settings,
-    options::{AcmeChallenge, Options},
+    options::{AcmeChallenge, AcmeKey, Options},
 };
 use crate::{
     sources::acme::{
         AcmeSettings,
         dns::DnsUpdate,
-        settings::{Challenge, DirectoryUrl, DnsPublisher, EabKey},
+        settings::{AcmeKeyType, Challenge, DirectoryUrl, DnsPublisher, EabKey},
     },
     support::secret::read_secret_file,
 };
@@ -26,6 +26,7 @@ pub struct AcmeOptions {
     pub eab: Option<(String, PathBuf)>,
     pub profile: Option<String>,
     pub challenge: ChallengeOption,
+    pub key_type: AcmeKeyType,
     /// Root certificates of a private CA.
     pub ca_file: Option<PathBuf>,
 }
@@ -57,6 +58,7 @@ impl Settings {
         let challenge = read_challenge(&options.challenge)?;
         let mut acme =
             AcmeSettings::new(options.directory.clone(), folder).with_challenge(challenge);
+        acme.key_type = options.key_type;
         acme.email.clone_from(&options.email);
         acme.profile.clone_from(&options.profile);
         acme.ca_file.clone_from(&options.ca_file);
@@ -67,12 +69,22 @@ impl Settings {
 
 pub(super) fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
     let Some(directory) = options.acme.clone() else { return Ok(None) };
+    let challenge = challenge_option(options)?;
+    if challenge == ChallengeOption::Http && !options.wildcard.is_empty() {
+        bail!(
+            "--wildcard needs a DNS challenge: set --acme-dns, or --acme-challenge dns-persist, or remove --wildcard"
+        );
+    }
     Ok(Some(AcmeOptions {
         directory,
         email: options.acme_email.clone(),
         eab: options.acme_eab.clone(),
         profile: options.acme_profile.clone(),
-        challenge: challenge_option(options)?,
+        challenge,
+        key_type: match options.acme_key {
+            AcmeKey::Ecdsa => AcmeKeyType::Ecdsa,
+            AcmeKey::Rsa => AcmeKeyType::Rsa,
+        },
         ca_file: options.acme_ca_file.clone(),
     }))
 }
@@ -137,26 +149,34 @@ mod tests {
         text.replace(folder.path().to_str().unwrap(), "DIR")
     }
 
-    /// Returns the challenge that options set, or the error.
+    /// Returns the challenge and the key type that options set, or the error.
     fn read_options(words: &str) -> String {
         let args = format!("docker-balancer --watch --state-dir /s {words}");
         let args: Vec<_> = args.split_whitespace().map(Into::into).collect();
         match Settings::from_args(&args, &HostEnv::default()) {
             Ok(settings) => {
                 let acme = settings.acme.unwrap();
-                format!("{:?}", acme.challenge)
+                format!("{:?} {}", acme.challenge, acme.key_type)
             }
             Err(error) => format!("{error:?}"),
         }
     }
 
     #[test]
-    fn options_set_challenge() {
+    fn options_set_challenge_and_key() {
         for (words, expected) in [
-            ("--acme letsencrypt", "Http"),
-            ("--acme letsencrypt --acme-dns exec:/p", "Dns(Program(\"/p\"))"),
-            ("--acme letsencrypt --acme-dns rfc2136:/f", "Dns(Rfc2136(\"/f\"))"),
-            ("--acme letsencrypt --acme-challenge dns-persist", "DnsPersist"),
+            ("--acme letsencrypt", "Http ecdsa"),
+            ("--acme letsencrypt --acme-key rsa", "Http rsa"),
+            ("--acme letsencrypt --acme-dns exec:/p", "Dns(Program(\"/p\")) ecdsa"),
+            (
+                "--acme letsencrypt --acme-dns rfc2136:/f --wildcard example.com",
+                "Dns(Rfc2136(\"/f\")) ecdsa",
+            ),
+            (
+                "--acme letsencrypt --acme-challenge dns-persist --wildcard example.com",
+                "DnsPersist ecdsa",
+            ),
+            ("--acme letsencrypt --wildcard example.com", "--wildcard needs a DNS challenge"),
             ("--acme letsencrypt --acme-challenge dns", "--acme-challenge dns needs --acme-dns"),
             (
                 "--acme letsencrypt --acme-challenge dns-persist --acme-dns /p",

@@ -86,6 +86,8 @@ pub struct Settings {
     pub certificates: Vec<PathBuf>,
     /// How certificates are ordered, if they are.
     pub acme: Option<AcmeOptions>,
+    /// Domains whose direct subdomains share one certificate of the CA.
+    pub wildcards: BTreeSet<Host>,
     /// Directory with the CAs of containers.
     pub backend_ca: Option<PathBuf>,
     /// Directory with the CAs of clients.

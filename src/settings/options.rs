@@ -201,6 +201,24 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub acme_profile: Option<String>,
 
+    /// Generate keys of this type for new and renewed certificates
+    ///
+    /// Old clients may support only rsa, of which a TLS handshake takes more CPU time. RSA keys are generated
+    /// by the program openssl.
+    #[arg(long, value_name = "TYPE", help_heading = TLS, value_enum, default_value = "ecdsa")]
+    #[arg(hide_short_help = true)]
+    pub acme_key: AcmeKey,
+
+    /// Order one certificate for this domain and its direct subdomains (repeatable)
+    ///
+    /// Hosts such as example.com, a.example.com and b.example.com then share the certificate for
+    /// *.example.com and example.com. This needs --acme-dns or --acme-challenge dns-persist.
+    ///
+    /// [default: each host has a certificate of its own]
+    #[arg(long, value_name = "DOMAIN", help_heading = TLS, value_parser = value::parse_host)]
+    #[arg(hide_short_help = true)]
+    pub wildcard: Vec<Host>,
+
     /// Trust the CA's server by the root certificates in this file
     ///
     /// For a private CA, which may also sign names that are not public.
@@ -551,6 +569,13 @@ pub enum HaproxyModeArg {
     Managed,
     /// A system service, which docker-balancer only reloads
     Service,
+}
+
+/// The type of a certificate's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AcmeKey {
+    Ecdsa,
+    Rsa,
 }
 
 /// How control of a host is proven to the CA.

@@ -8,7 +8,7 @@ use crate::{
     haproxy::{render::Bind, settings::ReloadVia},
     label::{AllowedHost, Constraint, HostNetwork, LabelLimits},
     settings::options::{
-        AcmeChallenge, AddressMode, HaproxyModeArg, OnOff, Options, Program,
+        AcmeChallenge, AcmeKey, AddressMode, HaproxyModeArg, OnOff, Options, Program,
     },
     sources::docker::{AddressKind, EngineSettings},
     support::log,
@@ -73,6 +73,7 @@ impl Settings {
             tls_policy: options.tls_policy,
             certificates: options.certificates,
             acme,
+            wildcards: options.wildcard.into_iter().collect(),
             backend_ca: options.backend_ca,
             client_ca: options.client_ca,
             access_log: options
@@ -154,7 +155,9 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
         needs_acme(options.acme_dns.is_some(), "--acme-dns"),
         needs_acme(options.acme_eab.is_some(), "--acme-eab"),
         needs_acme(options.acme_profile.is_some(), "--acme-profile"),
+        needs_acme(options.acme_key != AcmeKey::Ecdsa, "--acme-key"),
         needs_acme(options.acme_ca_file.is_some(), "--acme-ca-file"),
+        needs_acme(!options.wildcard.is_empty(), "--wildcard"),
         (command == RunMode::Once && options.acme.is_some())
             .then_some(SettingsNote::OnlyWith { option: "--acme", with: "--watch" }),
         (options.metrics.is_none()

@@ -8,7 +8,7 @@ use crate::{
         certificate::{
             CertificateChoice, CertificateDigest, CertificateIndex, CertificateValidity,
         },
-        option_value::HostMatch,
+        option_value::{Host, HostMatch},
         problem::{Problem, ProblemSubject, Reason},
         route::Readiness,
         tls::CertificateOption,
@@ -44,6 +44,8 @@ pub(crate) struct CertificateState {
     orders: Arc<AcmeStatus>,
     /// `None` if there are no certificates to store.
     store: Option<CertificateStore>,
+    /// Domains whose direct subdomains share one certificate of the CA.
+    wildcards: BTreeSet<Host>,
     /// When unused files were removed last.
     pruned_at: Option<Instant>,
 }
@@ -69,6 +71,11 @@ impl Balancer {
     /// Sets the store, from which unused certificates are removed.
     pub fn set_certificate_store(&mut self, store: Option<CertificateStore>) {
         self.certificates.store = store;
+    }
+
+    /// Sets the domains whose direct subdomains share one certificate of the CA.
+    pub fn set_wildcards(&mut self, domains: BTreeSet<Host>) {
+        self.certificates.wildcards = domains;
     }
 
     /// Removes the files of certificates that neither HAProxy nor its files have any more. The files on disk must be
@@ -126,7 +133,9 @@ impl Balancer {
             };
             match key.host() {
                 _ if !is_requested => None,
-                HostMatch::Exact(host) => Some(AcmeHost::exact(host.clone())),
+                HostMatch::Exact(host) => {
+                    Some(AcmeHost::for_host(host, &self.certificates.wildcards))
+                }
                 HostMatch::Wildcard(host) => Some(AcmeHost { host: host.clone(), wildcard: true }),
                 HostMatch::Any => None,
             }
