@@ -179,9 +179,9 @@ async fn follow(inputs: Inputs) {
         let ca: Arc<str> = settings.directory.as_str().into();
         let (issued_sender, issued) = mpsc::channel(QUEUE);
         // No operator's request uses it yet.
-        let (_renewals, renew) = mpsc::channel(1);
+        let (_request_sender, requests) = mpsc::channel(1);
         let started = status.subscribe();
-        let handles = AcmeHandles { hosts, tokens, issued: issued_sender, status, renew };
+        let handles = AcmeHandles { hosts, tokens, issued: issued_sender, status, requests };
         tokio::join!(
             acme::follow(settings, handles),
             collect_issued(ca, issued, started, updates.clone())

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod account_key;
 mod challenge;
 mod dns_update;
 mod fake;

@@ -24,8 +24,20 @@ pub struct AcmeStatus {
     pub pause: Option<Pause>,
     /// How far the CA's clock is ahead of the local one, in seconds.
     pub clock_skew: Option<i64>,
+    /// The last replacement of the account's key since the start of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_replacement: Option<KeyReplacement>,
     pub hosts: BTreeMap<AcmeHost, HostStatus>,
     pub counters: Counters,
+}
+
+/// The result of a replacement of the account's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyReplacement {
+    /// When it ended, in Unix seconds.
+    pub at: i64,
+    /// Why the key was not replaced.
+    pub failure: Option<String>,
 }
 
 /// Counts since the start of the program.
