@@ -86,6 +86,9 @@ pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
                 CertificateCommand::Record { domain } => {
                     block_on(certificate::print_record(&socket, domain))
                 }
+                CertificateCommand::ReplaceAccountKey => {
+                    block_on(certificate::replace_account_key(&socket))
+                }
                 CertificateCommand::Ca => certificate::print_ca(settings),
                 CertificateCommand::Import { file, to } => {
                     certificate::import_certificates(file, to.as_deref(), settings)

@@ -1,13 +1,13 @@
 //! The tasks that read and order certificates, and keep those that HAProxy needs in the state directory.
 
-use super::control_error::ApiError;
+use super::{control_error::ApiError, request::ReplySender};
 use crate::{
     model::certificate::{CertificateOrigin, CertificateOriginKind},
     settings::Settings,
     sources::{
         acme::{
-            self, AcmeHandles, AcmeHost, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
-            acme_host::NameRules, requests::CertificateRequests,
+            self, AcmeHandles, AcmeHost, AcmeRequest, AcmeSettings, AcmeStatus, IssuedCertificate,
+            TokenRequest, acme_host::NameRules, requests::CertificateRequests,
         },
         certificate::{
             self, CaSnapshot, CertificateProblem, CertificateShelf, CertificateSnapshot,
@@ -37,6 +37,9 @@ use tracing::error;
 /// How long the first pass waits for the certificates. A directory of a network may not answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an operator waits for the CA to accept another key.
+const KEY_REPLACEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How many hosts an error lists.
 const MAX_LISTED_HOSTS: usize = 20;
 
@@ -55,7 +58,7 @@ pub(super) struct CertificateFollower {
     /// Inputs of the task that reads and issues certificates, until it is needed.
     inputs: Option<Inputs>,
     hosts: watch::Sender<Arc<BTreeSet<AcmeHost>>>,
-    renewals: broadcast::Sender<AcmeHost>,
+    requests: broadcast::Sender<AcmeRequest>,
     tokens: mpsc::Receiver<TokenRequest>,
     status: watch::Receiver<Arc<AcmeStatus>>,
     tasks: JoinSet<()>,
@@ -84,7 +87,7 @@ struct Inputs {
     acme: Option<AcmeSettings>,
     snapshots: watch::Sender<CertificateSnapshot>,
     hosts: watch::Receiver<Arc<BTreeSet<AcmeHost>>>,
-    renewals: broadcast::Sender<AcmeHost>,
+    requests: broadcast::Sender<AcmeRequest>,
     tokens: mpsc::Sender<TokenRequest>,
     status: watch::Sender<Arc<AcmeStatus>>,
 }
@@ -105,7 +108,7 @@ impl CertificateFollower {
         let (hosts_sender, hosts) = watch::channel(Arc::default());
         let (tokens_sender, tokens) = mpsc::channel(QUEUE);
         let (status_sender, status) = watch::channel(Arc::default());
-        let renewals = broadcast::Sender::new(QUEUE);
+        let requests = broadcast::Sender::new(QUEUE);
         let (own_hosts_sender, own_hosts) = watch::channel(Arc::default());
         let access = settings.proxy().file_access();
         let store = CertificateStore::new(&settings.state_dir, access);
@@ -120,7 +123,7 @@ impl CertificateFollower {
             acme,
             snapshots: snapshots.clone(),
             hosts,
-            renewals: renewals.clone(),
+            requests: requests.clone(),
             tokens: tokens_sender.clone(),
             status: status_sender,
         };
@@ -136,7 +139,7 @@ impl CertificateFollower {
             own_hosts: own_hosts_sender,
             inputs: Some(inputs),
             hosts,
-            renewals,
+            requests,
             tokens,
             status,
             tasks,
@@ -201,10 +204,7 @@ impl CertificateFollower {
     /// # Errors
     /// If nothing is ordered for the host.
     pub(super) fn renew(&self, host: &str) -> Result<String, ApiError> {
-        if self.name_rules.is_none() {
-            let why = "certificates are not ordered: --acme is not set".to_owned();
-            return Err(ApiError::NotOrdered(why));
-        }
+        self.check_ordering()?;
         let status = self.status.borrow();
         let found = host.parse::<AcmeHost>().ok().and_then(|host| status.find_host(&host));
         let Some((found, _)) = found else {
@@ -240,7 +240,7 @@ fn send_if_changed(sender: &watch::Sender<Arc<BTreeSet<AcmeHost>>>, hosts: BTree
 
 async fn follow(inputs: Inputs) {
     let Inputs { store, state_dir, directories, own_hosts, acme, snapshots, .. } = inputs;
-    let Inputs { hosts, renewals, tokens, status, .. } = inputs;
+    let Inputs { hosts, requests: operator_requests, tokens, status, .. } = inputs;
     let files = (!directories.is_empty()).then_some(CertificateOriginKind::File);
     let orders = acme.as_ref().map(|_| CertificateOriginKind::Acme);
     let own = [CertificateOriginKind::OwnCa];
@@ -257,27 +257,27 @@ async fn follow(inputs: Inputs) {
         let Some(settings) = acme else { return };
         let ca: Arc<str> = settings.directory.as_str().into();
         let (issued_sender, issued) = mpsc::channel(QUEUE);
-        let (renew_sender, renew) = mpsc::channel(QUEUE);
+        let (request_sender, requests) = mpsc::channel(QUEUE);
         let started = status.subscribe();
-        let handles = AcmeHandles { hosts, tokens, issued: issued_sender, status, renew };
+        let handles = AcmeHandles { hosts, tokens, issued: issued_sender, status, requests };
         tokio::join!(
             acme::follow(settings, handles),
             collect_issued(ca, issued, started, updates.clone()),
-            forward_renewals(renewals.subscribe(), renew_sender)
+            forward_requests(operator_requests.subscribe(), request_sender)
         );
     };
     tokio::join!(shelf.run(queue), follow_directories, follow_orders, follow_own_ca);
 }
 
 /// Passes operators' requests on. The channel of the orders ends with their task.
-async fn forward_renewals(
-    mut renewals: broadcast::Receiver<AcmeHost>,
-    orders: mpsc::Sender<AcmeHost>,
+async fn forward_requests(
+    mut requests: broadcast::Receiver<AcmeRequest>,
+    orders: mpsc::Sender<AcmeRequest>,
 ) {
     loop {
-        match renewals.recv().await {
-            Ok(host) => {
-                if orders.send(host).await.is_err() {
+        match requests.recv().await {
+            Ok(request) => {
+                if orders.send(request).await.is_err() {
                     return;
                 }
             }

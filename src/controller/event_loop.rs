@@ -116,6 +116,7 @@ async fn run_loop<S>(
     let mut balancer = create_balancer(settings, proxy, rules).await?;
     let mut certificates = CertificateFollower::start(settings)?;
     balancer.set_certificate_store(certificates.store());
+    balancer.set_wildcards(settings.wildcards.clone());
     let (request_sender, mut requests) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &request_sender, passes)?;
@@ -199,6 +200,9 @@ async fn run_loop<S>(
             }
             Wakeup::Request(ControlRequest::RenewCertificate { host, answer }) => {
                 let _ = answer.send(certificates.renew(&host));
+            }
+            Wakeup::Request(ControlRequest::ReplaceAccountKey { answer }) => {
+                certificates.replace_account_key(answer);
             }
             Wakeup::Request(request) => {
                 // Not every request runs a pass, so a changed snapshot stays unread until a pass handles it.
@@ -498,7 +502,7 @@ impl Controller {
                 });
             }
             // The loop handles it, which has the orders.
-            ControlRequest::RenewCertificate { .. } => {}
+            ControlRequest::RenewCertificate { .. } | ControlRequest::ReplaceAccountKey { .. } => {}
             ControlRequest::RefreshHealth { answer } => self.balancer.examine_servers(answer),
             ControlRequest::Metrics { answer } => {
                 let docker = (is_docker_connected, self.heartbeat.age());

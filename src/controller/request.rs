@@ -41,6 +41,10 @@ pub enum ControlRequest {
         host: String,
         answer: ReplySender<Result<String, ApiError>>,
     },
+    /// Replaces the key of the account at the CA; answered when the CA has accepted it.
+    ReplaceAccountKey {
+        answer: ReplySender<Result<(), ApiError>>,
+    },
     Release {
         answer: ReplySender<Result<RollbackResult, ApiError>>,
     },

@@ -20,22 +20,16 @@ use crate::{
         world::Vantage,
     },
     routing::decide::Rules,
-    sources::{
-        ContainerFilter, OwnLabels,
-        acme::{AcmeSettings, settings::EabKey},
-        certificate::CaDirectories,
-    },
+    sources::{ContainerFilter, OwnLabels, certificate::CaDirectories},
 };
-use anyhow::{Context as _, Result, anyhow};
-use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use anyhow::{Context as _, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 use tracing::info;
-use zeroize::Zeroizing;
 
 impl Settings {
     /// Returns which containers and labels are kept, for a HAProxy at `vantage`.
@@ -101,22 +95,6 @@ impl Settings {
         directories.filter_map(|(purpose, path)| Some((purpose, path.clone()?))).collect()
     }
 
-    /// Returns the settings of certificate orders; `None` if nothing is ordered.
-    ///
-    /// # Errors
-    /// If the file of the key for external account binding cannot be read or is not base64url.
-    pub fn acme(&self) -> Result<Option<AcmeSettings>> {
-        let Some(options) = &self.acme else { return Ok(None) };
-        let folder = self.state_dir.join("acme");
-        let mut acme = AcmeSettings::new(options.directory.clone(), folder)
-            .with_challenge(options.challenge.clone());
-        acme.email.clone_from(&options.email);
-        acme.profile.clone_from(&options.profile);
-        acme.ca_file.clone_from(&options.ca_file);
-        acme.eab = options.eab.as_ref().map(read_eab_key).transpose()?;
-        Ok(Some(acme))
-    }
-
     /// Returns who manages HAProxy, and where its files are.
     pub fn proxy(&self) -> ProxySettings {
         ProxySettings {
@@ -176,16 +154,6 @@ impl Settings {
             hard_stop_after: self.hard_stop_after,
         })
     }
-}
-
-fn read_eab_key((kid, file): &(String, PathBuf)) -> Result<EabKey> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("--acme-eab: cannot read {}", file.display()))?;
-    let text = Zeroizing::new(text);
-    let key = BASE64_URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('='));
-    // The error would contain a part of the key.
-    let key = key.map_err(|_| anyhow!("--acme-eab: {} is not base64url", file.display()))?;
-    Ok(EabKey { kid: kid.clone(), key: Zeroizing::new(key) })
 }
 
 /// Returns a hash that identifies the state directory of one docker-balancer. The device and inode are included,

@@ -3,6 +3,7 @@
 //! `options::Options` is what was written in flags, environment, file and defaults (`layer`); [`Settings`] is the
 //! result on this machine.
 
+pub mod acme;
 mod components;
 mod error;
 mod glue;
@@ -15,16 +16,14 @@ pub mod paths;
 mod resolve;
 pub mod value;
 
+pub use self::acme::AcmeOptions;
 pub use self::options::{AccessLog, HaproxyUser, OnOff};
 use self::options::{BalancerCommand, DaemonCommand, LocalCommand, Options};
 use crate::{
     haproxy::{render::Bind, settings::ReloadVia},
     label::LabelLimits,
     model::{option_value::Host, tls::TlsPolicy},
-    sources::{
-        acme::settings::{Challenge, DirectoryUrl},
-        docker::{AddressKind, EngineSettings},
-    },
+    sources::docker::{AddressKind, EngineSettings},
     support::log,
 };
 pub use error::SettingsError;
@@ -87,6 +86,8 @@ pub struct Settings {
     pub certificates: Vec<PathBuf>,
     /// How certificates are ordered, if they are.
     pub acme: Option<AcmeOptions>,
+    /// Domains whose direct subdomains share one certificate of the CA.
+    pub wildcards: BTreeSet<Host>,
     /// Directory with the CAs of containers.
     pub backend_ca: Option<PathBuf>,
     /// Directory with the CAs of clients.
@@ -123,19 +124,6 @@ pub struct Settings {
     pub log: log::Settings,
     /// Notes to log once.
     pub notes: Vec<SettingsNote>,
-}
-
-/// How certificates are ordered from an ACME CA.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcmeOptions {
-    pub directory: DirectoryUrl,
-    pub email: Option<String>,
-    /// Key id and file of the key for external account binding.
-    pub eab: Option<(String, PathBuf)>,
-    pub profile: Option<String>,
-    pub challenge: Challenge,
-    /// Root certificates of a private CA.
-    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

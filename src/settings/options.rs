@@ -17,7 +17,10 @@ use crate::{
         option_value::Host,
         tls::{TlsMode, TlsPolicy},
     },
-    settings::value::{self, PortSet},
+    settings::{
+        acme::AcmeDns,
+        value::{self, PortSet},
+    },
     sources::acme::settings::DirectoryUrl,
     support::log::LogFormat,
 };
@@ -172,14 +175,18 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub acme_challenge: AcmeChallenge,
 
-    /// Publish DNS records with this program, which implies --acme-challenge dns
+    /// Publish DNS records by PROGRAM or by rfc2136:FILE, which implies --acme-challenge dns
     ///
-    /// It is run as PROGRAM present NAME VALUE and PROGRAM cleanup NAME VALUE, as lego's exec provider does.
+    /// The program is run as PROGRAM present NAME VALUE and PROGRAM cleanup NAME VALUE, as lego's exec
+    /// provider does. With rfc2136:FILE, docker-balancer updates the zone itself (RFC 2136, with TSIG). FILE
+    /// has the lines server = "HOST:PORT", key = "NAME", algorithm = "hmac-sha256", secret = "BASE64", and
+    /// if the name server does not find the zone, zone = "NAME". Other users must not have access to it.
+    /// Before the CA looks, docker-balancer waits until all name servers of the zone have the record.
     ///
     /// [default: none]
-    #[arg(long, value_name = "PROGRAM", help_heading = TLS, value_parser = value::parse_path)]
+    #[arg(long, value_name = "PROGRAM", help_heading = TLS, value_parser = value::parse_acme_dns)]
     #[arg(hide_short_help = true)]
-    pub acme_dns: Option<PathBuf>,
+    pub acme_dns: Option<AcmeDns>,
 
     /// Bind the account to one at the CA with the key in this file, as in KID:FILE
     ///
@@ -195,6 +202,24 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub acme_profile: Option<String>,
 
+    /// Generate keys of this type for new and renewed certificates
+    ///
+    /// Old clients may support only rsa, of which a TLS handshake takes more CPU time. RSA keys are generated
+    /// by the program openssl.
+    #[arg(long, value_name = "TYPE", help_heading = TLS, value_enum, default_value = "ecdsa")]
+    #[arg(hide_short_help = true)]
+    pub acme_key: AcmeKey,
+
+    /// Order one certificate for this domain and its direct subdomains (repeatable)
+    ///
+    /// Hosts such as example.com, a.example.com and b.example.com then share the certificate for
+    /// *.example.com and example.com. This needs --acme-dns or --acme-challenge dns-persist.
+    ///
+    /// [default: each host has a certificate of its own]
+    #[arg(long, value_name = "DOMAIN", help_heading = TLS, value_parser = value::parse_host)]
+    #[arg(hide_short_help = true)]
+    pub wildcard: Vec<Host>,
+
     /// Trust the CA's server by the root certificates in this file
     ///
     /// For a private CA, which may also sign names that are not public.
@@ -203,6 +228,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE", help_heading = TLS, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub acme_ca_file: Option<PathBuf>,
+
     /// Verify containers' certificates by the CAs in this directory
     ///
     /// The verify label of a port with TLS names one of them: internal is the file internal.pem or
@@ -544,6 +570,13 @@ pub enum HaproxyModeArg {
     Managed,
     /// A system service, which docker-balancer only reloads
     Service,
+}
+
+/// The type of a certificate's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AcmeKey {
+    Ecdsa,
+    Rsa,
 }
 
 /// How control of a host is proven to the CA.

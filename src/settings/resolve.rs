@@ -1,17 +1,16 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AcmeOptions, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote,
+    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, acme,
     haproxy_options, layer, paths, value::PortSet,
 };
 use crate::{
     haproxy::{render::Bind, settings::ReloadVia},
     label::{AllowedHost, Constraint, HostNetwork, LabelLimits},
-    settings::options::{AcmeChallenge, AddressMode, HaproxyModeArg, OnOff, Options, Program},
-    sources::{
-        acme::settings::{Challenge, DnsProgram},
-        docker::{AddressKind, EngineSettings},
+    settings::options::{
+        AcmeChallenge, AcmeKey, AddressMode, HaproxyModeArg, OnOff, Options, Program,
     },
+    sources::docker::{AddressKind, EngineSettings},
     support::log,
 };
 use anyhow::{Result, bail};
@@ -20,7 +19,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
     path::PathBuf,
-    time::Duration,
 };
 
 /// Ports that labels may use only if `--allow-ports` names them: SSH, Docker's API, Docker Swarm. The ports of the
@@ -33,7 +31,7 @@ impl Settings {
         notes.extend(reversed_port_maps(&options.map_port));
         notes.extend(host_notes::<Options>(options.docker_url.as_deref(), machine));
         let haproxy = haproxy_mode(&options)?;
-        let acme = acme_options(&options)?;
+        let acme = acme::acme_options(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
         if metrics.is_some() && metrics == haproxy_metrics {
             bail!(
@@ -75,6 +73,7 @@ impl Settings {
             tls_policy: options.tls_policy,
             certificates: options.certificates,
             acme,
+            wildcards: options.wildcard.into_iter().collect(),
             backend_ca: options.backend_ca,
             client_ca: options.client_ca,
             access_log: options
@@ -109,32 +108,6 @@ impl Settings {
             notes,
         })
     }
-}
-
-/// How long a name server needs to publish a record after the program has returned.
-const DNS_PROPAGATION: Duration = Duration::from_secs(10);
-
-fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
-    let Some(directory) = options.acme.clone() else { return Ok(None) };
-    let challenge = match (options.acme_challenge, &options.acme_dns) {
-        (AcmeChallenge::Http, None) => Challenge::Http,
-        (AcmeChallenge::DnsPersist, None) => Challenge::DnsPersist,
-        (AcmeChallenge::Http | AcmeChallenge::Dns, Some(path)) => {
-            Challenge::Dns(DnsProgram { path: path.clone(), propagation: DNS_PROPAGATION })
-        }
-        (AcmeChallenge::Dns, None) => bail!("--acme-challenge dns needs --acme-dns PROGRAM"),
-        (AcmeChallenge::DnsPersist, Some(_)) => {
-            bail!("--acme-challenge dns-persist does not use --acme-dns; remove one of the two")
-        }
-    };
-    Ok(Some(AcmeOptions {
-        directory,
-        email: options.acme_email.clone(),
-        eab: options.acme_eab.clone(),
-        profile: options.acme_profile.clone(),
-        challenge,
-        ca_file: options.acme_ca_file.clone(),
-    }))
 }
 
 fn haproxy_mode(options: &Options) -> Result<HaproxyMode> {
@@ -182,7 +155,9 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
         needs_acme(options.acme_dns.is_some(), "--acme-dns"),
         needs_acme(options.acme_eab.is_some(), "--acme-eab"),
         needs_acme(options.acme_profile.is_some(), "--acme-profile"),
+        needs_acme(options.acme_key != AcmeKey::Ecdsa, "--acme-key"),
         needs_acme(options.acme_ca_file.is_some(), "--acme-ca-file"),
+        needs_acme(!options.wildcard.is_empty(), "--wildcard"),
         (command == RunMode::Once && options.acme.is_some())
             .then_some(SettingsNote::OnlyWith { option: "--acme", with: "--watch" }),
         (options.metrics.is_none()

@@ -6,7 +6,10 @@ use crate::{
         option_value::{Host, HostMatch},
         tls::{TlsMode, TlsPolicy},
     },
-    settings::options::{AccessLog, HaproxyUser},
+    settings::{
+        acme::AcmeDns,
+        options::{AccessLog, HaproxyUser},
+    },
     sources::acme::settings::{DirectoryUrl, DirectoryUrlError},
 };
 use clap::builder::{BoolishValueParser, TypedValueParser};
@@ -180,6 +183,18 @@ pub fn parse_acme_directory(text: &str) -> Result<DirectoryUrl, String> {
     text.trim().parse().map_err(|error: DirectoryUrlError| error.to_string())
 }
 
+/// Parses `PROGRAM`, `exec:PROGRAM` or `rfc2136:FILE`.
+pub fn parse_acme_dns(text: &str) -> Result<AcmeDns, String> {
+    match text.trim().split_once(':') {
+        Some(("exec", path)) => parse_path(path).map(AcmeDns::Program),
+        Some(("rfc2136", path)) => parse_path(path).map(AcmeDns::Rfc2136),
+        Some((kind, _)) if !kind.contains('/') => Err(format!(
+            "{kind}: is not known; the value must be PROGRAM, exec:PROGRAM or rfc2136:FILE"
+        )),
+        _ => parse_path(text).map(AcmeDns::Program),
+    }
+}
+
 /// Parses `KID:FILE`.
 pub fn parse_eab(text: &str) -> Result<(String, PathBuf), String> {
     match text.trim().split_once(':') {
@@ -252,6 +267,25 @@ mod tests {
                 ("http", "no: \"http\" is not a port; a port is a whole number from 1 to 65535"),
                 ("9-8", "no: 9-8: the last port is lower than the first"),
                 ("1-2-3", "no: \"2-3\" is not a port; a port is a whole number from 1 to 65535"),
+            ],
+        );
+    }
+
+    #[test]
+    fn way_of_dns_records_is_parsed() {
+        check_table(
+            parse_acme_dns,
+            &[
+                ("/usr/bin/publish", "Program(\"/usr/bin/publish\")"),
+                ("exec:/usr/bin/publish", "Program(\"/usr/bin/publish\")"),
+                ("/opt/a:b", "Program(\"/opt/a:b\")"),
+                ("rfc2136:/etc/key.toml", "Rfc2136(\"/etc/key.toml\")"),
+                (
+                    "route53:/etc/x",
+                    "no: route53: is not known; the value must be PROGRAM, exec:PROGRAM or \
+                     rfc2136:FILE",
+                ),
+                ("rfc2136:", "no: the value is empty"),
             ],
         );
     }

@@ -8,10 +8,11 @@ use docker_glue::sources::acme::{
     AcmeSettings, chain,
     decide::HostState,
     error::FailureKind,
-    settings::{Challenge, DnsProgram},
+    settings::{Challenge, DnsLookup, DnsPublisher},
 };
 use serde_json::json;
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+use tempfile::TempDir;
 
 /// Writes a program of lego's protocol that publishes records in pebble's DNS server, and logs its calls.
 fn write_program(pebble: &Pebble) -> PathBuf {
@@ -33,15 +34,20 @@ esac
     path
 }
 
-fn dns(path: PathBuf) -> Challenge {
-    Challenge::Dns(DnsProgram { path, propagation: Duration::ZERO })
+/// Returns settings with the program, and without a resolver that could find name servers.
+fn dns_settings(pebble: &Pebble, state: &TempDir, path: PathBuf) -> AcmeSettings {
+    let challenge = Challenge::Dns(DnsPublisher::Program(path));
+    let mut settings = pebble.settings(state).with_challenge(challenge);
+    let (resolvers, pause) = (Some(Vec::new()), Duration::ZERO);
+    settings.dns = DnsLookup { resolvers, pause, ..DnsLookup::default() };
+    settings
 }
 
 #[tokio::test]
 async fn wildcard_is_proven_by_a_program() {
     let Some(pebble) = Pebble::start(Options::default()) else { return };
     let state = tempfile::tempdir().unwrap();
-    let settings = pebble.settings(&state).with_challenge(dns(write_program(&pebble)));
+    let settings = dns_settings(&pebble, &state, write_program(&pebble));
     let mut follower = Follower::start(settings, pebble.http_port, Serve::Nothing).await;
     follower.want(&["b.example.com"]);
     let (_, pem) = follower.next_issued().await;
@@ -56,7 +62,7 @@ async fn wildcard_is_proven_by_a_program() {
 async fn wildcard_and_its_host_are_one_certificate() {
     let Some(pebble) = Pebble::start(Options::default()) else { return };
     let state = tempfile::tempdir().unwrap();
-    let settings = pebble.settings(&state).with_challenge(dns(write_program(&pebble)));
+    let settings = dns_settings(&pebble, &state, write_program(&pebble));
     let mut follower = Follower::start(settings, pebble.http_port, Serve::Nothing).await;
     follower.want(&["*.example.com"]);
     let (name, pem) = follower.next_issued().await;
@@ -74,7 +80,7 @@ async fn failing_program_is_the_failure() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     for (program, text) in [(program, "zone not found"), (pebble.path("missing"), "cannot run")] {
         let state = tempfile::tempdir().unwrap();
-        let settings = pebble.settings(&state).with_challenge(dns(program));
+        let settings = dns_settings(&pebble, &state, program);
         let follower = Follower::start(settings, pebble.http_port, Serve::Nothing).await;
         follower.want(&["b.example.com"]);
         let failed = follower.until_state("b.example.com", HostState::Failed).await;

@@ -104,6 +104,13 @@ impl Fake {
         self.state.lock().unwrap().token = Some(token.to_owned());
     }
 
+    /// Returns the directory without one of its URLs.
+    pub(crate) fn directory_without(&self, key: &str) -> String {
+        let mut directory = directory(&format!("http://127.0.0.1:{}", self.port));
+        directory.as_object_mut().unwrap().remove(key).unwrap();
+        directory.to_string()
+    }
+
     pub(crate) fn use_wrong_key(&self) {
         self.state.lock().unwrap().wrong_key = true;
     }
@@ -198,6 +205,7 @@ fn handle(state: &Mutex<State>, base: &str, path: &str, body: &[u8]) -> Answer {
     let number = words.get(1).and_then(|number| number.parse::<usize>().ok());
     match (words[0], number) {
         ("dir", _) => ok(directory(base)),
+        ("key-change", _) => ok(json!({})),
         ("nonce", _) => ("200 OK", Vec::new(), String::new()),
         ("account", _) => {
             let location = vec![("location", format!("{base}/account/1"))];
@@ -236,6 +244,7 @@ fn directory(base: &str) -> Value {
         "newAccount": format!("{base}/account"),
         "newOrder": format!("{base}/order"),
         "renewalInfo": format!("{base}/renewal"),
+        "keyChange": format!("{base}/key-change"),
     })
 }
 

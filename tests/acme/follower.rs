@@ -2,7 +2,7 @@
 
 use crate::common;
 use docker_glue::sources::acme::{
-    AcmeHandles, AcmeHost, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
+    AcmeHandles, AcmeHost, AcmeRequest, AcmeSettings, AcmeStatus, IssuedCertificate, TokenRequest,
     decide::HostState, follow, status::HostStatus,
 };
 use std::{
@@ -33,7 +33,7 @@ pub(crate) enum Serve {
 /// A task that runs until it is dropped.
 pub(crate) struct Follower {
     hosts: watch::Sender<Arc<BTreeSet<AcmeHost>>>,
-    renew: mpsc::Sender<AcmeHost>,
+    requests: mpsc::Sender<AcmeRequest>,
     status: watch::Receiver<Arc<AcmeStatus>>,
     issued: mpsc::UnboundedReceiver<IssuedCertificate>,
     pub(crate) tokens: Tokens,
@@ -48,25 +48,30 @@ impl Follower {
     /// Starts the task. Its tokens are served on `port`.
     pub(crate) async fn start(settings: AcmeSettings, port: u16, serve: Serve) -> Self {
         let (hosts, hosts_receiver) = watch::channel(Arc::default());
-        let (renew, renew_receiver) = mpsc::channel(8);
+        let (requests, request_receiver) = mpsc::channel(8);
         let (status, status_receiver) = watch::channel(Arc::default());
         let (issued, mut issued_receiver) = mpsc::channel(8);
         let (all, all_receiver) = mpsc::unbounded_channel();
-        let (tokens, requests) = mpsc::channel(8);
+        let (tokens, token_receiver) = mpsc::channel(8);
         let served = Tokens::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_tokens(listen(port).await, served.clone()));
-        tasks.spawn(take_requests(requests, served.clone(), serve));
+        tasks.spawn(take_requests(token_receiver, served.clone(), serve));
         tasks.spawn(async move {
             while let Some(certificate) = issued_receiver.recv().await {
                 all.send(certificate).unwrap();
             }
         });
-        let handles =
-            AcmeHandles { hosts: hosts_receiver, tokens, issued, status, renew: renew_receiver };
+        let handles = AcmeHandles {
+            hosts: hosts_receiver,
+            tokens,
+            issued,
+            status,
+            requests: request_receiver,
+        };
         tasks.spawn(follow(settings, handles));
         let status = status_receiver;
-        Self { hosts, renew, status, issued: all_receiver, tokens: served, _tasks: tasks }
+        Self { hosts, requests, status, issued: all_receiver, tokens: served, _tasks: tasks }
     }
 
     pub(crate) fn want(&self, names: &[&str]) {
@@ -74,7 +79,11 @@ impl Follower {
     }
 
     pub(crate) async fn renew(&self, name: &str) {
-        self.renew.send(host(name)).await.unwrap();
+        self.requests.send(AcmeRequest::Renew(host(name))).await.unwrap();
+    }
+
+    pub(crate) async fn replace_account_key(&self) {
+        self.requests.send(AcmeRequest::ReplaceAccountKey).await.unwrap();
     }
 
     pub(crate) fn status(&self) -> Arc<AcmeStatus> {

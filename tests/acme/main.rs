@@ -5,10 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod account_key;
 mod challenge;
+mod dns_update;
 mod fake;
 mod faults;
 mod follower;
 mod issue;
+mod knot;
 mod pebble;
 mod whole;

@@ -5,6 +5,7 @@ use crate::common::{self, balancer::free_port, engine::make_certificates};
 use docker_glue::sources::acme::AcmeSettings;
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -27,6 +28,8 @@ pub(crate) struct Options {
     /// The part of valid nonces that is rejected, in percent.
     pub(crate) nonce_reject: u8,
     pub(crate) eab: bool,
+    /// The name server for TXT records, in place of pebble's own.
+    pub(crate) name_server: Option<SocketAddr>,
 }
 
 /// The key identifier and the key of the external account that pebble knows.
@@ -49,6 +52,7 @@ impl Pebble {
             processes: Vec::new(),
         };
         let dns = format!("127.0.0.1:{}", ports[4]);
+        let ca_dns = options.name_server.map_or_else(|| dns.clone(), |server| server.to_string());
         fs::write(pebble.path("pebble.json"), pebble.config(options)).unwrap();
         let management = format!("127.0.0.1:{}", pebble.dns_management_port);
         let mut server = Command::new(programs.join("pebble-challtestsrv"));
@@ -65,7 +69,7 @@ impl Pebble {
         server.args(["-tlsalpn01", "", "-doh", "", "-dnsserver", &dns, "-management", &management]);
         pebble.spawn(server, "dns.log");
         let mut ca = Command::new(programs.join("pebble"));
-        ca.args(["-strict=false", "-dnsserver", &dns, "-config", "pebble.json"]);
+        ca.args(["-strict=false", "-dnsserver", &ca_dns, "-config", "pebble.json"]);
         ca.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
         ca.env("PEBBLE_WFE_NONCEREJECT", options.nonce_reject.to_string());
         pebble.spawn(ca, "pebble.log");

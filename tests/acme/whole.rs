@@ -9,6 +9,7 @@ use crate::{
     },
     pebble::{Options, Pebble},
 };
+use docker_glue::sources::acme::AcmeSettings;
 use nix::sys::signal::Signal;
 use std::{fs, process::Command};
 
@@ -53,6 +54,8 @@ fn assert_renewal(balancer: &Balancer, pebble: &Pebble, host: &str) {
     let (status, text) = run(&["certificates"]);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.contains(&format!("CA {}", pebble.url())), "{text}");
+    let (status, text) = run(&["certificate", "replace-account-key"]);
+    assert_eq!(status, Some(0), "{text}");
     let (status, text) = run(&["certificate", "renew", "unknown.example.com"]);
     assert_eq!(status, Some(1), "{text}");
     assert!(text.contains("no certificate is ordered for \"unknown.example.com\""), "{text}");
@@ -150,4 +153,42 @@ fn host_that_ca_cannot_reach_is_reported_and_others_get_certificates() {
     balancer.wait_for_log(&["no certificate was issued for away.example.com: "]);
     balancer.wait_for_log(&["no certificate was issued for *.example.com: a wildcard needs"]);
     assert_eq!(https_answer(&balancer, "away.example.com"), None);
+}
+
+#[test]
+fn direct_subdomains_share_one_wildcard_certificate() {
+    let Some(pebble) = Pebble::start(Options::default()) else { return };
+    let Some(plan) = plan(&pebble) else { return };
+    let plan = plan.option(&["--acme-challenge", "dns-persist", "--wildcard", "example.com"]);
+    let run = |name: &str, host: &str| {
+        plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
+    };
+    // The order for this host fails, and registers the account.
+    let _other = run("other", "a.example.net").start();
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_for_log(&["no certificate was issued for a.example.net: "]);
+    let mut find = Command::new("find");
+    let found = find.arg(balancer.state()).args(["-name", "account.json"]).output().unwrap();
+    let account = fs::read_to_string(String::from_utf8(found.stdout).unwrap().trim()).unwrap();
+    let account: serde_json::Value = serde_json::from_str(&account).unwrap();
+    let (name, value) = AcmeSettings::persist_record(
+        &"*.example.com".parse().unwrap(),
+        "pebble.letsencrypt.org",
+        account["id"].as_str().unwrap(),
+    );
+    pebble.set_dns("set-txt", &serde_json::json!({ "host": name, "value": value }));
+
+    let hosts = [("a", "a.example.com"), ("b", "b.example.com"), ("apex", "example.com")];
+    let runs = hosts.map(|(name, host)| {
+        balancer.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
+    });
+    let _containers = common::start_all(runs.into());
+    for (name, host) in hosts {
+        wait_for(&format!("a certificate for {host}"), || {
+            (https_answer(&balancer, host)? == format!("{name} saw /x")).then_some(())
+        });
+    }
+    let log = pebble.log();
+    assert!(log.contains("There are now 2 orders in the db"), "{log}");
+    assert!(!log.contains("There are now 3 orders in the db"), "{log}");
 }

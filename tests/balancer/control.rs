@@ -185,13 +185,14 @@ fn daemon_answers_match_the_document_and_its_examples() {
     let renew = "/certificates/renew";
     refuses("400", renew, "{}");
     refuses("409", renew, r#"{"host": "a.test"}"#);
+    refuses("409", "/certificates/account", "{}");
     // In this order each operation can succeed.
     let ordered = ["/drain", "/undrain", "/rollback", "/release"].map(|path| ("POST", path));
     let all = documented_operations();
     // The answer of `/metrics` is text.
     let text = ("GET".to_owned(), "/metrics".to_owned());
     let gets: Vec<_> = all.iter().filter(|pair| pair.0 == "GET" && **pair != text).collect();
-    assert_eq!(gets.len() + ordered.len() + 2, all.len(), "an operation that is not tried");
+    assert_eq!(gets.len() + ordered.len() + 3, all.len(), "an operation that is not tried");
     for (method, path) in ordered {
         works(method, path);
         // Each GET works in every state.

@@ -31,6 +31,8 @@ const VALUES: &[(&str, &str)] = &[
     ("acme_dns", "/usr/local/bin/publish-record"),
     ("acme_eab", "key-1:/etc/docker-glue/eab.key"),
     ("acme_profile", "shortlived"),
+    ("acme_key", "rsa"),
+    ("wildcard", "example.com"),
     ("acme_ca_file", "/etc/docker-glue/ca.pem"),
     ("tls_policy", "modern"),
     ("backend_ca", "/etc/docker-glue/backend-ca"),

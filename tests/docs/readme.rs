@@ -10,6 +10,7 @@ use crate::common::{
 use docker_glue::{
     label::{self, LabelLimits},
     settings::{HostEnv, Settings},
+    sources::acme::dns::DnsUpdate,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -274,11 +275,15 @@ fn readme_files_are_valid() {
     }
 }
 
-/// The settings files, which may be fragments.
+/// The settings files, which may be fragments, and the file of `--acme-dns rfc2136:FILE`.
 #[test]
 fn settings_are_read_without_a_note() {
     let dir = Place::new();
     for (number, block) in blocks_of_kind("toml").into_iter().enumerate() {
+        if block.contains("\nsecret = ") {
+            DnsUpdate::parse(&block).unwrap();
+            continue;
+        }
         let file = dir.path(&format!("{number}.toml"));
         fs::write(&file, &block).unwrap();
         let args = ["docker-balancer".into(), "--watch".into(), "--settings".into(), file.into()];

@@ -180,6 +180,7 @@ fn build_router(orders: Requests) -> Router {
         .route("/explain", get(get_explain))
         .route("/certificates", get(get_certificates))
         .route("/certificates/renew", post(post_renew))
+        .route("/certificates/account", post(post_account_key))
         .route("/metrics", get(get_metrics))
         .route("/rollback", post(post_rollback))
         .route("/release", post(post_release))
@@ -305,6 +306,13 @@ async fn post_renew(
     let renew = |answer| ControlRequest::RenewCertificate { host, answer };
     let host = send_request(&orders, renew).await??;
     Ok(JsonText(RenewResponse { host }))
+}
+
+async fn post_account_key(
+    State(orders): State<Requests>,
+) -> Result<JsonText<serde_json::Value>, ApiError> {
+    send_request(&orders, |answer| ControlRequest::ReplaceAccountKey { answer }).await??;
+    Ok(JsonText(serde_json::json!({})))
 }
 
 async fn post_drain(

@@ -1,4 +1,4 @@
-//! `certificates`, and `certificate renew`, `record`, `import` and `ca`.
+//! `certificates`, and the subcommands of `certificate`.
 
 use super::{CommandOutput, terminal::terminal_width};
 use crate::{
@@ -48,6 +48,13 @@ pub(crate) async fn renew_certificate(socket: &Path, host: &str) -> Result<Comma
          `docker-balancer certificates` shows the result"
     );
     Ok(text.into())
+}
+
+pub(crate) async fn replace_account_key(socket: &Path) -> Result<CommandOutput> {
+    let nothing = serde_json::json!({});
+    let _: serde_json::Value =
+        post(socket, "/certificates/account", &nothing, Duration::ZERO).await?;
+    Ok("the account at the CA has a new key".to_owned().into())
 }
 
 /// Prints the record of dns-persist-01, as a line of a zone file.

@@ -108,7 +108,8 @@ pub(crate) async fn run_plan(
 fn order_notes(after: &Routes, rules: &Rules, settings: &Settings) -> Result<Vec<String>> {
     let acme = settings.acme()?;
     let rules_of_ca = acme.as_ref().map(AcmeSettings::name_rules);
-    let requests = CertificateRequests::new(after, &rules.certificates, rules_of_ca);
+    let requests =
+        CertificateRequests::new(after, &rules.certificates, rules_of_ca, &settings.wildcards);
     let CertificateRequests { acme: ordered, own } = requests.without_issued(&rules.certificates);
     let ca = acme.map(|acme| acme.directory.as_str().to_owned()).unwrap_or_default();
     let ordered =

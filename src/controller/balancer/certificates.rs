@@ -6,6 +6,7 @@ use crate::{
     model::{
         ca_index::CaIndex,
         certificate::{CertificateDigest, CertificateIndex},
+        option_value::Host,
         problem::{Problem, ProblemSubject, Reason},
     },
     sources::{
@@ -41,6 +42,8 @@ pub(crate) struct CertificateState {
     orders: Arc<AcmeStatus>,
     /// `None` if the balancer does not remove files, because it runs once.
     store: Option<CertificateStore>,
+    /// Domains whose direct subdomains share one certificate of the CA.
+    wildcards: BTreeSet<Host>,
     /// When unused files were removed last.
     pruned_at: Option<Instant>,
 }
@@ -66,6 +69,11 @@ impl Balancer {
     /// Sets the store, from which unused certificates are removed.
     pub fn set_certificate_store(&mut self, store: CertificateStore) {
         self.certificates.store = Some(store);
+    }
+
+    /// Sets the domains whose direct subdomains share one certificate of the CA.
+    pub fn set_wildcards(&mut self, domains: BTreeSet<Host>) {
+        self.certificates.wildcards = domains;
     }
 
     /// Removes the files of certificates that neither HAProxy nor its files have any more. The files on disk must be
@@ -109,7 +117,9 @@ impl Balancer {
 
     /// Returns the served hosts that need a certificate. `rules` is `None` if none are ordered.
     pub fn certificate_requests(&self, rules: Option<NameRules>) -> CertificateRequests {
-        CertificateRequests::new(&self.served_routes, &self.rules.certificates, rules)
+        let CertificateState { wildcards, .. } = &self.certificates;
+        let index = &self.rules.certificates;
+        CertificateRequests::new(&self.served_routes, index, rules, wildcards)
     }
 
     fn use_certificates(&mut self) {

@@ -225,6 +225,13 @@ pub enum CertificateCommand {
         to: Option<PathBuf>,
     },
 
+    /// Replace the key of the account at the CA
+    ///
+    /// For example after the key was exposed. Certificates and their keys stay as they are.
+    ///
+    /// Exit status: 0 replaced; 1 the CA did not accept it; 4 docker-balancer does not answer.
+    ReplaceAccountKey,
+
     /// Print the certificate of docker-balancer's own CA
     ///
     /// Give it to clients so that they trust the certificates of hosts with cert=self, and of names that no

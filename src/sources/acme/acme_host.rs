@@ -4,7 +4,7 @@
 
 use crate::model::host::{Host, HostMatch};
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
 
 /// The longest name in a certificate, in bytes (RFC 1035).
 const MAX_NAME_BYTES: usize = 253;
@@ -70,6 +70,18 @@ impl AcmeHost {
     pub fn to_host_match(&self) -> HostMatch {
         let host = self.host.clone();
         if self.wildcard { HostMatch::Wildcard(host) } else { HostMatch::Exact(host) }
+    }
+
+    /// Returns the certificate of a host: that of a domain in `wildcards` if the host is the domain or one of its direct
+    /// subdomains, else its own.
+    pub fn for_host(host: &Host, wildcards: &BTreeSet<Host>) -> Self {
+        let parent = host.as_str().split_once('.').and_then(|(_, parent)| parent.parse().ok());
+        let mut shared = [Some(host.clone()), parent].into_iter().flatten();
+        let shared = shared.find(|domain| wildcards.contains(domain));
+        match shared {
+            Some(host) => Self { host, wildcard: true },
+            None => Self::exact(host.clone()),
+        }
     }
 
     /// Returns the names in the certificate, the first of which identifies it.
@@ -224,6 +236,27 @@ mod tests {
             let host: AcmeHost = name.parse().unwrap();
             assert_eq!(host.to_string(), name);
             assert_eq!(AcmeHost::from_folder(&host.folder()), Some(host));
+        }
+    }
+
+    #[test]
+    fn direct_subdomains_share_the_certificate_of_a_wildcard() {
+        let domains = ["example.com", "b.example.com"];
+        let domains: BTreeSet<_> = domains.map(|domain| domain.parse().unwrap()).into();
+        for (host, expected) in [
+            ("a.example.com", "*.example.com"),
+            ("example.com", "*.example.com"),
+            ("a.a.example.com", "a.a.example.com"),
+            // The more specific domain has the name itself.
+            ("b.example.com", "*.b.example.com"),
+            ("a.b.example.com", "*.b.example.com"),
+            ("example.net", "example.net"),
+            ("notexample.com", "notexample.com"),
+            ("com", "com"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            let found = AcmeHost::for_host(&host.parse().unwrap(), &domains);
+            assert_eq!(found.to_string(), expected, "{host}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! Orders certificates from a CA by the ACME protocol (RFC 8555), and renews them.
 //!
 //! ```text
-//! hosts  ─▶ ┌──────────────── follow ────────────────┐ ─▶ status
-//! renew  ─▶ │ decide: pure, from the ledger           │ ─▶ issued: chain and key, already on disk
-//!           │   ─▶ ledger on disk ─▶ client: one order │ ─▶ tokens: publish at HAProxy, wait, withdraw
-//!           └─────────────────────────────────────────┘
+//! hosts    ─▶ ┌──────────────── follow ─────────────────┐ ─▶ status
+//! requests ─▶ │ decide: pure, from the ledger           │ ─▶ issued: chain and key, already on disk
+//!             │  ─▶ ledger on disk ─▶ client: one order │ ─▶ tokens: publish at HAProxy, wait, withdraw
+//!             └─────────────────────────────────────────┘
 //! ```
 //!
 //! [`follow`] is one task. Each order is a job of it with a time limit, so a host that fails delays no other. What a
@@ -14,6 +14,7 @@ pub mod acme_host;
 pub mod bucket;
 pub mod chain;
 pub mod decide;
+pub mod dns;
 pub mod error;
 pub mod ledger;
 pub mod ledger_file;
@@ -25,11 +26,10 @@ pub mod store;
 
 mod blocking;
 mod client;
-mod dns;
 mod follow;
 
 pub use acme_host::AcmeHost;
 pub use client::TokenRequest;
-pub use follow::{AcmeHandles, IssuedCertificate, follow};
+pub use follow::{AcmeHandles, AcmeRequest, IssuedCertificate, follow};
 pub use settings::AcmeSettings;
 pub use status::{AcmeStatus, HostStatus};

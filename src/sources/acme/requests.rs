@@ -5,6 +5,7 @@
 use super::acme_host::{AcmeHost, NameRules};
 use crate::model::{
     certificate::{CertificateChoice, CertificateIndex, CertificateValidity, ChosenCertificate},
+    host::Host,
     option_value::HostMatch,
     route::{Readiness, Routes},
     tls::CertificateOption,
@@ -22,8 +23,14 @@ pub struct CertificateRequests {
 
 impl CertificateRequests {
     /// Returns the HTTPS hosts with a ready container that no valid file covers. `rules` is `None` if no certificates
-    /// are ordered. Names that no public CA signs get a certificate of the own CA instead.
-    pub fn new(routes: &Routes, index: &CertificateIndex, rules: Option<NameRules>) -> Self {
+    /// are ordered. Names that no public CA signs get a certificate of the own CA instead. Hosts of a domain in
+    /// `wildcards` share a certificate of the CA.
+    pub fn new(
+        routes: &Routes,
+        index: &CertificateIndex,
+        rules: Option<NameRules>,
+        wildcards: &BTreeSet<Host>,
+    ) -> Self {
         let https = routes.0.iter().filter(|(key, _)| key.listener.is_https());
         let ready = https.filter(|(_, route)| {
             route.endpoints.iter().any(|endpoint| endpoint.readiness == Readiness::Ready)
@@ -37,20 +44,24 @@ impl CertificateRequests {
             };
             let CertificateOption(choice) = route.terms.get();
             let is_private = rules.is_some_and(|rules| rules.public_ca) && host.is_private();
-            let requested = match choice {
-                CertificateChoice::Own => &mut requests.own,
+            let is_ordered = match choice {
+                CertificateChoice::Own => false,
                 CertificateChoice::Auto
                     if has_valid(index, key.host(), &CertificateChoice::Files) =>
                 {
                     continue;
                 }
-                CertificateChoice::Auto if is_private => &mut requests.own,
-                CertificateChoice::Auto | CertificateChoice::Acme if rules.is_some() => {
-                    &mut requests.acme
-                }
+                CertificateChoice::Auto if is_private => false,
+                CertificateChoice::Auto | CertificateChoice::Acme if rules.is_some() => true,
                 _ => continue,
             };
-            requested.insert(host);
+            if !is_ordered {
+                requests.own.insert(host);
+            } else if host.wildcard {
+                requests.acme.insert(host);
+            } else {
+                requests.acme.insert(AcmeHost::for_host(&host.host, wildcards));
+            }
         }
         requests
     }

@@ -2,9 +2,10 @@
 
 use super::{
     acme_host::{AcmeHost, NameRules},
+    dns::DnsUpdate,
     ledger::Limits,
 };
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use zeroize::Zeroizing;
 
 /// The longest time of an order with http-01.
@@ -37,18 +38,32 @@ pub struct EabKey {
 pub enum Challenge {
     /// http-01: HAProxy serves a token on port 80.
     Http,
-    /// dns-01: a program publishes a TXT record for each order.
-    Dns(DnsProgram),
+    /// dns-01: a TXT record is published for each order.
+    Dns(DnsPublisher),
     /// dns-persist-01: a TXT record that an administrator published once.
     DnsPersist,
 }
 
-/// A program of lego's `exec` protocol: `PROGRAM present|cleanup FQDN VALUE`.
+/// How TXT records are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsProgram {
-    pub path: PathBuf,
-    /// How long the name servers need to publish a record after the program returned.
-    pub propagation: Duration,
+pub enum DnsPublisher {
+    /// A program of lego's `exec` protocol: `PROGRAM present|cleanup FQDN VALUE`.
+    Program(PathBuf),
+    /// DNS UPDATE (RFC 2136).
+    Update(Box<DnsUpdate>),
+}
+
+/// How a TXT record is looked up before the CA does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsLookup {
+    /// The resolvers that look up aliases and name servers; `None` for those of `/etc/resolv.conf`.
+    pub resolvers: Option<Vec<SocketAddr>>,
+    /// The port of authoritative name servers.
+    pub port: u16,
+    /// The longest time until all name servers have a record.
+    pub limit: Duration,
+    /// How long to wait instead, if the name servers cannot be found or reached.
+    pub pause: Duration,
 }
 
 /// The algorithm of a certificate's key.
@@ -74,6 +89,7 @@ pub struct AcmeSettings {
     /// The CA's profile of certificates, for example `shortlived`. `None` is the CA's default.
     pub profile: Option<String>,
     pub challenge: Challenge,
+    pub dns: DnsLookup,
     pub key_type: AcmeKeyType,
     /// The root certificates of a private CA. They replace those of the system. Such a CA may sign any name.
     pub ca_file: Option<PathBuf>,
@@ -127,6 +143,13 @@ impl FromStr for DirectoryUrl {
     }
 }
 
+impl Default for DnsLookup {
+    fn default() -> Self {
+        let (limit, pause) = (Duration::from_mins(2), Duration::from_secs(10));
+        Self { resolvers: None, port: 53, limit, pause }
+    }
+}
+
 impl fmt::Debug for EabKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EabKey").field("kid", &self.kid).finish_non_exhaustive()
@@ -143,6 +166,7 @@ impl AcmeSettings {
             eab: None,
             profile: None,
             challenge: Challenge::Http,
+            dns: DnsLookup::default(),
             key_type: AcmeKeyType::default(),
             ca_file: None,
             folder,

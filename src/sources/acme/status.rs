@@ -24,19 +24,33 @@ pub struct AcmeStatus {
     pub pause: Option<Pause>,
     /// How far the CA's clock is ahead of the local one, in seconds.
     pub clock_skew: Option<i64>,
+    /// The last replacement of the account's key since the start of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_replacement: Option<KeyReplacement>,
     pub hosts: BTreeMap<AcmeHost, HostStatus>,
     pub counters: Counters,
 }
 
 impl AcmeStatus {
-    /// Returns the order that is for the host, or that of the wildcard above it.
+    /// Returns the order that is for the host, or that of a wildcard that covers it.
     pub fn find_host(&self, host: &AcmeHost) -> Option<(&AcmeHost, &HostStatus)> {
         let exact = self.hosts.get_key_value(host);
+        // A wildcard's certificate also covers the domain itself.
+        let covering = [Some(host.host.clone()), host.host.parent()].into_iter().flatten();
+        let mut wildcards = covering.filter(|_| !host.wildcard);
         exact.or_else(|| {
-            let above = (!host.wildcard).then(|| host.host.parent()).flatten()?;
-            self.hosts.get_key_value(&AcmeHost { host: above, wildcard: true })
+            wildcards.find_map(|host| self.hosts.get_key_value(&AcmeHost { host, wildcard: true }))
         })
     }
+}
+
+/// The result of a replacement of the account's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyReplacement {
+    /// When it ended, in Unix seconds.
+    pub at: i64,
+    /// Why the key was not replaced.
+    pub failure: Option<String>,
 }
 
 /// Counts since the start of the program.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! STATE/acme/CA/account.json                                  the account and its key
+//! STATE/acme/CA/account.json.next                             the same with another key, while the CA replaces it
 //! STATE/acme/CA/archive/HOST/N/{privkey,fullchain}.pem, meta.json
 //! STATE/acme/CA/live/HOST -> ../archive/HOST/N                as certbot: other programs can read it
 //! STATE/acme/CA/pending/HOST.json                             an order's URL, and its key from the request on
@@ -78,6 +79,21 @@ impl Store {
         create_directory(&self.folder, FileAccess::Private)?;
         let path = self.account_path();
         stage_file(&path, credentials, FileAccess::Private)?.replace(&path)
+    }
+
+    /// Returns the account with the key that is to replace the present one, if a replacement began.
+    pub fn read_next_account(&self) -> Option<Zeroizing<String>> {
+        fs::read_to_string(self.next_account_path()).ok().map(Zeroizing::new)
+    }
+
+    pub fn write_next_account(&self, credentials: &str) -> Result<(), WriteError> {
+        let path = self.next_account_path();
+        stage_file(&path, credentials, FileAccess::Private)?.replace(&path)
+    }
+
+    pub fn remove_next_account(&self) -> Result<(), WriteError> {
+        let path = self.next_account_path();
+        durable::remove(&path).map_err(|why| WriteError { path, why })
     }
 
     /// Keeps the account's file under another name, so that the next connection registers a new account.
@@ -188,6 +204,10 @@ impl Store {
 
     fn account_path(&self) -> PathBuf {
         self.folder.join("account.json")
+    }
+
+    fn next_account_path(&self) -> PathBuf {
+        self.folder.join("account.json.next")
     }
 
     /// The host's name is at most 253 bytes, and a file's name 255 bytes.

@@ -1,9 +1,9 @@
 //! The proof that the host, or its DNS, is under control.
 
 use super::super::{
-    dns,
+    dns::{self, TextRecord},
     error::{AcmeError, FailureKind},
-    settings::{Challenge, DnsProgram},
+    settings::{Challenge, DnsLookup, DnsPublisher},
 };
 use instant_acme::{ChallengeHandle, ChallengeType};
 use std::time::Duration;
@@ -30,6 +30,7 @@ pub enum TokenRequest {
 #[derive(Debug, Clone)]
 pub(crate) struct Solver {
     pub challenge: Challenge,
+    pub dns: DnsLookup,
     pub tokens: mpsc::Sender<TokenRequest>,
 }
 
@@ -40,9 +41,8 @@ pub(super) enum Proof {
         path: String,
     },
     Record {
-        program: DnsProgram,
-        name: String,
-        value: String,
+        publisher: DnsPublisher,
+        record: TextRecord,
     },
     /// An administrator published the proof.
     Persistent,
@@ -70,12 +70,14 @@ impl Solver {
                 proofs.push(Proof::Token { path: path.clone() });
                 self.publish_token(path, handle.key_authorization().as_str()).await
             }
-            Challenge::Dns(program) => {
-                let name = format!("_acme-challenge.{host}.");
-                let value = handle.key_authorization().dns_value();
-                let (program, copy) = (program.clone(), program);
-                proofs.push(Proof::Record { program, name: name.clone(), value: value.clone() });
-                dns::present(copy, &name, &value).await
+            Challenge::Dns(publisher) => {
+                let name = dns::find_record_name(&self.dns, host).await?;
+                let record = TextRecord { name, value: handle.key_authorization().dns_value() };
+                let copy = (publisher.clone(), record.clone());
+                proofs.push(Proof::Record { publisher: copy.0, record: copy.1 });
+                dns::publish(publisher, &record).await?;
+                dns::wait_until_visible(&self.dns, &record).await;
+                Ok(())
             }
             Challenge::DnsPersist => {
                 proofs.push(Proof::Persistent);
@@ -103,9 +105,7 @@ impl Solver {
                 Proof::Token { path } => {
                     let _ = self.tokens.send(TokenRequest::Withdraw { path }).await;
                 }
-                Proof::Record { program, name, value } => {
-                    dns::clean_up(&program, &name, &value).await;
-                }
+                Proof::Record { publisher, record } => dns::clean_up(&publisher, &record).await,
                 Proof::Persistent => {}
             }
         }

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::{
     Request, Response, StatusCode,
     body::{Body, Bytes, Incoming},
-    header::{DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -29,6 +29,8 @@ use std::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read, in bytes. A chain has a few thousand.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+const JOSE_JSON: &str = "application/jose+json";
+const REPLAY_NONCE: &str = "replay-nonce";
 const PREFIX: &str = "urn:ietf:params:acme:error:";
 const AGENT: &str = concat!("docker-balancer/", env!("CARGO_PKG_VERSION"), " instant-acme");
 
@@ -40,6 +42,10 @@ pub(crate) struct Notes {
     /// The seconds of the last answer's Retry-After.
     pub retry_after: Option<i64>,
     pub meta: Meta,
+    /// Where keys of accounts are replaced.
+    pub key_change: Option<String>,
+    /// Where the first nonce is.
+    pub new_nonce: Option<String>,
     /// The CA says when to renew (RFC 9773).
     pub renewal_info: bool,
 }
@@ -59,6 +65,8 @@ struct Directory {
     #[serde(default)]
     meta: Option<Meta>,
     renewal_info: Option<String>,
+    key_change: Option<String>,
+    new_nonce: Option<String>,
 }
 
 /// A client whose clones share connections and notes.
@@ -86,6 +94,22 @@ impl AcmeHttp {
 
     pub(crate) fn notes(&self) -> Notes {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns a nonce for a request.
+    pub(crate) async fn read_nonce(&self, url: &str) -> Result<String, Error> {
+        let request = Request::head(url).body(BodyWrapper::default()).map_err(other)?;
+        let answer = self.clone().send(request).await?;
+        let nonce = answer.parts.headers.get(REPLAY_NONCE).and_then(|nonce| nonce.to_str().ok());
+        let missing = || AcmeError::new(FailureKind::BadResponse, "the CA sent no nonce");
+        nonce.map(str::to_owned).ok_or_else(|| other(missing()))
+    }
+
+    /// Sends a signed request. An answer that is neither a success nor an error rejects the nonce.
+    pub(crate) async fn post_jose(&self, url: &str, body: String) -> Result<StatusCode, Error> {
+        let request = Request::post(url).header(CONTENT_TYPE, JOSE_JSON);
+        let request = request.body(body.into_bytes().into()).map_err(other)?;
+        Ok(self.clone().send(request).await?.parts.status)
     }
 
     async fn send(self, mut request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
@@ -127,6 +151,8 @@ impl AcmeHttp {
         if let Some(directory) = directory {
             notes.renewal_info = directory.renewal_info.is_some();
             notes.meta = directory.meta.unwrap_or_default();
+            notes.key_change = directory.key_change;
+            notes.new_nonce = directory.new_nonce;
         }
     }
 }
@@ -138,6 +164,10 @@ impl HttpClient for AcmeHttp {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         Box::pin(self.clone().send(request))
     }
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Other(Box::new(error))
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, AcmeError> {

@@ -3,6 +3,7 @@
 mod challenge;
 mod http;
 mod key;
+mod key_change;
 mod order;
 mod retry;
 
@@ -23,6 +24,7 @@ use http::{AcmeHttp, Notes};
 use instant_acme::{
     Account, AccountCredentials, CertificateIdentifier, ExternalAccountKey, NewAccount,
 };
+use key_change::StoredAccount;
 use retry::{retry_nonce, translate};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -52,7 +54,7 @@ impl Client {
     ) -> Result<Self, AcmeError> {
         let http = AcmeHttp::new(directory.as_str(), settings.ca_file.as_deref())?;
         let account = match store.read_account() {
-            Some(text) => restore(&http, &text).await,
+            Some(text) => restore(&http, &store, &text).await,
             None => register(&http, &settings, &directory, &store).await,
         };
         let account = account.map_err(AcmeError::of_account)?;
@@ -82,6 +84,23 @@ impl Client {
         Ok((RenewalWindow { start, end }, i64::try_from(retry.as_secs()).ok()))
     }
 
+    /// Replaces the key of the account. The new one is on disk before the CA's decision. If that remains unknown, the
+    /// next [`Client::connect`] finds out which key the CA has.
+    pub(crate) async fn replace_account_key(&self) -> Result<Self, AcmeError> {
+        let (store, http) = (&self.store, &self.http);
+        let old = StoredAccount::parse(&store.read_account().ok_or_else(key_change::damaged)?)?;
+        let new = old.with_new_key()?;
+        store.write_next_account(&new.text()?).map_err(storage_error)?;
+        if let Err(error) = key_change::replace_key(http, &old, &new).await {
+            if !key_change::is_result_unknown(&error) {
+                store.remove_next_account().map_err(storage_error)?;
+            }
+            return Err(error);
+        }
+        let account = adopt_next(http, store, &new).await?;
+        Ok(Self { account, ..self.clone() })
+    }
+
     /// Orders a certificate.
     ///
     /// # Errors
@@ -99,15 +118,37 @@ impl std::fmt::Debug for Client {
     }
 }
 
-async fn restore(http: &AcmeHttp, credentials: &str) -> Result<Account, AcmeError> {
-    let credentials: AccountCredentials = serde_json::from_str(credentials).map_err(|_| {
-        AcmeError::new(
-            FailureKind::Account,
-            "account.json is damaged; restore it, or remove it to register again",
-        )
-    })?;
+/// Uses the stored account. If a replacement of its key was interrupted, the CA's answer decides which key is used.
+async fn restore(http: &AcmeHttp, store: &Store, text: &str) -> Result<Account, AcmeError> {
+    let next = store.read_next_account().and_then(|text| StoredAccount::parse(&text).ok());
+    if let Some(next) = next {
+        match adopt_next(http, store, &next).await {
+            Err(error) if error.kind == FailureKind::UnknownAccount => {
+                store.remove_next_account().map_err(storage_error)?;
+            }
+            result => return result,
+        }
+    }
+    let credentials: AccountCredentials =
+        serde_json::from_str(text).map_err(|_| key_change::damaged())?;
     let builder = Account::builder_with_http(Box::new(http.clone()));
     builder.from_credentials(credentials).await.map_err(translate)
+}
+
+/// Stores an account with a new key in place of the old one, if the CA knows the key.
+async fn adopt_next(
+    http: &AcmeHttp,
+    store: &Store,
+    next: &StoredAccount,
+) -> Result<Account, AcmeError> {
+    let account = next.find(http).await?;
+    store.write_account(&next.text()?).map_err(storage_error)?;
+    store.remove_next_account().map_err(storage_error)?;
+    Ok(account)
+}
+
+fn storage_error(error: impl std::fmt::Display) -> AcmeError {
+    AcmeError::new(FailureKind::Storage, error)
 }
 
 async fn register(
@@ -130,7 +171,7 @@ async fn register(
     let text = serde_json::to_string(&credentials).map(Zeroizing::new);
     let text =
         text.map_err(|_| AcmeError::new(FailureKind::Storage, "cannot store the account"))?;
-    store.write_account(&text).map_err(|error| AcmeError::new(FailureKind::Storage, error))?;
+    store.write_account(&text).map_err(storage_error)?;
     Ok(account)
 }
 
