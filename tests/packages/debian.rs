@@ -276,7 +276,7 @@ fn drop_in_controls_the_distributions_haproxy() {
     prepare_machine(&machine);
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "enable", "--quiet", BALANCER]);
-    machine.run(&["sh", "-euc", &example_commands("The distribution's")]);
+    machine.run(&["sh", "-euc", &example_commands("Uses the distribution's")]);
     machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, "haproxy.service", "ActiveState"), "active");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "inactive");
@@ -297,7 +297,7 @@ fn drop_in_controls_the_distributions_haproxy() {
 
     machine.reboot();
     machine.wait_until_serves(80, "web.test", "web saw /");
-    machine.run(&["sh", "-euc", &example_commands("The way back")]);
+    machine.run(&["sh", "-euc", &example_commands("To undo this")]);
     machine.run(&["systemctl", "start", BALANCER]);
     machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "active");
