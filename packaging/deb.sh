@@ -21,7 +21,7 @@ docker-glue ($VERSION-1) unstable; urgency=medium
 END
 install -D -m 644 packaging/deb/lintian-overrides "$root/usr/share/lintian/overrides/docker-glue"
 mkdir -p "$root/DEBIAN"
-install -m 755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/DEBIAN/"
+install -m 755 packaging/deb/preinst packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/DEBIAN/"
 config_files "$root" >"$root/DEBIAN/conffiles"
 (cd "$root" && find usr -type f -printf '%P\0' | sed -z 's|^|usr/|' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
 cat >"$root/DEBIAN/control" <<END

@@ -39,7 +39,7 @@ echo 'haproxy:x:99:' >"$root/etc/group"
 chmod 1777 "$root/tmp"
 
 tar -c --owner=0 --group=0 -C "$root" . |
-    docker import -c 'ENTRYPOINT ["/usr/bin/docker-balancer"]' -c 'CMD ["-w"]' -c 'EXPOSE 80' \
+    docker import -c 'ENTRYPOINT ["/usr/bin/docker-balancer"]' -c 'CMD ["-w"]' -c 'EXPOSE 80 443' \
         -c "LABEL $label=$sum" - "$image" >/dev/null
 echo "made image $image"
 # Removes the replaced image, which would stay without a name. An image that a container uses stays.

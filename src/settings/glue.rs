@@ -123,7 +123,9 @@ impl GlueSettings {
             script_paths,
             plugin_paths,
             default_local_folders: local_folders,
-            state_dir: options.state_dir.or_else(|| paths::default_state_dir(&machine).ok()),
+            state_dir: options
+                .state_dir
+                .or_else(|| paths::default_handlers_state_dir(&machine).ok()),
             log: log::Settings {
                 format: options.log_format,
                 filter: resolve::log_filter(options.verbose, options.quiet, &machine),

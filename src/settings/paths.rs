@@ -11,6 +11,10 @@ use std::{
 
 const DIR_NAME: &str = "docker-glue";
 
+/// The state directory of docker-glue as root. The packages run docker-balancer and docker-glue as two users, so that
+/// handlers cannot read the keys in docker-balancer's state directory.
+const HANDLERS_STATE_DIR: &str = "/var/lib/docker-glue-handlers";
+
 /// A socket's path has at most 107 bytes; this leaves room for its name and for HAProxy's suffixes.
 const MAX_SOCKET_DIR_BYTES: usize = 75;
 
@@ -24,6 +28,14 @@ pub fn default_state_dir(machine: &HostEnv) -> Result<PathBuf> {
         .or_else(home)
         .map(|parent| parent.join(DIR_NAME))
         .context("neither XDG_STATE_HOME nor HOME is set; set --state-dir DIR")
+}
+
+/// Returns the state directory of docker-glue. For a user it is the same as docker-balancer's.
+///
+/// # Errors
+/// If the user has no home directory.
+pub fn default_handlers_state_dir(machine: &HostEnv) -> Result<PathBuf> {
+    if machine.is_root() { Ok(HANDLERS_STATE_DIR.into()) } else { default_state_dir(machine) }
 }
 
 pub fn default_runtime_dir(machine: &HostEnv) -> PathBuf {
@@ -170,6 +182,14 @@ mod tests {
         assert!(
             default_state_dir(&host_with(7, &[])).unwrap_err().to_string().contains("--state-dir")
         );
+    }
+
+    #[test]
+    fn docker_glue_as_root_has_a_state_dir_of_its_own() {
+        for (uid, expected) in [(0, "/var/lib/docker-glue-handlers"), (7, "/s/docker-glue")] {
+            let machine = host_with(uid, &[("XDG_STATE_HOME", "/s")]);
+            assert_eq!(default_handlers_state_dir(&machine).unwrap(), Path::new(expected));
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ const BASE: &str = r#"
         printf 'defaults\n  mode http\n  timeout client 30s\n  timeout server 30s\n  timeout connect 250ms\n'
         printf 'userlist staff\n  user admin insecure-password open-sesame\n'
     } >/etc/docker-glue/base.cfg
-    chown docker-glue /etc/docker-glue/base.cfg
+    chown docker-balancer /etc/docker-glue/base.cfg
     chmod 600 /etc/docker-glue/base.cfg
     echo 'base_file = "/etc/docker-glue/base.cfg"' >/etc/docker-glue/settings.toml"#;
 
@@ -136,7 +136,7 @@ const BASE: &str = r#"
 const EARLIER: &str = "
     cd /var/lib/docker-glue
     chmod 755 . && chmod 644 haproxy.cfg
-    echo 1 >lock && chmod 644 lock && chown docker-glue:docker-glue lock";
+    echo 1 >lock && chmod 644 lock && chown docker-balancer:docker-balancer lock";
 
 #[test]
 fn local_user_cannot_read_config_or_take_the_lock() {
@@ -167,12 +167,12 @@ fn local_user_cannot_read_config_or_take_the_lock() {
     ]);
     assert_eq!(
         modes,
-        "750 docker-glue docker-glue /var/lib/docker-glue\n\
-         640 docker-glue docker-glue /var/lib/docker-glue/haproxy.cfg\n\
-         750 docker-glue docker-glue /var/lib/docker-glue/gen\n\
-         600 docker-glue docker-glue /var/lib/docker-glue/lock\n\
-         750 docker-glue docker-glue /run/docker-glue\n\
-         750 docker-glue-haproxy docker-glue /run/docker-glue-haproxy\n"
+        "750 docker-balancer docker-balancer /var/lib/docker-glue\n\
+         640 docker-balancer docker-balancer /var/lib/docker-glue/haproxy.cfg\n\
+         750 docker-balancer docker-balancer /var/lib/docker-glue/gen\n\
+         600 docker-balancer docker-balancer /var/lib/docker-glue/lock\n\
+         750 docker-balancer docker-balancer /run/docker-glue\n\
+         750 docker-glue-haproxy docker-balancer /run/docker-glue-haproxy\n"
     );
     // Even if the folder is readable by all, its files must not be.
     machine.run(&["chmod", "755", "/var/lib/docker-glue"]);

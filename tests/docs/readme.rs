@@ -28,7 +28,7 @@ const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
 /// The blocks that are not run in a session. Each is run in another test.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 17] = [
     // tests/acme/whole.rs does the same with a CA of its own, and tests/balancer/https.rs with files.
     "docker-balancer --watch --acme letsencrypt-staging\n",
     "docker run -d -l glue_http_3000_host=app.example.com -l glue_http_3000_tls=on my-app\n",
@@ -41,6 +41,17 @@ const ELSEWHERE: [&str; 12] = [
     // tests/packages/compose.rs does the same with its own image.
     "make image\nsh tests/whoami-image.sh demo\ndocker compose -f examples/compose.yaml up --detach\n\
      curl -H 'Host: app.example.com' http://127.0.0.1/api/users\n",
+    "ACME=letsencrypt-staging TLS=on docker compose -f examples/compose.yaml up --detach\n",
+    // tests/packages/users.rs runs the commands after these lines.
+    "sudo install -d -m 750 -g docker-balancer /etc/docker-glue/certificates\n",
+    "sudo ln -s /usr/libexec/docker-glue/certbot-hook \
+     /etc/letsencrypt/renewal-hooks/deploy/docker-balancer\n",
+    "sudo RENEWED_LINEAGE=/etc/letsencrypt/live/app.example.com \
+     /usr/libexec/docker-glue/certbot-hook\n",
+    "sudo systemctl stop docker-balancer docker-glue docker-glue-haproxy\n\
+     sudo find /var/lib/docker-glue -maxdepth 1 -type l -delete\n\
+     sudo cp -a /var/lib/docker-glue-handlers/. /var/lib/docker-glue/\n\
+     sudo chown -hR docker-glue:docker-glue /var/lib/docker-glue\n",
     // tests/packages/debian.rs runs both.
     "sudo apt install -y ./docker-glue_*.deb\nsudo systemctl enable --now docker-balancer\n",
     "sudo apt purge -y docker-glue\n",
@@ -354,8 +365,8 @@ impl Place {
     /// Writes the first handler of the pages, with a target in this place and without its signal.
     fn write_handler(&self) {
         let shown = blocks_of_kind("ini").swap_remove(0).replace("signal=dnsmasq:HUP\n", "");
-        let shown =
-            shown.replace("/var/lib/docker-glue", &self.folder.path().display().to_string());
+        let shown = shown
+            .replace("/var/lib/docker-glue-handlers", &self.folder.path().display().to_string());
         fs::create_dir(self.path("docker-glue.d")).unwrap();
         fs::write(self.path("docker-glue.d/hosts.ini"), shown).unwrap();
     }

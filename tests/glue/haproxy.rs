@@ -25,7 +25,7 @@ impl Site {
     fn example(&self, docker: &Docker, more: &str) -> GluePlan {
         let example = fs::read_to_string("examples/docker-glue.d/lb.ini.example").unwrap();
         let text = [
-            ("/var/lib/docker-glue/lb", "ROOT/state"),
+            ("/var/lib/docker-glue-handlers/lb", "ROOT/state"),
             ("/run/docker-glue-handlers", "ROOT/run"),
             ("80=8080", &format!("80={}", self.port)),
         ];

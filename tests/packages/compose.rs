@@ -54,6 +54,7 @@ impl Project {
             .env("BALANCER_IMAGE", self.image())
             .env("WHOAMI_IMAGE", common::build_whoami_image())
             .env("HTTP_PORT", format!("127.0.0.1:{}", self.port))
+            .env("HTTPS_PORT", format!("127.0.0.1:{}", free_port()))
             .env("DOCKER_SOCKET_DIR", sockets.parent().unwrap())
             .env("DOCKER_GLUE_CONSTRAINT", format!("com.docker.compose.project={}", self.name));
         command

@@ -21,12 +21,12 @@ use std::{
 };
 
 const WHY: &str = "make packages-test builds the packages first";
-const BALANCER: &str = "docker-balancer.service";
-const GLUE: &str = "docker-glue.service";
-const HAPROXY: &str = "docker-glue-haproxy.service";
+pub(super) const BALANCER: &str = "docker-balancer.service";
+pub(super) const GLUE: &str = "docker-glue.service";
+pub(super) const HAPROXY: &str = "docker-glue-haproxy.service";
 
 /// Returns the only file of the packages' folder with this suffix.
-fn package_file(suffix: &str) -> PathBuf {
+pub(super) fn package_file(suffix: &str) -> PathBuf {
     let folder = std::env::var_os("GLUE_PACKAGES").expect(WHY);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files = files.filter(|file| file.to_str().unwrap().ends_with(suffix));
@@ -36,7 +36,7 @@ fn package_file(suffix: &str) -> PathBuf {
 }
 
 /// Writes drop-ins with Docker's socket and the constraint to this machine's containers.
-fn prepare_machine(machine: &Machine) {
+pub(super) fn prepare_machine(machine: &Machine) {
     let script = format!(
         "gid=$(stat -Lc %g {socket}); getent group $gid >/dev/null || groupadd -g $gid dockerhost
          for unit in {BALANCER} {GLUE}; do
@@ -53,15 +53,15 @@ fn prepare_machine(machine: &Machine) {
 
 /// The commands of docs/src/install/packages.md.
 const INSTALL: &str = "sudo apt install -y ./docker-glue_*.deb\n";
-const START: &str = "sudo systemctl enable --now docker-balancer\n";
-const PURGE: &str = "sudo apt purge -y docker-glue\n";
+pub(super) const START: &str = "sudo systemctl enable --now docker-balancer\n";
+pub(super) const PURGE: &str = "sudo apt purge -y docker-glue\n";
 
 /// Runs the commands as root in the folder of the package.
-fn type_commands(machine: &Machine, commands: &str) {
+pub(super) fn type_commands(machine: &Machine, commands: &str) {
     machine.run(&["sh", "-euc", &format!("cd /srv/downloads; {}", commands.replace("sudo ", ""))]);
 }
 
-fn install_package(machine: &Machine, deb: &Path) {
+pub(super) fn install_package(machine: &Machine, deb: &Path) {
     machine.run(&["sh", "-euc", "rm -rf /srv/downloads; mkdir /srv/downloads"]);
     let name = deb.file_name().unwrap().to_str().unwrap();
     machine.copy(deb, &format!("/srv/downloads/{name}"));
@@ -75,7 +75,7 @@ fn the_book_says_what_is_typed_here() {
     assert!(page.contains(&format!("```sh\n{PURGE}```\n")));
 }
 
-fn show_property(machine: &Machine, unit: &str, property: &str) -> String {
+pub(super) fn show_property(machine: &Machine, unit: &str, property: &str) -> String {
     machine.run(&["systemctl", "show", unit, "--value", "--property", property]).trim().to_owned()
 }
 
@@ -120,7 +120,7 @@ fn package_installs_upgrades_reboots_and_purges() {
 
     // The users and capabilities of the services.
     for (unit, user, capabilities) in [
-        (BALANCER, "docker-glue", "0000000000000000"),
+        (BALANCER, "docker-balancer", "0000000000000000"),
         (HAPROXY, "docker-glue-haproxy", "0000000000000400"),
     ] {
         let pid = show_property(&machine, unit, "MainPID");
@@ -192,14 +192,21 @@ fn package_installs_upgrades_reboots_and_purges() {
     assert_ne!(machine.outcome(80, "web.test"), "web saw /");
     assert!(machine.run(&["ls", "/var/lib/docker-glue"]).contains("haproxy.cfg"));
     type_commands(&machine, PURGE);
-    let left = "find / -xdev -name '*docker-glue*' -not -path '/proc/*' -not -path '/srv/downloads/*' \
-                -not -path '/var/lib/dpkg/*' -not -path '/var/log/*'; getent passwd | grep docker-glue; true";
-    assert_eq!(machine.run(&["sh", "-c", left]), "");
+    assert_nothing_is_left(&machine);
     assert_eq!(distribution_haproxy(&machine), before);
 }
 
+/// Checks that neither files nor users of the package are left.
+pub(super) fn assert_nothing_is_left(machine: &Machine) {
+    let script = "find / -xdev \\( -name '*docker-glue*' -o -name '*docker-balancer*' \\) -not -path '/proc/*' \
+                  -not -path '/srv/*' -not -path '/var/lib/dpkg/*' -not -path '/var/log/*'; \
+                  getent passwd | grep -e docker-glue -e docker-balancer; \
+                  getent group | grep -e docker-glue -e docker-balancer; true";
+    assert_eq!(machine.run(&["sh", "-c", script]), "");
+}
+
 /// Returns the outcomes of all requests that were sent one after the other while `work` ran.
-fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
+pub(super) fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
     let (over, outcomes) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
     std::thread::scope(|scope| {
         let asker = scope.spawn(|| {
@@ -269,7 +276,7 @@ fn drop_in_controls_the_distributions_haproxy() {
     prepare_machine(&machine);
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "enable", "--quiet", BALANCER]);
-    machine.run(&["sh", "-euc", &example_commands("The distribution's")]);
+    machine.run(&["sh", "-euc", &example_commands("Uses the distribution's")]);
     machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, "haproxy.service", "ActiveState"), "active");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "inactive");
@@ -290,7 +297,7 @@ fn drop_in_controls_the_distributions_haproxy() {
 
     machine.reboot();
     machine.wait_until_serves(80, "web.test", "web saw /");
-    machine.run(&["sh", "-euc", &example_commands("The way back")]);
+    machine.run(&["sh", "-euc", &example_commands("To undo this")]);
     machine.run(&["systemctl", "start", BALANCER]);
     machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "active");
@@ -342,9 +349,11 @@ fn rpm_has_the_files_of_the_deb_and_valid_scripts() {
     let listed = words("sh", &["-c", "dpkg-deb --fsys-tarfile \"$1\" | tar -t", "sh", deb]);
     assert_eq!(files(unpacked), files(listed));
 
-    for script in
-        words("rpm", &["-qp", "--queryformat", "%{POSTIN}\u{1}%{PREUN}\u{1}%{POSTUN}", rpm])
-            .split('\u{1}')
+    for script in words(
+        "rpm",
+        &["-qp", "--queryformat", "%{PREIN}\u{1}%{POSTIN}\u{1}%{PREUN}\u{1}%{POSTUN}", rpm],
+    )
+    .split('\u{1}')
     {
         assert!(!script.trim().is_empty());
         words("sh", &["-n", "-c", script]);

@@ -1,6 +1,7 @@
 //! Writes what is packaged beside both programs into a folder: man pages, shell completions, the licences of what is linked into
 //! them, and the settings file. Run at the root of the tree.
 
+mod files;
 mod notices;
 mod settings;
 
@@ -38,6 +39,7 @@ fn man(folder: &Path, mut command: Command) -> Result<()> {
         let name = verb.get_display_name().unwrap_or(verb.get_name()).to_owned();
         let mut page = Vec::new();
         Man::new(verb).title(name.to_uppercase()).section("8").render(&mut page)?;
+        page.extend(files::section(&name).into_bytes());
         fs::write(folder.join(format!("{name}.8")), page)?;
     }
     Ok(())

@@ -74,7 +74,8 @@ pub struct GlueOptions {
     ///
     /// It is kept across restarts, in the subdirectory handlers, readable only by this user.
     ///
-    /// [default: /var/lib/docker-glue; for a user $XDG_STATE_HOME/docker-glue or ~/.local/state/docker-glue]
+    /// [default: /var/lib/docker-glue-handlers; for a user $XDG_STATE_HOME/docker-glue or
+    /// ~/.local/state/docker-glue]
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub state_dir: Option<PathBuf>,
 
