@@ -211,11 +211,42 @@ impl CertificateFollower {
             let hosts = status.hosts.keys().take(MAX_LISTED_HOSTS).map(ToString::to_string);
             return Err(ApiError::UnknownHost { host: host.to_owned(), hosts: hosts.collect() });
         };
-        // Without a receiver the task is being started again, so the caller has to retry.
-        self.renewals
-            .send(found.clone())
-            .map_err(|_| ApiError::NotApplied("the orders are being started again".to_owned()))?;
+        self.send_request(AcmeRequest::Renew(found.clone()))?;
         Ok(found.to_string())
+    }
+
+    /// Replaces the key of the account at the CA. `answer` gets the result.
+    pub(super) fn replace_account_key(&mut self, answer: ReplySender<Result<(), ApiError>>) {
+        let last = self.status.borrow().key_replacement.clone();
+        let sent =
+            self.check_ordering().and_then(|()| self.send_request(AcmeRequest::ReplaceAccountKey));
+        if let Err(error) = sent {
+            let _ = answer.send(Err(error));
+            return;
+        }
+        let mut status = self.status.clone();
+        self.tasks.spawn(async move {
+            let is_done = |status: &Arc<AcmeStatus>| status.key_replacement != last;
+            let wait = timeout(KEY_REPLACEMENT_TIMEOUT, status.wait_for(is_done)).await;
+            let failure = match wait {
+                Ok(Ok(status)) => {
+                    status.key_replacement.as_ref().and_then(|done| done.failure.clone())
+                }
+                _ => Some("the CA has not answered yet".to_owned()),
+            };
+            let _ = answer.send(failure.map_or(Ok(()), |why| Err(ApiError::NotOrdered(why))));
+        });
+    }
+
+    fn check_ordering(&self) -> Result<(), ApiError> {
+        let why = "certificates are not ordered: --acme is not set";
+        self.name_rules.map(|_| ()).ok_or_else(|| ApiError::NotOrdered(why.to_owned()))
+    }
+
+    /// Without a receiver the task is being started again, so the caller has to retry.
+    fn send_request(&self, request: AcmeRequest) -> Result<(), ApiError> {
+        let sent = self.requests.send(request).map(|_| ());
+        sent.map_err(|_| ApiError::NotApplied("the orders are being started again".to_owned()))
     }
 
     /// Sets the hosts for which certificates are ordered, and those that get one of the own CA.
