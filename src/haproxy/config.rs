@@ -8,6 +8,7 @@ use super::{
     server_setting::ServerSettings,
     server_transport::{self, ServerTransport},
     tls::{self, ConnectionGuard, TlsContext, TlsLists},
+    tls_merge::{HostLines, merge_lines},
 };
 use crate::model::{
     option_value::{CheckMethod, HostMatch, Retry, Timeout},
@@ -212,11 +213,13 @@ impl Config {
             let name = name::frontend_name(listener);
             config.frontends.push(Frontend { listener, name, port, bound });
         }
+        let mut lines = Vec::new();
         for (key, name) in places {
             if let Some(route) = routes.0.get(&key) {
-                config.add_route(&key, name, route, wait, tls);
+                lines.extend(config.add_route(&key, name, route, wait, tls));
             }
         }
+        merge_lines(lines, &mut config.tls);
         config
     }
 
@@ -226,6 +229,7 @@ impl Config {
         removed.cloned().collect()
     }
 
+    /// Adds everything but the lines of the host, which are returned.
     fn add_route(
         &mut self,
         key: &RouteKey,
@@ -233,7 +237,7 @@ impl Config {
         route: &Route,
         wait: Duration,
         tls: TlsContext<'_>,
-    ) {
+    ) -> Option<HostLines> {
         let needs_certificate = tls::needs_certificate(key.listener, route);
         let lines = if needs_certificate { tls::host_lines(key, route, tls) } else { Vec::new() };
         let guard = key.listener.is_https().then(|| tls::connection_guard(route, tls)).flatten();
@@ -241,13 +245,15 @@ impl Config {
         if route.redirects(key.listener) && lines.is_empty() {
             name::NO_CERTIFICATE.clone_into(&mut name);
         }
-        if key.listener.is_https() {
-            self.tls.entry(tls::list_name(key.listener.port)).or_default().extend(lines);
-        }
+        let lines = key.listener.is_https().then(|| HostLines {
+            list: tls::list_name(key.listener.port),
+            host: key.host().clone(),
+            lines,
+        });
         let target = MapTarget { guard, ..build_target(&name, key, &route.policy) };
         self.maps.routes.insert(key.map_key(), target);
         if name::is_shared(&name) {
-            return;
+            return lines;
         }
         if let CheckMethod::Http(path) = route.policy.get() {
             self.maps.checks.insert(name.clone(), path.to_string());
@@ -257,6 +263,7 @@ impl Config {
         let cas = backend.servers.iter().filter_map(|server| server.transport.ca());
         self.cas.extend(cas.map(str::to_owned));
         self.backends.insert(name, Arc::new(backend));
+        lines
     }
 }
 

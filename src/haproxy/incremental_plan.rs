@@ -92,13 +92,23 @@ impl IncrementalPlan {
             return None;
         }
         let mut part = builder.build_part(&routes, layout);
+        let is_https = keys.values().any(|key| key.listener.is_https());
+        if is_https && (has_separate_lines(config) || has_separate_lines(&part)) {
+            return None;
+        }
         part.requeue = config.requeue;
         // A CA may be shared, so it is only deleted by the next plan of the whole state.
         part.cas.extend(config.cas.iter().cloned());
         add_remaining_lines(&mut part, changes.keys().copied(), after, builder.tls_context());
         let names = processed_names(&part, changes.keys().copied());
         observed.tls = all_tls.select_lines(&names);
-        let commands = plan_commands(&observed, &part);
+        let mut commands = plan_commands(&observed, &part);
+        commands.retain(|command| match command {
+            RuntimeCommand::DelCertificate { certificate } => {
+                !all_tls.is_used_by_others(certificate, &names)
+            }
+            _ => true,
+        });
         Some(Self { commands, keys: keys.into_values().cloned().collect(), names, part })
     }
 
@@ -144,6 +154,21 @@ impl IncrementalPlan {
         config.maps.check_hosts.extend(maps.check_hosts);
         removed
     }
+}
+
+/// Whether a wildcard host has lines with options, or there is a route of any host. The lines of other hosts depend on
+/// these.
+fn has_separate_lines(config: &Config) -> bool {
+    // The keys of these routes begin with `*`.
+    let routes = config.maps.routes.range("*".to_owned().."+".to_owned());
+    let is_https = |text: &str| {
+        let port = text.split('/').next().and_then(|port| port.parse().ok());
+        port.is_some_and(|port| config.tls.contains_key(&list_name(port)))
+    };
+    let mut routes = routes.filter(|(key, target)| {
+        target.guard.is_some() || key.strip_prefix("*:").is_some_and(is_https)
+    });
+    routes.next().is_some()
 }
 
 /// Returns the names of all lines of changed hosts: those that the lines had, and those that they get. A line for a

@@ -11,6 +11,7 @@ pub mod requeue;
 pub mod server_setting;
 pub mod server_transport;
 pub mod tls;
+mod tls_merge;
 // Actual state, and how it is changed to the desired one.
 pub mod bind_line;
 pub mod check;

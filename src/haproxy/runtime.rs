@@ -156,6 +156,10 @@ impl RuntimeClient {
                     tls.close_transaction(self).await?;
                     self.send_command(&line).await?
                 }
+                RuntimeCommand::DelCa { .. } => {
+                    tls.close_ca_transaction(self).await?;
+                    self.send_command(&line).await?
+                }
                 RuntimeCommand::LoadCertificate { certificate } => {
                     tls.load_certificate(self, certificate).await?
                 }

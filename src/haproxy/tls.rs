@@ -381,6 +381,15 @@ impl ObservedTls {
         self.lists.contains_key(&list_name(port))
     }
 
+    /// Whether a line with none of these names has the certificate.
+    pub fn is_used_by_others(&self, certificate: &str, names: &BTreeSet<ListName>) -> bool {
+        let is_other = |list: &str, line: &TlsLine| {
+            let name = || ListName { list: list.to_owned(), name: line.name.clone() };
+            line.certificate == certificate && !names.contains(&name())
+        };
+        self.lists.iter().any(|(list, lines)| lines.iter().any(|line| is_other(list, line)))
+    }
+
     /// Returns the lines with these names, in the lists that `names` contains.
     #[must_use]
     pub fn select_lines<'a>(&self, names: impl IntoIterator<Item = &'a ListName>) -> Self {

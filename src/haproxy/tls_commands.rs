@@ -85,12 +85,7 @@ impl TlsCommands {
         ca: &str,
     ) -> Result<String, RuntimeError> {
         let pem = read_certificate(ca).await?;
-        if !self.has_no_ca_transaction {
-            let open = tls::parse_cas(&client.send_command("show ssl ca-file").await?).transaction;
-            if let Some(open) = open {
-                client.send_command(&format!("abort ssl ca-file {}", Escaped(&open))).await?;
-            }
-        }
+        self.close_ca_transaction(client).await?;
         self.has_no_ca_transaction = false;
         let name = Escaped(ca).to_string();
         let created = client.send_command(&format!("new ssl ca-file {name}")).await?;
@@ -104,6 +99,21 @@ impl TlsCommands {
         let answer = client.send_command(&format!("commit ssl ca-file {name}")).await?;
         self.has_no_ca_transaction = answer.contains("Success!");
         Ok(answer)
+    }
+
+    /// A CA with an open transaction can neither be deleted nor loaded.
+    pub(super) async fn close_ca_transaction(
+        &mut self,
+        client: &mut RuntimeClient,
+    ) -> Result<(), RuntimeError> {
+        if !self.has_no_ca_transaction {
+            let open = tls::parse_cas(&client.send_command("show ssl ca-file").await?).transaction;
+            if let Some(open) = open {
+                client.send_command(&format!("abort ssl ca-file {}", Escaped(&open))).await?;
+            }
+            self.has_no_ca_transaction = true;
+        }
+        Ok(())
     }
 
     /// Deletes a line by its number, because a certificate may have several lines.

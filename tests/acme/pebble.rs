@@ -89,6 +89,14 @@ impl Pebble {
         format!("https://localhost:{}/dir", self.port)
     }
 
+    /// Returns the root certificate of what pebble issues, as PEM.
+    #[allow(dead_code, reason = "the benchmark needs it")]
+    pub(crate) fn root_pem(&self) -> String {
+        let url = format!("https://localhost:{}/roots/0", self.management_port);
+        let output = self.curl().arg(url).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -38,7 +38,7 @@ pub struct FaultProxy {
 }
 
 struct Rule {
-    /// The number of lines that are passed on before the fault.
+    /// The number of commands that are passed on before the fault. The further lines of a command are not counted.
     after: usize,
     fault: Fault,
 }
@@ -80,6 +80,11 @@ impl FaultProxy {
         self.rule.lock().unwrap().is_none()
     }
 
+    /// Cancels the fault. Returns whether it had occurred.
+    pub fn cancel(&self) -> bool {
+        self.rule.lock().unwrap().take().is_none()
+    }
+
     /// Returns HAProxy's own answer. A worker that did not inherit the sockets has created its own in place of the
     /// proxy's. Nothing listens on the moved one then.
     pub fn ask_haproxy(&self, command: &str) -> io::Result<String> {
@@ -114,9 +119,12 @@ fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Re
         let _ = back.shutdown(Shutdown::Write);
     });
     let (mut client_out, mut server_out) = (client.try_clone()?, server.try_clone()?);
+    let mut is_payload = false;
     for line in BufReader::new(client).lines() {
         let line = line?;
-        match take_due_fault(rule) {
+        let fault = if is_payload { None } else { take_due_fault(rule) };
+        is_payload = if is_payload { !line.is_empty() } else { line.ends_with("<<") };
+        match fault {
             None => {}
             Some(Fault::Answer(text)) => {
                 client_out.write_all(format!("{text}\n> ").as_bytes())?;

@@ -38,6 +38,7 @@ pub mod six;
 pub mod sshd;
 pub mod story;
 pub mod systemd;
+pub mod tls_change;
 pub mod tls_server;
 
 use std::{

@@ -25,3 +25,4 @@ mod property;
 mod settings;
 mod show;
 mod template;
+mod tls_plan;

@@ -10,4 +10,5 @@ mod explain_agrees;
 mod frontend;
 mod plan;
 mod proxy;
+mod tls;
 mod unchecked;
