@@ -83,7 +83,7 @@ fn diagnose_unknown(key: &str) -> Reason {
     let suggestion =
         nearest_label(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
     match synonym.filter(|(.., synonym)| suggestion.is_none() || is_protective(*synonym)) {
-        Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { hint: hint },
+        Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { hint },
         Some((port, route, Synonym::Option(option))) => {
             let name = option.name();
             let nearest = with_route(format!("glue_http_{port}_{name}"), route);

@@ -288,7 +288,7 @@ mod tests {
             (parse::<CertificateOption>("Auto"), "auto"),
             (parse::<CertificateOption>("shop.example"), "shop.example"),
             (parse::<CertificateOption>("acme"), "acme"),
-            (parse::<CertificateOption>("Self"), "NotACertificate"),
+            (parse::<CertificateOption>("Self"), "self"),
             (parse::<CertificateOption>("../key"), "NotACertificate"),
             (parse::<TlsPolicyChoice>("Modern"), "modern"),
             (parse::<TlsPolicyChoice>("tls13"), "NotATlsPolicy"),

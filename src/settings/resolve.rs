@@ -194,9 +194,7 @@ pub(super) fn host_notes<P: Program>(url: Option<&str>, machine: &HostEnv) -> Ve
         let variable = set("DOCKER_CONTEXT").map(|name| (name.clone(), "DOCKER_CONTEXT"));
         let context = variable.or_else(|| Some((docker_context(machine)?, "docker's config.json")));
         let other = context.filter(|(name, _)| name != "default");
-        notes.extend(
-            other.map(|(name, source)| SettingsNote::DockerContext { name, source: source }),
-        );
+        notes.extend(other.map(|(name, source)| SettingsNote::DockerContext { name, source }));
     }
     notes
 }

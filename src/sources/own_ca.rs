@@ -273,7 +273,7 @@ fn unix_seconds(time: SystemTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::certificate::CertificateIndex;
+    use crate::model::certificate::{Certificate, CertificateIndex};
     use std::os::unix::fs::PermissionsExt;
 
     fn hosts(names: &[&str]) -> BTreeSet<AcmeHost> {
@@ -283,14 +283,19 @@ mod tests {
     fn names(update: &SourceUpdate) -> Vec<String> {
         assert_eq!(update.problems, []);
         let certificates = update.certificates.iter().map(|found| &found.certificate);
-        certificates.map(|found| format!("{} by {}", found.names[0], found.issuer)).collect()
+        let join = |found: &Arc<Certificate>| {
+            let names: Vec<_> = found.names.iter().map(ToString::to_string).collect();
+            format!("{} by {}", names.join(" "), found.issuer)
+        };
+        certificates.map(join).collect()
     }
 
     #[test]
     fn certificates_are_issued_once_and_replaced_before_they_expire() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        let expected = ["nas.lan by docker-balancer CA", "*.shop.lan by docker-balancer CA"];
+        let expected =
+            ["nas.lan by docker-balancer CA", "shop.lan *.shop.lan by docker-balancer CA"];
         let requested = hosts(&["nas.lan", "*.shop.lan"]);
         let first = OwnCa::new(folder.path()).update(&requested, now);
         assert_eq!(names(&first), expected);

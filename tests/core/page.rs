@@ -157,7 +157,7 @@ fn page_of_a_story_matches_snapshots() {
         "http://openstack.example.com/dashboard/horizon/x?y",
         "",
     );
-    check_page("filtered", &readme, &recent, "https://openstack.example.com", "OS-id");
+    check_page("filtered", &readme, &recent, "ftp://openstack.example.com", "OS-id");
     check_page("policies", &golden("policies"), &[], "nobody.example.com", "");
     check_page("reserve", &golden("reserve"), &[], "", "");
     check_page("trouble", &golden("trouble"), &[], "", "");
