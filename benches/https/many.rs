@@ -45,9 +45,7 @@ pub(crate) fn measure_many(app: u16, count: usize) {
     let begun = Instant::now();
     let worker = site.worker();
     kill(site.master(), Signal::SIGKILL).unwrap();
-    site.wait_until("another worker", || {
-        site.ask_haproxy("show info").contains("Pid: ") && site.worker() != worker
-    });
+    site.wait_until("another worker", || site.find_worker().is_some_and(|found| found != worker));
     wait_for_all(&site, &hosts[..count]);
     print_row(
         "HAProxy killed → all hosts served",
@@ -93,7 +91,8 @@ fn measure_additions(site: &Site, hosts: &[String], count: usize) {
         sleep(Duration::from_millis(1500));
     }
     let per = |time: Duration| to_millis(time / u32::try_from(ADDED).unwrap());
-    let (cpu, children) = (site.cpu_time() - cpu, site.children_cpu_time() - children);
+    let cpu = site.cpu_time().saturating_sub(cpu);
+    let children = site.children_cpu_time().saturating_sub(children);
     print_row("one more: start event → HTTPS 200", &summarize(added), "");
     print_row("… CPU of docker-balancer, mean", &per(cpu), "");
     print_row("… CPU of HAProxy's checks of files, mean", &per(children), "0.3 s");

@@ -164,8 +164,13 @@ impl Site {
 
     /// Returns the pid of the worker.
     pub(crate) fn worker(&self) -> u32 {
+        self.find_worker().unwrap()
+    }
+
+    /// Returns the pid of the worker; `None` if there is none.
+    pub(crate) fn find_worker(&self) -> Option<u32> {
         let info = self.ask_haproxy("show info");
-        info.lines().find_map(|line| line.strip_prefix("Pid: ")).unwrap().parse().unwrap()
+        info.lines().find_map(|line| line.strip_prefix("Pid: "))?.parse().ok()
     }
 
     pub(crate) fn master(&self) -> Pid {

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fmt, fs,
     io::{self, BufRead, BufReader, Read, Write},
@@ -23,6 +27,8 @@ pub enum Fault {
     Close,
     /// This connection gets no answers any more.
     Hang,
+    /// The balancer is killed just before the line is passed on. Its connection ends completely.
+    Kill(Pid),
     /// Something else happens just before the line is passed on.
     Meanwhile(Box<dyn FnOnce() + Send>),
 }
@@ -111,6 +117,8 @@ fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
+/// Passes lines on until the balancer closes its connection or is killed. Then HAProxy's ends, too: it accepts few
+/// connections at a time.
 fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Result<()> {
     let server = UnixStream::connect(to)?;
     let (mut answers, mut back) = (server.try_clone()?, client.try_clone()?);
@@ -118,8 +126,18 @@ fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Re
         let _ = io::copy(&mut answers, &mut back);
         let _ = back.shutdown(Shutdown::Write);
     });
+    let is_killed = pass_lines(client, &server, rule).unwrap_or(true);
+    server.shutdown(if is_killed { Shutdown::Both } else { Shutdown::Write })
+}
+
+/// Returns whether the connection is to end at once.
+fn pass_lines(
+    client: &UnixStream,
+    server: &UnixStream,
+    rule: &Mutex<Option<Rule>>,
+) -> io::Result<bool> {
     let (mut client_out, mut server_out) = (client.try_clone()?, server.try_clone()?);
-    let mut is_payload = false;
+    let (mut is_payload, mut is_killed) = (false, false);
     for line in BufReader::new(client).lines() {
         let line = line?;
         let fault = if is_payload { None } else { take_due_fault(rule) };
@@ -132,17 +150,21 @@ fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Re
             }
             Some(Fault::Close) => {
                 client.shutdown(Shutdown::Both)?;
-                return server.shutdown(Shutdown::Both);
+                return Ok(true);
             }
             Some(Fault::Hang) => {
                 io::copy(&mut client_out, &mut io::sink())?;
-                return server.shutdown(Shutdown::Both);
+                return Ok(true);
+            }
+            Some(Fault::Kill(pid)) => {
+                kill(pid, Signal::SIGKILL)?;
+                is_killed = true;
             }
             Some(Fault::Meanwhile(act)) => act(),
         }
         server_out.write_all(format!("{line}\n").as_bytes())?;
     }
-    server.shutdown(Shutdown::Write)
+    Ok(is_killed)
 }
 
 fn take_due_fault(rule: &Mutex<Option<Rule>>) -> Option<Fault> {
