@@ -1,6 +1,9 @@
 //! The tasks that read and order certificates, and keep those that HAProxy needs in the state directory.
 
-use super::{control_error::ApiError, request::ReplySender};
+use super::{
+    control_error::ApiError,
+    request::{ControlRequest, ReplySender},
+};
 use crate::{
     model::certificate::{CertificateOrigin, CertificateOriginKind},
     settings::Settings,
@@ -38,7 +41,7 @@ use tracing::error;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an operator waits for the CA to accept another key.
-const KEY_REPLACEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const KEY_REPLACEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How many hosts an error lists.
 const MAX_LISTED_HOSTS: usize = 20;
@@ -199,11 +202,24 @@ impl CertificateFollower {
         }
     }
 
+    /// Handles a request about certificates. Returns any other request.
+    pub(super) fn handle_request(&mut self, request: ControlRequest) -> Option<ControlRequest> {
+        match request {
+            ControlRequest::RenewCertificate { host, answer } => {
+                // The requester may be gone.
+                let _ = answer.send(self.renew(&host));
+            }
+            ControlRequest::ReplaceAccountKey { answer } => self.replace_account_key(answer),
+            other => return Some(other),
+        }
+        None
+    }
+
     /// Orders a new certificate for a host now. Returns the host of the order, which may be the wildcard above it.
     ///
     /// # Errors
     /// If nothing is ordered for the host.
-    pub(super) fn renew(&self, host: &str) -> Result<String, ApiError> {
+    fn renew(&self, host: &str) -> Result<String, ApiError> {
         self.check_ordering()?;
         let status = self.status.borrow();
         let found = host.parse::<AcmeHost>().ok().and_then(|host| status.find_host(&host));
@@ -216,7 +232,7 @@ impl CertificateFollower {
     }
 
     /// Replaces the key of the account at the CA. `answer` gets the result.
-    pub(super) fn replace_account_key(&mut self, answer: ReplySender<Result<(), ApiError>>) {
+    fn replace_account_key(&mut self, answer: ReplySender<Result<(), ApiError>>) {
         let last = self.status.borrow().key_replacement.clone();
         let sent =
             self.check_ordering().and_then(|()| self.send_request(AcmeRequest::ReplaceAccountKey));

@@ -198,13 +198,8 @@ async fn run_loop<S>(
                 let work = controller.handle_token(world.as_ref(), request);
                 keeps_running = run_until_stop(work, &mut stop).await;
             }
-            Wakeup::Request(ControlRequest::RenewCertificate { host, answer }) => {
-                let _ = answer.send(certificates.renew(&host));
-            }
-            Wakeup::Request(ControlRequest::ReplaceAccountKey { answer }) => {
-                certificates.replace_account_key(answer);
-            }
             Wakeup::Request(request) => {
+                let Some(request) = certificates.handle_request(request) else { continue };
                 // Not every request runs a pass, so a changed snapshot stays unread until a pass handles it.
                 controller.take_snapshot(&snapshot.borrow(), &mut world);
                 let connected = snapshot.borrow().connected;
@@ -501,7 +496,7 @@ impl Controller {
                     stat: self.balancer.proxy.stats_client(),
                 });
             }
-            // The loop handles it, which has the orders.
+            // The follower of certificates handles them.
             ControlRequest::RenewCertificate { .. } | ControlRequest::ReplaceAccountKey { .. } => {}
             ControlRequest::RefreshHealth { answer } => self.balancer.examine_servers(answer),
             ControlRequest::Metrics { answer } => {

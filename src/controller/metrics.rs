@@ -5,6 +5,7 @@
 //! may be down is queried from HAProxy, and the number of old workers from its master.
 
 mod builder;
+mod certificates;
 
 use crate::{
     haproxy::{
@@ -14,20 +15,18 @@ use crate::{
     model::problem::Reason,
     report::{
         ApplyMethod,
-        certificates::{CertificateCounts, ServingState},
         counts::{RouteState, StateCounts},
         status::ServerState,
     },
-    sources::acme::{AcmeStatus, error::FailureKind},
     support::log,
 };
 use builder::MetricsBuilder;
+use certificates::CertificateMetrics;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder, process_collector::ProcessCollector,
+    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    process_collector::ProcessCollector,
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use strum::VariantNames as _;
 
 /// All counters and gauges. A clone uses the same ones.
 #[derive(Debug, Clone)]
@@ -46,13 +45,7 @@ pub struct Metrics {
     routes: IntGaugeVec,
     servers: IntGaugeVec,
     containers: IntGauge,
-    certificate_expiry: GaugeVec,
-    certificates: IntGaugeVec,
-    acme_orders: IntCounterVec,
-    acme_issued: IntCounter,
-    acme_failures: IntCounterVec,
-    acme_paused: IntGauge,
-    acme_clock_skew: IntGauge,
+    certificates: CertificateMetrics,
     rollback_active: IntGauge,
     docker_connected: IntGauge,
     stream_age: Gauge,
@@ -141,41 +134,7 @@ impl Metrics {
                 "docker_glue_containers",
                 "Running containers with labels of docker-balancer.",
             ),
-            certificate_expiry: builder.add_gauges(
-                "docker_glue_certificate_expiry_timestamp_seconds",
-                "When the first certificate of a served HTTPS host expires: of the 1,000 hosts \
-                 where this is earliest.",
-                "host",
-            ),
-            certificates: builder.add_int_gauges(
-                "docker_glue_https_hosts",
-                "Served HTTPS hosts, by the state of their certificate. expires_soon: less than a \
-                 sixth of its lifetime remains; missing: TLS is refused.",
-                ("state", ServingState::VARIANTS),
-            ),
-            acme_orders: builder.add_counters(
-                "docker_glue_acme_orders_total",
-                "Orders that were begun, by the CA's environment.",
-                ("environment", &["production", "staging"]),
-            ),
-            acme_issued: builder.add_counter(
-                "docker_glue_acme_certificates_issued_total",
-                "Certificates that were issued by the CA.",
-            ),
-            acme_failures: builder.add_counters(
-                "docker_glue_acme_failures_total",
-                "Failures of orders and of connections to the CA, by kind.",
-                ("kind", FailureKind::VARIANTS),
-            ),
-            acme_paused: builder.add_int_gauge(
-                "docker_glue_acme_paused",
-                "Whether no certificate is ordered at present, because of the CA's limits, the \
-                 account, the clock or the disk (0 or 1).",
-            ),
-            acme_clock_skew: builder.add_int_gauge(
-                "docker_glue_acme_clock_skew_seconds",
-                "How far the CA's clock is ahead of the local one; orders pause beyond 300.",
-            ),
+            certificates: CertificateMetrics::new(&builder),
             rollback_active: builder.add_int_gauge(
                 "docker_glue_rollback_active",
                 "Whether a rollback is active (0 or 1).",
@@ -273,8 +232,8 @@ impl Metrics {
             );
         }
         set_level(&self.containers, census.containers);
-        self.set_certificates(&census.certificates);
-        self.set_orders(census.orders.as_deref());
+        self.certificates.set_hosts(&census.certificates);
+        self.certificates.set_orders(census.orders.as_deref());
         self.rollback_active.set(census.rollback_active.into());
         self.docker_connected.set(census.docker_connected.into());
         self.stream_age.set(census.stream_age.as_secs_f64());
@@ -284,39 +243,6 @@ impl Metrics {
         let left = census.budget.available(census.now, old_workers);
         self.reloads_left.set(left.into());
         TextEncoder::new().encode_to_string(&self.registry.gather())
-    }
-}
-
-impl Metrics {
-    fn set_certificates(&self, counts: &CertificateCounts) {
-        let hosts = |word: &str| {
-            let mut counted = counts.hosts.iter();
-            counted.find(|(state, _)| <&str>::from(*state) == word).map(|(_, number)| number)
-        };
-        set_all(&self.certificates, ServingState::VARIANTS, hosts);
-        self.certificate_expiry.reset();
-        for (host, at) in &counts.expiries {
-            // Unix seconds are exact in a float until the year 285 million.
-            #[allow(clippy::cast_precision_loss, reason = "see above")]
-            self.certificate_expiry.with_label_values(&[host.as_str()]).set(*at as f64);
-        }
-    }
-
-    /// The counters of the status only grow, as these do.
-    fn set_orders(&self, status: Option<&AcmeStatus>) {
-        let Some(AcmeStatus { pause, clock_skew, counters, .. }) = status else { return };
-        let raise = |counter: &IntCounter, value: u64| {
-            counter.inc_by(value.saturating_sub(counter.get()));
-        };
-        let orders = |environment| self.acme_orders.with_label_values(&[environment]);
-        raise(&orders("production"), counters.orders);
-        raise(&orders("staging"), counters.staging_orders);
-        raise(&self.acme_issued, counters.issued);
-        for (kind, number) in &counters.failures {
-            raise(&self.acme_failures.with_label_values(&[<&str>::from(kind)]), *number);
-        }
-        self.acme_paused.set(pause.is_some().into());
-        self.acme_clock_skew.set(clock_skew.unwrap_or_default());
     }
 }
 

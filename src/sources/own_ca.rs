@@ -149,17 +149,17 @@ impl OwnCa {
         now: SystemTime,
     ) -> Result<Vec<(AcmeHost, CertificateWithKey)>, OwnCaError> {
         let issuer = self.open_root(now)?;
-        let mut issued = Vec::new();
+        let mut certificates = Vec::new();
         for host in hosts {
             let pem = sign(host, &issuer, now)?;
             let path = self.directory.join(file_name(host));
             atomic_file::stage_file(&path, &pem, FileAccess::Private)?.replace(&path)?;
             info!("issued a certificate of the own CA for {host}");
             if let Some(certificate) = parse(host, &pem) {
-                issued.push((host.clone(), certificate));
+                certificates.push((host.clone(), certificate));
             }
         }
-        Ok(issued)
+        Ok(certificates)
     }
 
     /// Reads the CA, or creates it.

@@ -303,7 +303,7 @@ fn unreachable_source_and_invalid_url_have_own_exit_codes() {
     );
     for (url, part) in [
         ("a.test/x", "start it with http://"),
-        ("https://a.test/", "supports only plain HTTP"),
+        ("ftp://a.test/", "supports HTTP and HTTPS"),
         ("http://a.test:http/", "is not a port"),
         ("http://a.test/a b", "write its bytes as %XX"),
     ] {

@@ -256,11 +256,14 @@ fn interrupted_load_of_certificate_is_completed() {
         balancer.signal(Signal::SIGKILL);
         balancer.wait_for_exit();
         // HAProxy may still run a command of the killed balancer, and refuses others until it has ended.
-        for command in
-            [format!("del ssl crt-list tls-443.list {entry}"), format!("del ssl cert {file}")]
-        {
+        for (delete, list) in [
+            (format!("del ssl crt-list tls-443.list {entry}"), "show ssl crt-list tls-443.list"),
+            (format!("del ssl cert {file}"), "show ssl cert"),
+        ] {
             wait_for("it is deleted", || {
-                balancer.ask_haproxy(&command).contains("deleted").then_some(())
+                balancer.ask_haproxy(&delete);
+                let remaining = balancer.ask_haproxy(list);
+                (!remaining.contains(&file) && !remaining.contains("locked")).then_some(())
             });
         }
         let pem = fs::read_to_string(&file).unwrap();
@@ -316,16 +319,16 @@ fn explanation_agrees_with_what_clients_get() {
     site.issue("shop.pem", &["*.shop.test"]);
     let plan = site.plan(Balancer::plan(&docker));
     let both = plan.run("shop").labels("glue_http_80_host=*.shop.test glue_http_80_tls=both");
-    let plain = plan.run("plain").labels("glue_http_80_host=plain.test");
+    let unencrypted = plan.run("plain").labels("glue_http_80_host=plain.test");
     let _containers = common::start_all(vec![
         https_run(&plan, "a", "a.test"),
         https_run(&plan, "none", "none.test"),
         both,
-        plain,
+        unencrypted,
     ]);
     let balancer = plan.start().wait_until_started();
     site.wait_until(&balancer, "https://a.test/", "a saw /");
-    balancer.wait_until_serves("http://plain.test/", "plain saw /");
+    site.wait_until(&balancer, "http://plain.test/", "plain saw /");
     for (url, actual, outcome) in [
         ("https://a.test/x", "a saw /x", "served"),
         ("http://a.test/x?y=1", "308 → https://a.test/x?y=1", "redirected"),

@@ -229,7 +229,7 @@ fn make_demo_shows_what_it_promises() {
 fn every_fenced_block_has_a_tested_kind() {
     let kinds = all().iter().flat_map(Page::blocks).map(|block| block.kind).collect();
     // tests/docs/tour.rs runs the blocks of kind "console".
-    let tested = ["console", "ini", "python", "sh", "text", "toml"].map(str::to_owned);
+    let tested = ["console", "ini", "listing", "python", "sh", "text", "toml"].map(str::to_owned);
     assert_eq!(BTreeSet::from(tested), kinds);
     for text in ELSEWHERE {
         assert!(blocks_of_kind("sh").iter().any(|block| block == text), "{text:?} is on a page");
@@ -319,6 +319,15 @@ fn readme_warnings_match_problem_texts() {
     let problems = label::parse_labels(&container(labels), &LabelLimits::default()).problems;
     let logged: BTreeSet<_> = problems.iter().map(|problem| format!("WARN {problem}")).collect();
     assert_eq!(logged, lines.into_iter().collect());
+}
+
+/// The list of certificates is that of tests/core/https.rs.
+#[test]
+fn listing_is_that_of_the_snapshot() {
+    let snapshot = Path::new(ROOT).join("tests/core/snapshots/core__https__certificates.snap");
+    let text = fs::read_to_string(snapshot).unwrap();
+    let listing = text.splitn(3, "---\n").nth(2).unwrap();
+    assert_eq!(blocks_of_kind("listing"), [listing]);
 }
 
 /// Returns the blocks of README.md and the book.

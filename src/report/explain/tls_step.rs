@@ -6,7 +6,7 @@ use super::{LabelSource, request::ExplainRequest, selected_route::SelectedRoute}
 use crate::{
     model::{
         client_certificate::ClientCertificate,
-        label_option::LabelOption,
+        label_option::{LabelOption, OptionValues},
         tls::{Hsts, TlsPolicyChoice},
     },
     report::{
@@ -48,7 +48,7 @@ impl TlsStep {
         }
         let presented = presented_certificates(snapshot, listener, request.url.host());
         let terms = selected.map(|selected| &selected.route.terms);
-        let client = terms.map(|terms| terms.get::<ClientCertificate>());
+        let client = terms.map(OptionValues::get::<ClientCertificate>);
         let client = client.filter(|client| client.ca().is_some());
         let policy = terms.and_then(|terms| terms.get::<TlsPolicyChoice>().0);
         let labels = OPTIONS.iter().flat_map(|option| {

@@ -127,6 +127,8 @@ mod tests {
         exchange(server, &build_query(7, &name, Rtype::TXT, Recursion::Off).unwrap()).await
     }
 
+    type Change = fn(Vec<u8>) -> Vec<u8>;
+
     #[tokio::test]
     async fn reply_is_taken_from_the_transport_that_has_it() {
         let truncated = |mut reply: Vec<u8>| {
@@ -137,7 +139,7 @@ mod tests {
             reply[1] ^= 1;
             reply
         };
-        let changes: [(fn(Vec<u8>) -> Vec<u8>, _); 3] = [
+        let changes: [(Change, _); 3] = [
             (|reply| reply, "a right datagram"),
             (truncated, "a truncated datagram"),
             (for_another, "a datagram with another identifier"),

@@ -148,7 +148,8 @@ mod tests {
         ];
         values.retain(|(key, _)| changes.iter().all(|(changed, _)| changed != key));
         let lines = values.iter().chain(changes).filter(|(_, value)| !value.is_empty());
-        lines.map(|(key, value)| format!("{key} = {value}\n")).collect()
+        let lines: Vec<_> = lines.map(|(key, value)| format!("{key} = {value}")).collect();
+        lines.join("\n")
     }
 
     #[test]
