@@ -639,24 +639,22 @@ fn build_command<P: Program>() -> Command {
 pub(crate) fn share_options(program: Command) -> Command {
     let is_shared = |arg: &Arg| !["once", "watch"].contains(&arg.get_id().as_str());
     let shared: Vec<_> = program.get_arguments().filter(|arg| is_shared(arg)).cloned().collect();
-    let add_hidden = |command: Command| {
-        let clashes = |arg: &&Arg| {
-            command.get_arguments().any(|own| {
-                let same_short = own.get_short().is_some() && own.get_short() == arg.get_short();
-                own.get_id() == arg.get_id() || own.get_long() == arg.get_long() || same_short
-            })
-        };
-        let listed = |arg: &&Arg| arg.is_global_set();
-        let more: Vec<_> = shared
-            .iter()
-            .filter(|arg| !listed(arg) && !clashes(arg))
-            .map(|arg| arg.clone().hide(true))
-            .collect();
-        command.args(more)
-    };
     program
         .mut_args(|arg| if is_shared(&arg) { arg.global(true) } else { arg })
-        .mut_subcommands(add_hidden)
+        .mut_subcommands(|command| add_hidden_options(command, &shared))
+}
+
+/// Adds the options that the command and its subcommands do not have, and that are not global, without listing them.
+fn add_hidden_options(command: Command, shared: &[Arg]) -> Command {
+    let clashes = |arg: &&Arg| {
+        command.get_arguments().any(|own| {
+            let same_short = own.get_short().is_some() && own.get_short() == arg.get_short();
+            own.get_id() == arg.get_id() || own.get_long() == arg.get_long() || same_short
+        })
+    };
+    let added = shared.iter().filter(|arg| !arg.is_global_set() && !clashes(arg));
+    let added: Vec<_> = added.map(|arg| arg.clone().hide(true)).collect();
+    command.args(added).mut_subcommands(|command| add_hidden_options(command, shared))
 }
 
 const COMMANDS: &str = "Commands";

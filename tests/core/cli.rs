@@ -329,7 +329,16 @@ fn option_is_accepted_before_and_after_a_command() {
         Task::from_args(&args, &HostEnv { uid: 0, env, ipv6: true })
             .unwrap_or_else(|_| panic!("{args:?}"))
     };
-    let verbs = ["plan", "check", "explain http://a.test/", "status", "drain web", "history"];
+    let verbs = [
+        "plan",
+        "check",
+        "explain http://a.test/",
+        "status",
+        "drain web",
+        "history",
+        "certificate ca",
+        "certificate renew a.test",
+    ];
     for arg in configurable_options(&options::balancer_command()) {
         let key = arg.get_id().as_str();
         if ["watch", "once"].contains(&key) {

@@ -54,8 +54,9 @@ fn options_are_those_of_the_command_lines() {
     let programs =
         [options::balancer_command(), glue::GlueOptions::command_line()].map(|program| {
             let rows = table(&OPTION_COLUMNS, program.get_arguments().map(option_row));
+            let commands = list_commands(&program).into_iter();
             let commands =
-                program.get_subcommands().map(|command| command_section(&program, command));
+                commands.map(|(name, command)| command_section(&program, &name, command));
             let commands = commands.collect::<String>();
             format!("## {0}\n\n{rows}\n## Commands of {0}\n\n{commands}", program.get_name())
         });
@@ -64,8 +65,20 @@ fn options_are_those_of_the_command_lines() {
 
 const OPTION_COLUMNS: [&str; 3] = ["option", "default", "meaning"];
 
+/// Returns the subcommands with their names, such as `certificate renew`. Those that have subcommands are left out.
+fn list_commands(program: &Command) -> Vec<(String, &Command)> {
+    let commands = program.get_subcommands().flat_map(|command| {
+        let name = command.get_name();
+        let below = list_commands(command).into_iter();
+        let below = below.map(|(lower, command)| (format!("{name} {lower}"), command));
+        let own = (!command.has_subcommands()).then(|| (name.to_owned(), command));
+        own.into_iter().chain(below).collect::<Vec<_>>()
+    });
+    commands.collect()
+}
+
 /// Heading, first line of help, and the options that the program itself does not have.
-fn command_section(program: &Command, command: &Command) -> String {
+fn command_section(program: &Command, name: &str, command: &Command) -> String {
     let positional = command.get_positionals().map(|arg| format!(" {}", arg.get_id()));
     let usage = positional.collect::<String>().to_uppercase();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -75,7 +88,7 @@ fn command_section(program: &Command, command: &Command) -> String {
     };
     let rows: Vec<_> = command.get_opts().filter(is_own).map(option_row).collect();
     let options = if rows.is_empty() { String::new() } else { table(&OPTION_COLUMNS, rows) + "\n" };
-    format!("### {0}\n\n`{0}{usage}`: {about}.\n\n{options}", command.get_name())
+    format!("### {name}\n\n`{name}{usage}`: {about}.\n\n{options}")
 }
 
 #[test]
@@ -183,9 +196,9 @@ fn exit_codes_are_those_of_the_help() {
             let own =
                 program.get_after_long_help().or(program.get_after_help()).map(ToString::to_string);
             let own = vec![vec![format!("`{name}`"), exit_status(&own.unwrap_or_default())]];
-            let commands = program.get_subcommands().map(|command| {
+            let commands = list_commands(&program).into_iter().map(|(words, command)| {
                 let help = command.get_long_about().or(command.get_about()).unwrap().to_string();
-                vec![format!("`{name} {}`", command.get_name()), exit_status(&help)]
+                vec![format!("`{name} {words}`"), exit_status(&help)]
             });
             own.into_iter().chain(commands).collect::<Vec<_>>()
         });

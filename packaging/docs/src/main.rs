@@ -31,11 +31,16 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Returns the command, its subcommands and theirs.
+fn with_subcommands(command: &Command) -> Vec<Command> {
+    let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+    verbs.flat_map(with_subcommands).chain([command.clone()]).collect()
+}
+
 /// One page for the program, and one for each of its verbs.
 fn man(folder: &Path, mut command: Command) -> Result<()> {
     command.build();
-    let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help").cloned();
-    for verb in verbs.chain([command.clone()]) {
+    for verb in with_subcommands(&command) {
         let name = verb.get_display_name().unwrap_or(verb.get_name()).to_owned();
         let mut page = Vec::new();
         Man::new(verb).title(name.to_uppercase()).section("8").render(&mut page)?;
