@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test lint check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image docs screenshots setup-packages
+.PHONY: demo test lint check matrix bench soak fuzz attack tls-scan setup setup-tests build install deb rpm packages packages-test reproduce image docs screenshots setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -38,6 +38,10 @@ soak: setup
 # What others may say (labels, HAProxy's answers, Docker's, files, requests), made up by libFuzzer, for a minute each.
 fuzz:
 	sh tests/fuzz.sh
+
+# The TLS policies, scanned by testssl.sh and openssl. Takes a minute for each.
+tls-scan: setup
+	sh tests/tls-scan.sh
 
 # What attackers and failing machines have tried, tried again, with a table of what held.
 attack: setup-tests
