@@ -8,8 +8,9 @@ const BALANCER: &[(&str, &str)] = &[
     (
         "/var/lib/docker-glue",
         "State of docker-balancer.service: HAProxy's configuration in haproxy.cfg and gen, certificates with their keys \
-         in certs, the account at the CA and its certificates in acme, and the history. It belongs to the user and group \
-         docker-balancer. HAProxy reads it by the group; members of the group can read keys.",
+         in certs, the account at the CA and its certificates in acme, the own CA in own-ca, \
+         and the history. It belongs to the user and group docker-balancer. HAProxy reads it by the group; members of \
+         the group can read keys.",
     ),
     (
         "/run/docker-glue/control.sock",
