@@ -185,6 +185,7 @@ async fn run_loop<S>(
         };
         match wakeup {
             Wakeup::Pass(trigger, cause) => {
+                let cause = unread_cause(&snapshot).unwrap_or(cause);
                 controller.take_snapshot(&snapshot.borrow_and_update(), &mut world);
                 if trigger == Trigger::Docker && controller.may_skip(world.as_ref()) {
                     controller.skip_pass();
@@ -636,6 +637,14 @@ async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Res
         balancer.enable_exporter(address).await;
     }
     Ok(balancer)
+}
+
+/// Returns the event of a snapshot that was not read yet. A pass that a timer or HAProxy causes applies it, too, and the
+/// log and the history have to name it.
+fn unread_cause(snapshot: &watch::Receiver<Snapshot>) -> Option<String> {
+    let is_unread = snapshot.has_changed().unwrap_or(false);
+    let snapshot = snapshot.borrow();
+    (is_unread && snapshot.cause.is_some()).then(|| describe_cause(&snapshot))
 }
 
 fn describe_cause(snapshot: &Snapshot) -> String {
