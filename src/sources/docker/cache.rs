@@ -361,6 +361,9 @@ impl ContainerCache {
         if !first && self.publish_cause.is_none() && self.has_missed_events(&kept, &unsettled) {
             self.trust = ListTrust::StreamStale;
         }
+        // The list may already show what an event reported while the list was requested. The query for the event then
+        // finds no change, so the list's change gets the event's name.
+        self.publish_cause = self.publish_cause.take().or_else(|| self.next_cause.clone());
         self.world = Arc::new(World { containers: kept, networks });
         let idle = self.world.containers.values().filter(|container| !container.is_up());
         let idle = idle.map(|container| container.id.clone()).collect();
