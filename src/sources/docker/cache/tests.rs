@@ -282,6 +282,16 @@ fn event_marks_container_dirty_and_response_sets_state() {
 }
 
 #[test]
+fn list_that_shows_an_event_during_it_gets_the_name_of_the_event() {
+    let mut scenario = Scenario::from_list(&[labelled_container("a")]);
+    let paused = [with_state(labelled_container("a"), ContainerState::Paused)];
+    scenario.advance_to(31).expect_query("all");
+    scenario.send_event("a", "pause").expect_published("");
+    scenario.answer_query("all", &paused).expect_published("a=paused <- pause");
+    scenario.ask_and_answer("a", &paused).expect_published("");
+}
+
+#[test]
 fn events_during_a_query_are_merged_into_one_next_query() {
     let mut scenario = Scenario::from_list(&[
         labelled_container("a"),
