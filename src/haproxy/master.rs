@@ -67,11 +67,19 @@ pub enum ReloadError {
 #[derive(Debug, Clone)]
 pub struct Master {
     socket: PathBuf,
+    /// How long a reload may take.
+    reload_timeout: Duration,
 }
 
 impl Master {
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), reload_timeout: RELOAD_TIMEOUT }
+    }
+
+    /// Gives reloads more time, because HAProxy reads certificates.
+    #[must_use]
+    pub fn with_loading_time(self, time: Duration) -> Self {
+        Self { reload_timeout: RELOAD_TIMEOUT + time, ..self }
     }
 
     pub async fn list_processes(&self) -> io::Result<ProcessList> {
@@ -136,14 +144,14 @@ impl Master {
         config: &Path,
         stderr: Option<&mut StderrReader>,
     ) -> Result<ProcessList, ReloadError> {
-        let deadline = Instant::now() + RELOAD_TIMEOUT;
+        let deadline = Instant::now() + self.reload_timeout;
         let cursor = stderr.as_ref().map_or(0, |stderr| stderr.cursor());
         let before = self.poll_processes(Instant::now() + RESTART_TIMEOUT).await?;
         let stream = self.connect_until(deadline).await?;
         // The master's restart may cut the answer off; then `show proc` decides. An older HAProxy that replaces a newer
         // one neither answers nor closes the connection.
         let answer = tokio::select! {
-            answer = send_on_stream(stream, "reload", RELOAD_TIMEOUT) => answer.unwrap_or_default(),
+            answer = send_on_stream(stream, "reload", self.reload_timeout) => answer.unwrap_or_default(),
             () = self.wait_for_reload(&before) => String::new(),
         };
         match MasterReply::parse(&answer) {
@@ -211,7 +219,7 @@ impl Master {
 
     async fn connect_until(&self, deadline: Instant) -> Result<UnixStream, ReloadError> {
         loop {
-            match with_timeout(RELOAD_TIMEOUT, UnixStream::connect(&self.socket)).await {
+            match with_timeout(self.reload_timeout, UnixStream::connect(&self.socket)).await {
                 Ok(stream) => return Ok(stream),
                 Err(e) if deadline < Instant::now() || is_permanent(&e) => {
                     return Err(self.unreachable_error(&e));

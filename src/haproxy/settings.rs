@@ -72,6 +72,13 @@ impl ProxySettings {
         };
         let (bin, runtime) = (self.bin.clone(), self.runtime_dir.clone());
         let stats_socket = self.stats_socket();
-        ProcessConfig { bin, config: target.to_owned(), runtime_dir: runtime, stats_socket, stdout }
+        ProcessConfig {
+            bin,
+            config: target.to_owned(),
+            runtime_dir: runtime,
+            stats_socket,
+            stdout,
+            certificates: self.state_dir.join("certs"),
+        }
     }
 }
