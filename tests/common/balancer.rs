@@ -16,7 +16,8 @@
 //! `let plan = Balancer::of(&docker); let web = plan.run("web")….start(); let balancer = plan.start();`
 
 use super::{
-    CONSTRAINT, Container, DEADLINE, Docker, Run, output_log::OutputLog, unique_name, wait_for,
+    CONSTRAINT, Container, DEADLINE, Docker, Run, output_log::OutputLog, secrets, unique_name,
+    wait_for,
 };
 use nix::{
     fcntl::{FcntlArg, fcntl},
@@ -55,7 +56,8 @@ pub struct BalancerPlan {
     deaf: bool,
 }
 
-/// A running balancer. Dropping it ends it by SIGTERM, and HAProxy with it. Its log is printed if the test fails.
+/// A running balancer. Dropping it ends it by SIGTERM, and HAProxy with it. Its log is printed if the test fails. If a
+/// private key is outside its store, the test fails.
 #[derive(Debug)]
 pub struct Balancer {
     /// Dropped before the plan, because the container writes to the plan's folder.
@@ -426,9 +428,22 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            let _ = kill(Pid::from_raw(process.id().try_into().unwrap()), Signal::SIGCONT);
+        }
+        let texts = [("the log", self.log()), ("standard output", self.stdout())];
+        let place = secrets::find_key_outside_stores(&self.state(), &self.runtime(), &texts);
+        self.stop();
+        if !std::thread::panicking() {
+            assert_eq!(place, None, "a private key is outside its store");
+        }
+    }
+}
+
+impl Balancer {
+    fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         let pid = Pid::from_raw(process.id().try_into().unwrap());
-        let _ = kill(pid, Signal::SIGCONT);
         let _ = kill(pid, Signal::SIGTERM);
         let end = Instant::now() + DEADLINE;
         while process.try_wait().is_ok_and(|status| status.is_none()) {

@@ -33,6 +33,7 @@ pub mod podman;
 pub mod prometheus;
 pub mod proxy;
 pub mod roster;
+pub mod secrets;
 pub mod sim;
 pub mod six;
 pub mod sshd;
