@@ -25,7 +25,7 @@ use crate::{
         problem_log::{self, ProblemLog},
     },
     haproxy::{
-        config::{Config, MapName},
+        config::Config,
         config_builder::ConfigBuilder,
         incremental_plan::{self, PendingDeletions},
         inflight::InflightRequests,
@@ -45,7 +45,7 @@ use crate::{
         container::{Container, ContainerId},
         option_value::HostMatch,
         problem_set::ProblemSet,
-        route::{Listener, Readiness, Route, RouteKey, Routes},
+        route::{Listener, Readiness, Route, Routes},
         world::{Vantage, World},
     },
     report::{
@@ -192,10 +192,7 @@ impl Balancer {
         };
         let state = observed.as_ref().unwrap_or(&stored);
         // Routes without a server are held as well.
-        let is_https = |port| state.tls.is_https(port);
-        let keys = state.map_entries(MapName::Routes);
-        let keys = keys.filter_map(|(key, _)| RouteKey::parse_map_key(key, is_https));
-        let mut memory = DecideState::with_routes(keys, now);
+        let mut memory = DecideState::with_routes(route_recovery::recover_keys(state), now);
         if let Some(observed) = &observed {
             memory.restore_claimants(&route_recovery::recover_routes(observed));
         }
@@ -517,11 +514,7 @@ impl Balancer {
     fn bound_listeners(&self) -> BTreeSet<Listener> {
         // Of an HAProxy that an earlier balancer left running, only the routes are known.
         let observed = self.live.observed.iter();
-        let keys = observed.flat_map(|state| {
-            let is_https = |port| state.tls.is_https(port);
-            let keys = state.map_entries(MapName::Routes);
-            keys.filter_map(move |(key, _)| RouteKey::parse_map_key(key, is_https))
-        });
+        let keys = observed.flat_map(route_recovery::recover_keys);
         let had = self.live.config.frontends.iter().map(|frontend| frontend.listener);
         keys.map(|key| key.listener).chain(had).collect()
     }

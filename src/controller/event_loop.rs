@@ -422,11 +422,19 @@ impl Controller {
             TokenRequest::Publish { path, key_authorization, done } => {
                 self.balancer.set_token(&path, Some(key_authorization));
                 self.run_pass(world, cause).await;
-                let served = self.balancer.serves_token(&path);
-                // If the order does not wait any more, the answer is withdrawn soon.
-                let _ = done.send(served.then_some(()).ok_or_else(|| {
-                    "HAProxy does not serve the answer to the challenge".to_owned()
-                }));
+                report_challenge(done, self.balancer.serves_token(&path));
+            }
+            TokenRequest::Present { host, certificate, done } => {
+                if let Err(error) = self.balancer.add_challenge_certificate(&host, &certificate) {
+                    let _ = done.send(Err(error.to_string()));
+                    return;
+                }
+                self.run_pass(world, cause).await;
+                report_challenge(done, self.balancer.presents_challenge_certificate(&host));
+            }
+            TokenRequest::Hide { host } => {
+                self.balancer.remove_challenge_certificate(&host);
+                self.run_pass(world, cause).await;
             }
             TokenRequest::Withdraw { path } => {
                 self.balancer.set_token(&path, None);
@@ -709,4 +717,11 @@ async fn find_vantage(settings: &Settings) -> Vantage {
             }
         }
     }
+}
+
+/// Tells an order whether HAProxy serves the answer to its challenge.
+fn report_challenge(done: tokio::sync::oneshot::Sender<Result<(), String>>, is_served: bool) {
+    let failure = || "HAProxy does not serve the answer to the challenge".to_owned();
+    // If the order does not wait any more, the answer is withdrawn soon.
+    let _ = done.send(is_served.then_some(()).ok_or_else(failure));
 }

@@ -141,8 +141,9 @@ fn select_backends<'a>(config: &Config, names: impl Iterator<Item = &'a str>) ->
         }
         let Some(backend) = config.backends.get(name) else { continue };
         part.backends.insert(name.to_owned(), Arc::clone(backend));
-        let Maps { routes, checks, check_hosts, .. } = &config.maps;
+        let Maps { routes, tcp, checks, check_hosts, .. } = &config.maps;
         let key = backend.route.map_key();
+        part.maps.tcp.extend(tcp.get(&key).map(|target| (key.clone(), target.clone())));
         part.maps.routes.extend(routes.get(&key).map(|target| (key, target.clone())));
         part.maps.checks.extend(checks.get(name).map(|text| (name.to_owned(), text.clone())));
         part.maps

@@ -11,8 +11,8 @@ use super::{
     tls_merge::{HostLines, merge_lines},
 };
 use crate::model::{
-    option_value::{CheckMethod, HostMatch, Retry, Timeout},
-    route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
+    option_value::{CheckMethod, HostMatch, PathPrefix, Retry, Timeout},
+    route::{Endpoint, Listener, Policy, Readiness, Route, RouteKey, Routes, Strip},
     tls::{HTTPS_PORT, Hsts, TlsBind},
 };
 use std::{
@@ -51,6 +51,9 @@ pub struct Frontend {
     pub port: NonZeroU16,
     /// The port that HAProxy binds for it.
     pub bound: NonZeroU16,
+    /// Whether another frontend, in TCP mode, has the port: it forwards the connections that containers decrypt, and
+    /// leads all others to this frontend.
+    pub has_passthrough: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,18 +70,29 @@ pub struct Backend {
 /// The properties of a backend that cannot be changed while HAProxy runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BackendShape {
+    pub mode: Mode,
     pub probe: Probe,
     pub connect: ConnectRetry,
 }
 
 impl BackendShape {
     /// All shapes.
-    pub const ALL: [Self; 4] = [
-        Self { probe: Probe::Tcp, connect: ConnectRetry::On },
-        Self { probe: Probe::Http, connect: ConnectRetry::On },
-        Self { probe: Probe::Tcp, connect: ConnectRetry::Off },
-        Self { probe: Probe::Http, connect: ConnectRetry::Off },
+    pub const ALL: [Self; 5] = [
+        Self { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::On },
+        Self { mode: Mode::Http, probe: Probe::Http, connect: ConnectRetry::On },
+        Self { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::Off },
+        Self { mode: Mode::Http, probe: Probe::Http, connect: ConnectRetry::Off },
+        Self { mode: Mode::Tcp, probe: Probe::Tcp, connect: ConnectRetry::On },
     ];
+}
+
+/// What a backend forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Requests.
+    Http,
+    /// Whole connections.
+    Tcp,
 }
 
 /// What the checks of a backend's servers send.
@@ -138,6 +152,8 @@ pub enum AdminState {
 pub struct Maps {
     /// `host:port/path/` → [`MapTarget`].
     pub routes: BTreeMap<String, MapTarget>,
+    /// `name:port` → [`TcpTarget`].
+    pub tcp: BTreeMap<String, TcpTarget>,
     /// Backend → path of its HTTP check.
     pub checks: BTreeMap<String, String>,
     /// Backend → Host header of its HTTP check.
@@ -166,13 +182,32 @@ pub struct MapTarget {
     pub transport: Option<String>,
 }
 
+/// Target of a route of connections. Its display is the value in the map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpTarget {
+    pub backend: String,
+    /// The route's own name, for the access log.
+    pub route: String,
+}
+
 /// A map file. Its display is also its name in the runtime API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MapName {
     Routes,
+    Tcp,
     Checks,
     CheckHosts,
     Acme,
+}
+
+/// Which frontends a configuration has besides those that its routes need.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenerRules<'a> {
+    pub permanent: &'a BTreeSet<Listener>,
+    /// Whether every HTTPS listener can pass connections through, so that the first such route needs no reload.
+    pub passthrough: bool,
+    /// Public port → the port that HAProxy binds for it, where they differ.
+    pub port_map: &'a BTreeMap<NonZeroU16, NonZeroU16>,
 }
 
 /// Stands for a word of a [`MapTarget`] that has no value, if others follow.
@@ -192,27 +227,17 @@ pub const CHECK_INTERVAL: u64 = 2000;
 impl Config {
     /// Builds the configuration. `wait` is how long a request waits for the only container of its route. A route that
     /// the layout does not assign to a backend is left out. There are frontends for the listeners of routes, and for
-    /// the `permanent` ones.
+    /// the permanent ones.
     pub fn new(
         routes: &Routes,
         layout: Layout,
-        bound: impl Fn(Listener) -> NonZeroU16,
-        permanent: &BTreeSet<Listener>,
+        listeners: &ListenerRules<'_>,
         wait: Duration,
         tls: TlsContext<'_>,
     ) -> Self {
         let Layout { assignments: places, spares } = layout;
         let mut config = Self { spares, ..Self::default() };
-        let mut listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
-        listeners.extend(permanent);
-        for listener in listeners {
-            let (port, bound) = (listener.port, bound(listener));
-            if listener.is_https() {
-                config.tls.insert(tls::list_name(port), BTreeSet::new());
-            }
-            let name = name::frontend_name(listener);
-            config.frontends.push(Frontend { listener, name, port, bound });
-        }
+        config.add_frontends(routes, listeners);
         let mut lines = Vec::new();
         for (key, name) in places {
             if let Some(route) = routes.0.get(&key) {
@@ -220,13 +245,61 @@ impl Config {
             }
         }
         merge_lines(lines, &mut config.tls);
+        config.add_decrypted_hosts(routes);
         config
+    }
+
+    /// Leads connections for hosts that are decrypted to the frontend that does it, if those of the wildcard above are
+    /// passed through.
+    fn add_decrypted_hosts(&mut self, routes: &Routes) {
+        let passes_wildcard = |port: NonZeroU16, parent: &str| {
+            self.maps.tcp.contains_key(&format!("*.{parent}:{port}"))
+        };
+        let is_below = |key: &&RouteKey| {
+            let HostMatch::Exact(host) = key.host() else { return false };
+            let parent = host.as_str().split_once('.').map(|(_, parent)| parent);
+            key.is_https()
+                && parent.is_some_and(|parent| passes_wildcard(key.listener.port, parent))
+        };
+        let keys: Vec<_> = routes.0.keys().filter(is_below).collect();
+        for key in keys {
+            let backend = name::decrypting_backend(key.listener.port);
+            let target = TcpTarget { route: backend.clone(), backend };
+            self.maps.tcp.insert(format!("{}:{}", key.host(), key.listener.port), target);
+        }
+    }
+
+    /// Whether connections can be passed through on a listener.
+    pub fn has_passthrough(&self) -> bool {
+        self.frontends.iter().any(|frontend| frontend.has_passthrough)
     }
 
     /// Returns the backends of this configuration that `next` does not have.
     pub fn removed_backends(&self, next: &Self) -> Vec<String> {
         let removed = self.backends.keys().filter(|name| !next.backends.contains_key(*name));
         removed.cloned().collect()
+    }
+
+    fn add_frontends(&mut self, routes: &Routes, rules: &ListenerRules<'_>) {
+        // The rules of a listener's routes: whether any is about connections.
+        let mut listeners: BTreeMap<Listener, bool> =
+            rules.permanent.iter().map(|listener| (*listener, false)).collect();
+        for key in routes.0.keys() {
+            *listeners.entry(key.listener).or_default() |= key.is_tcp();
+        }
+        for (listener, has_tcp_routes) in listeners {
+            let port = listener.port;
+            if listener.is_https() {
+                self.tls.insert(tls::list_name(port), BTreeSet::new());
+            }
+            self.frontends.push(Frontend {
+                listener,
+                name: name::frontend_name(listener),
+                port,
+                bound: rules.port_map.get(&port).copied().unwrap_or(port),
+                has_passthrough: listener.is_https() && (has_tcp_routes || rules.passthrough),
+            });
+        }
     }
 
     /// Adds everything but the lines of the host, which are returned.
@@ -238,6 +311,10 @@ impl Config {
         wait: Duration,
         tls: TlsContext<'_>,
     ) -> Option<HostLines> {
+        if key.is_tcp() {
+            self.add_tcp_route(key, name, route, wait);
+            return None;
+        }
         let needs_certificate = tls::needs_certificate(key.listener, route);
         let lines = if needs_certificate { tls::host_lines(key, route, tls) } else { Vec::new() };
         let guard = key.listener.is_https().then(|| tls::connection_guard(route, tls)).flatten();
@@ -259,22 +336,32 @@ impl Config {
             self.maps.checks.insert(name.clone(), path.to_string());
             self.maps.check_hosts.insert(name.clone(), check_host_header(key.host()));
         }
-        let backend = build_backend(key, route, wait, tls);
+        let backend =
+            build_backend(key, route, wait, ServerTransport::new(key, &route.policy, tls));
         let cas = backend.servers.iter().filter_map(|server| server.transport.ca());
         self.cas.extend(cas.map(str::to_owned));
         self.backends.insert(name, Arc::new(backend));
         lines
     }
+
+    /// Adds a route of connections.
+    fn add_tcp_route(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
+        let target = TcpTarget { backend: name.clone(), route: name::backend_name(key) };
+        self.maps.tcp.insert(key.map_key(), target);
+        if !name::is_shared(&name) {
+            let backend = build_backend(key, route, wait, Some(ServerTransport::default()));
+            self.backends.insert(name, Arc::new(backend));
+        }
+    }
 }
 
 fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
-    let Match::Http { prefix, .. } = &key.rule;
     MapTarget {
         backend: backend.to_owned(),
         route: name::backend_name(key),
         strip: match policy.get() {
             Strip::Keep => 0,
-            Strip::Prefix => prefix.depth(),
+            Strip::Prefix => key.prefix().map_or(0, PathPrefix::depth),
         },
         timeout: policy.get::<Timeout>().as_millis(),
         retry: policy.get(),
@@ -317,9 +404,14 @@ pub fn hold_server() -> Server {
     }
 }
 
-/// Builds a backend. Without its CA it has no servers, so that no container is used without verification.
-fn build_backend(key: &RouteKey, route: &Route, wait: Duration, tls: TlsContext<'_>) -> Backend {
-    let transport = ServerTransport::new(key, &route.policy, tls);
+/// Builds a backend. Without a transport it has no servers: if a CA does not exist, no container is used without
+/// verification.
+fn build_backend(
+    key: &RouteKey,
+    route: &Route,
+    wait: Duration,
+    transport: Option<ServerTransport>,
+) -> Backend {
     let endpoints = if transport.is_some() { &route.endpoints[..] } else { &[] };
     let transport = transport.unwrap_or_default();
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
@@ -330,7 +422,7 @@ fn build_backend(key: &RouteKey, route: &Route, wait: Duration, tls: TlsContext<
     };
     let mut servers: Vec<_> =
         endpoints.iter().map(|view| build_server(view, check_mode, &transport)).collect();
-    let shape = required_shape(&route.policy);
+    let shape = required_shape(key, &route.policy);
     servers.extend(shape.has_hold_server().then(hold_server));
     let mut ids = BTreeSet::from([hold_server().id]);
     for server in servers.iter_mut().filter(|server| server.name != name::HOLD_SERVER) {
@@ -372,8 +464,12 @@ fn fall_count(wait: Duration) -> u32 {
 }
 
 /// Returns the shape of backend that a route with this policy needs.
-pub fn required_shape(policy: &Policy) -> BackendShape {
+pub fn required_shape(key: &RouteKey, policy: &Policy) -> BackendShape {
+    if key.is_tcp() {
+        return BackendShape { mode: Mode::Tcp, probe: Probe::Tcp, connect: ConnectRetry::On };
+    }
     BackendShape {
+        mode: Mode::Http,
         probe: if matches!(policy.get(), CheckMethod::Http(_)) { Probe::Http } else { Probe::Tcp },
         connect: if policy.get::<Retry>() == Retry::Off {
             ConnectRetry::Off
@@ -400,9 +496,14 @@ fn build_server(endpoint: &Endpoint, check_mode: CheckMode, transport: &ServerTr
 }
 
 impl BackendShape {
-    /// Whether requests wait while no container is ready. Without retries they cannot.
+    /// Whether requests or connections wait while no container is ready. Without retries they cannot.
     pub fn has_hold_server(self) -> bool {
         self.connect == ConnectRetry::On
+    }
+
+    /// Whether what waits does so as [`super::requeue`] describes, if HAProxy can. Connections wait by retries.
+    pub fn can_requeue(self) -> bool {
+        self.mode == Mode::Http
     }
 }
 
@@ -438,11 +539,36 @@ impl Server {
 }
 
 impl Maps {
+    /// Returns the backend that serves a route.
+    pub fn backend_of(&self, key: &RouteKey) -> Option<&str> {
+        self.backend_at(&key.map_key())
+    }
+
+    /// Does the same for a route by its key in the maps, which is in one of them.
+    pub fn backend_at(&self, map_key: &str) -> Option<&str> {
+        let of_requests = self.routes.get(map_key).map(|target| &target.backend);
+        let of_connections = || self.tcp.get(map_key).map(|target| &target.backend);
+        of_requests.or_else(of_connections).map(String::as_str)
+    }
+
+    /// Removes the entry of a route.
+    pub fn remove_route(&mut self, key: &RouteKey) {
+        let map_key = key.map_key();
+        if key.is_tcp() {
+            self.tcp.remove(&map_key);
+        } else {
+            self.routes.remove(&map_key);
+        }
+    }
+
     /// Returns the entries as they are written to the file.
     pub fn entries(&self, map: MapName) -> BTreeMap<String, String> {
         match map {
             MapName::Routes => {
                 self.routes.iter().map(|(key, target)| (key.clone(), target.to_string())).collect()
+            }
+            MapName::Tcp => {
+                self.tcp.iter().map(|(key, target)| (key.clone(), target.to_string())).collect()
             }
             MapName::Checks => self.checks.clone(),
             MapName::CheckHosts => self.check_hosts.clone(),
@@ -452,7 +578,18 @@ impl Maps {
 }
 
 impl MapName {
-    pub const ALL: [Self; 4] = [Self::Routes, Self::Checks, Self::CheckHosts, Self::Acme];
+    pub const ALL: [Self; 5] =
+        [Self::Routes, Self::Tcp, Self::Checks, Self::CheckHosts, Self::Acme];
+
+    /// Returns the map that contains a route.
+    pub fn of_route(key: &RouteKey) -> Self {
+        if key.is_tcp() { Self::Tcp } else { Self::Routes }
+    }
+
+    /// Whether its entries lead traffic to backends.
+    pub fn has_routes(self) -> bool {
+        matches!(self, Self::Routes | Self::Tcp)
+    }
 }
 
 /// Writes the file's name, which is also the map's name in the runtime API.
@@ -460,6 +597,7 @@ impl fmt::Display for MapName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Routes => "routes.map",
+            Self::Tcp => "tcp.map",
             Self::Checks => "checks.map",
             Self::CheckHosts => "check-hosts.map",
             Self::Acme => "acme.map",
@@ -501,6 +639,13 @@ impl fmt::Display for AdminState {
             Self::Ready => Ok(()),
             Self::Drain | Self::Maintenance => f.write_str(" disabled"),
         }
+    }
+}
+
+impl fmt::Display for TcpTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { backend, route } = self;
+        write!(f, "{backend} {route}")
     }
 }
 

@@ -4,19 +4,19 @@
 
 use crate::{
     haproxy::{
-        config::Config,
+        config::{Config, ListenerRules, Mode},
         layout::Layout,
         observed::ObservedState,
         provisioning::Provisioning,
         reload_reason::ReloadReason,
         render::{self, RenderContext},
         requeue::Requeue,
-        tls::TlsContext,
+        tls::{self, TlsContext},
     },
     model::route::{Listener, Routes},
     routing::decide::Rules,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Inputs of a configuration besides the routes.
 #[derive(Debug, Clone, Copy)]
@@ -36,23 +36,41 @@ impl ConfigBuilder<'_> {
     pub fn build_fresh(&self, routes: &Routes) -> Config {
         let spare_count =
             if self.context.provisioning == Provisioning::Spares { self.spare_count } else { 0 };
-        self.build_config(routes, Layout::for_new_worker(routes, spare_count))
+        let mut layout = Layout::for_new_worker(routes, spare_count);
+        if self.context.passthrough {
+            layout.add_spares(Mode::Tcp, spare_count);
+        }
+        self.build_config(routes, layout)
     }
 
     pub fn build_config(&self, routes: &Routes, layout: Layout) -> Config {
-        let bound = |listener| self.rules.bound_port(listener);
-        let (permanent, wait) = (self.permanent_listeners(), self.context.wait);
-        let mut config = Config::new(routes, layout, bound, &permanent, wait, self.tls_context());
+        let listeners = ListenerRules {
+            permanent: &self.permanent_listeners(),
+            passthrough: self.context.passthrough,
+            port_map: &self.rules.port_map,
+        };
+        let wait = self.context.wait;
+        let mut config = Config::new(routes, layout, &listeners, wait, self.tls_context());
         config.requeue = self.context.requeue.map(Requeue::key);
         config.maps.acme.clone_from(&self.rules.acme_tokens);
+        if self.context.acme_tls {
+            let directory = &self.context.certificates;
+            let line = |(host, digest): (&_, &_)| tls::challenge_line(host, *digest, directory);
+            let lines = self.rules.acme_certificates.iter().map(line).collect();
+            config.tls.insert(tls::CHALLENGE_LIST.to_owned(), lines);
+        }
         config.fingerprint = render::static_fingerprint(&config, self.context);
         config
     }
 
     /// Builds the part of a configuration that belongs to these routes.
     pub(super) fn build_part(&self, routes: &Routes, layout: Layout) -> Config {
-        let bound = |listener: Listener| listener.port;
-        Config::new(routes, layout, bound, &BTreeSet::new(), self.context.wait, self.tls_context())
+        let listeners = ListenerRules {
+            permanent: &BTreeSet::new(),
+            passthrough: false,
+            port_map: &BTreeMap::new(),
+        };
+        Config::new(routes, layout, &listeners, self.context.wait, self.tls_context())
     }
 
     pub(super) fn permanent_listeners(&self) -> BTreeSet<Listener> {

@@ -69,11 +69,16 @@ impl IncrementalPlan {
         for key in used.map(|backend| &backend.route) {
             changes.entry(key).or_insert_with(|| after.0.get(key));
         }
-        if !keeps_listeners(&changes, config, after, &builder.permanent_listeners()) {
+        let (permanent, passthrough) = (builder.permanent_listeners(), builder.context.passthrough);
+        if !keeps_listeners(&changes, config, after, &permanent, passthrough) {
+            return None;
+        }
+        if changes.keys().any(|key| depends_on_others(key, config)) {
             return None;
         }
         let keys: BTreeMap<_, _> = changes.keys().map(|key| (key.map_key(), *key)).collect();
-        let current = keys.keys().filter_map(|key| Some(&config.maps.routes.get(key)?.backend));
+        let current = keys.values().filter_map(|key| config.maps.backend_of(key));
+        let current: Vec<_> = current.map(str::to_owned).collect();
         let candidates = |key: &&RouteKey| {
             let names = name::backend_names(key);
             names.take_while(|name| observed.backends.contains(name)).collect::<Vec<_>>()
@@ -81,7 +86,7 @@ impl IncrementalPlan {
         let adds = observed.can_add_backends();
         let candidates: Vec<_> = keys.values().filter(|_| adds).flat_map(candidates).collect();
         let backends =
-            current.chain(config.spares.keys()).chain(pending_deletions).chain(&candidates);
+            current.iter().chain(config.spares.keys()).chain(pending_deletions).chain(&candidates);
         let all_tls = &observed.tls;
         let mut observed = observed.select_part(backends, keys.keys());
         let routes =
@@ -92,7 +97,7 @@ impl IncrementalPlan {
             return None;
         }
         let mut part = builder.build_part(&routes, layout);
-        let is_https = keys.values().any(|key| key.listener.is_https());
+        let is_https = keys.values().any(|key| key.is_https());
         if is_https && (has_separate_lines(config) || has_separate_lines(&part)) {
             return None;
         }
@@ -127,14 +132,15 @@ impl IncrementalPlan {
     pub fn apply_to(self, config: &mut Config) -> Vec<String> {
         let mut removed = Vec::new();
         for key in &self.keys {
-            let Some(target) = config.maps.routes.remove(&key.map_key()) else { continue };
-            if !self.part.backends.contains_key(&target.backend) {
-                removed.push(target.backend.clone());
+            let Some(backend) = config.maps.backend_of(key).map(str::to_owned) else { continue };
+            config.maps.remove_route(key);
+            if !name::is_shared(&backend) {
+                config.backends.remove(&backend);
+                config.maps.checks.remove(&backend);
+                config.maps.check_hosts.remove(&backend);
             }
-            if !name::is_shared(&target.backend) {
-                config.backends.remove(&target.backend);
-                config.maps.checks.remove(&target.backend);
-                config.maps.check_hosts.remove(&target.backend);
+            if !self.part.backends.contains_key(&backend) {
+                removed.push(backend);
             }
         }
         for ListName { list, name } in &self.names {
@@ -150,6 +156,7 @@ impl IncrementalPlan {
         config.spares = spares;
         config.cas = cas;
         config.maps.routes.extend(maps.routes);
+        config.maps.tcp.extend(maps.tcp);
         config.maps.checks.extend(maps.checks);
         config.maps.check_hosts.extend(maps.check_hosts);
         removed
@@ -178,7 +185,7 @@ fn processed_names<'a>(
     keys: impl Iterator<Item = &'a RouteKey>,
 ) -> BTreeSet<ListName> {
     let name = |key: &RouteKey| match key.host() {
-        HostMatch::Exact(host) if key.listener.is_https() => {
+        HostMatch::Exact(host) if key.is_https() => {
             Some(ListName { list: list_name(key.listener.port), name: host.to_string() })
         }
         _ => None,
@@ -196,11 +203,12 @@ fn add_remaining_lines<'a>(
     after: &Routes,
     tls: TlsContext<'_>,
 ) {
-    for key in keys.filter(|key| key.listener.is_https()) {
+    for key in keys.filter(|key| key.is_https()) {
         let rule = Match::Http { host: key.host().clone(), prefix: PathPrefix::default() };
         let mut routes = after.0.range(RouteKey { listener: key.listener, rule }..);
-        let is_same =
-            |other: &RouteKey| other.listener == key.listener && other.host() == key.host();
+        let is_same = |other: &RouteKey| {
+            other.is_https() && other.listener == key.listener && other.host() == key.host()
+        };
         let lines = part.tls.entry(list_name(key.listener.port)).or_default();
         if let Some((other, route)) = routes.next().filter(|(other, _)| is_same(other)) {
             lines.extend(host_lines(other, route, tls));
@@ -208,17 +216,31 @@ fn add_remaining_lines<'a>(
     }
 }
 
+/// Whether the entries of a route may change those of another one: a host that is decrypted may have an entry because
+/// of the wildcard above it, whose connections are passed through.
+fn depends_on_others(key: &RouteKey, config: &Config) -> bool {
+    let is_wildcard = matches!(key.host(), HostMatch::Wildcard(_));
+    let has_wildcards = || config.maps.tcp.keys().any(|name| name.starts_with('*'));
+    if key.is_tcp() { is_wildcard } else { key.is_https() && has_wildcards() }
+}
+
 fn keeps_listeners(
     changes: &BTreeMap<&RouteKey, Option<&Arc<Route>>>,
     config: &Config,
     after: &Routes,
     permanent: &BTreeSet<Listener>,
+    passthrough: bool,
 ) -> bool {
     changes.iter().all(|(key, route)| {
+        let frontend = config.frontends.iter().find(|frontend| frontend.listener == key.listener);
+        let Some(frontend) = frontend else { return false };
         if route.is_some() {
-            return config.frontends.iter().any(|frontend| frontend.listener == key.listener);
+            return frontend.has_passthrough || !key.is_tcp();
         }
-        let has_routes = after.0.keys().any(|route_key| route_key.listener == key.listener);
-        has_routes || permanent.contains(&key.listener)
+        let mut others = after.0.keys().filter(|other| other.listener == key.listener);
+        if key.is_tcp() && !passthrough {
+            return others.any(RouteKey::is_tcp);
+        }
+        others.next().is_some() || permanent.contains(&key.listener)
     })
 }

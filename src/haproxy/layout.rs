@@ -6,7 +6,7 @@
 //! no container.
 
 use super::{
-    config::{self, AdminState, BackendShape, ConnectRetry, MapName, Probe},
+    config::{self, AdminState, BackendShape, ConnectRetry, MapName, Mode, Probe},
     name,
     observed::{ObservedServer, ObservedState},
 };
@@ -30,7 +30,7 @@ impl Layout {
             let mut free = || name::backend_names(key).find(|name| taken.insert(name.clone()));
             let is_idle = || {
                 route.endpoints.is_empty()
-                    && !config::required_shape(&route.policy).has_hold_server()
+                    && !config::required_shape(key, &route.policy).has_hold_server()
             };
             let backend = match shared_backend(key, route) {
                 Some(shared) => Some(shared.to_owned()),
@@ -39,14 +39,22 @@ impl Layout {
             };
             backend.map(|backend| (key.clone(), backend))
         };
-        let spare = |probe| {
-            let shape = BackendShape { probe, connect: ConnectRetry::On };
-            (1..=stock).map(move |number| (name::spare_name(probe, number), shape))
-        };
-        Self {
-            assignments: routes.0.iter().filter_map(&mut backend).collect(),
-            spares: spare(Probe::Tcp).chain(spare(Probe::Http)).collect(),
+        let assignments = routes.0.iter().filter_map(&mut backend).collect();
+        let mut layout = Self { assignments, spares: BTreeMap::new() };
+        layout.add_spares(Mode::Http, stock);
+        if routes.0.keys().any(RouteKey::is_tcp) {
+            layout.add_spares(Mode::Tcp, stock);
         }
+        layout
+    }
+
+    /// Adds `stock` spare backends of each shape with this mode.
+    pub fn add_spares(&mut self, mode: Mode, stock: usize) {
+        let shapes = name::SPARES.iter().filter(|(shape, _)| shape.mode == mode);
+        let spares = shapes.flat_map(|(shape, prefix)| {
+            (1..=stock).map(move |number| (name::spare_name(prefix, number), *shape))
+        });
+        self.spares.extend(spares);
     }
 
     /// Builds the layout for the running worker. Also returns the routes for which there is no backend; there are none
@@ -66,7 +74,7 @@ impl Layout {
                 assignments.insert(key.clone(), shared.to_owned());
                 continue;
             }
-            let desired = config::required_shape(&route.policy);
+            let desired = config::required_shape(key, &route.policy);
             let empty = route.endpoints.is_empty();
             let current = current_backend(key, observed).filter(|(_, shape)| *shape == desired);
             let current = current.filter(|_| !empty || desired.has_hold_server());
@@ -75,7 +83,7 @@ impl Layout {
                     assignments.insert(key.clone(), backend.to_owned());
                 }
                 None if empty => {
-                    assignments.insert(key.clone(), name::NO_SERVER.to_owned());
+                    assignments.insert(key.clone(), name::no_server_of(desired.mode).to_owned());
                 }
                 None => unplaced.push((key.clone(), desired)),
             }
@@ -116,7 +124,7 @@ fn current_backend<'a>(
     key: &RouteKey,
     observed: &'a ObservedState,
 ) -> Option<(&'a str, BackendShape)> {
-    let value = observed.maps.get(&MapName::Routes)?.get(&key.map_key())?;
+    let value = observed.maps.get(&MapName::of_route(key))?.get(&key.map_key())?;
     let mut words = value.split(' ');
     let backend = words.next().filter(|backend| observed.backends.contains(*backend))?;
     if name::is_shared(backend) {
@@ -125,6 +133,7 @@ fn current_backend<'a>(
     let once = words.nth(2) == Some("off");
     let checked = observed.maps.get(&MapName::Checks)?.contains_key(backend);
     let proper = BackendShape {
+        mode: if key.is_tcp() { Mode::Tcp } else { Mode::Http },
         probe: if checked { Probe::Http } else { Probe::Tcp },
         connect: if once { ConnectRetry::Off } else { ConnectRetry::On },
     };
@@ -143,8 +152,9 @@ fn find_free_spares(
 /// Returns the backends that cannot be reassigned yet because a route is only now leaving them: between two commands,
 /// requests of one route would reach the containers of the other.
 fn find_occupied(observed: &ObservedState) -> BTreeSet<&str> {
-    let routed =
-        observed.map_entries(MapName::Routes).filter_map(|(_, value)| value.split(' ').next());
+    let maps = MapName::ALL.into_iter().filter(|map| map.has_routes());
+    let entries = maps.flat_map(|map| observed.map_entries(map));
+    let routed = entries.filter_map(|(_, value)| value.split(' ').next());
     let serves = |servers: &BTreeMap<String, ObservedServer>| {
         servers
             .iter()

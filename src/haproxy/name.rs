@@ -3,7 +3,7 @@
 //! Pure. HAProxy allows letters, digits and `_ - . :` in names (configuration manual, section 4).
 
 use super::{
-    config::{BackendShape, CheckMode, ConnectRetry, Probe},
+    config::{BackendShape, CheckMode, ConnectRetry, Mode, Probe},
     server_transport::{self, ServerTransport},
 };
 use crate::model::{
@@ -11,7 +11,7 @@ use crate::model::{
     route::{Endpoint, Listener, Match, RouteKey},
 };
 use sha1::{Digest, Sha1};
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, num::NonZeroU16};
 
 /// How many characters of a container's name a server's name contains. The container's id, which follows, makes the
 /// name unique.
@@ -27,6 +27,9 @@ const UNCHECKED_SUFFIX: &str = ":unchecked";
 
 /// Name of the backend that answers 503 for all routes without a server at the moment.
 pub const NO_SERVER: &str = "no-server";
+
+/// Name of the backend that ends all connections of routes of connections without a server at the moment.
+pub const NO_SERVER_TCP: &str = "no-server-tcp";
 
 /// Name of the backend that redirects plain requests to HTTPS.
 pub const TO_HTTPS: &str = "to-https";
@@ -57,25 +60,45 @@ pub fn frontend_name(listener: Listener) -> String {
     format!("{protocol}-{}", listener.port)
 }
 
+/// Returns the name of the frontend in front of an HTTPS listener's, which passes connections through.
+pub fn passthrough_frontend(port: NonZeroU16) -> String {
+    format!("tls-{port}")
+}
+
+/// Returns the name of the backend by which that frontend leads connections to the HTTPS listener's frontend.
+pub fn decrypting_backend(port: NonZeroU16) -> String {
+    format!("{DECRYPTING_PREFIX}{port}")
+}
+
+/// Whether the backend leads connections to the frontend that decrypts them.
+pub fn is_decrypting(backend: &str) -> bool {
+    backend.starts_with(DECRYPTING_PREFIX)
+}
+
+/// No route's backend has such a name, because it contains no colon.
+pub const DECRYPTING_PREFIX: &str = "decrypt-";
+
 /// Returns the backend name of a route, such as `app.example.com:80_api_v2`. Capitals mark what is not a host name,
 /// because host names are in lower case.
 pub fn backend_name(key: &RouteKey) -> String {
-    let Match::Http { host, prefix } = &key.rule;
-    let host = match host {
+    let host = match key.host() {
         HostMatch::Exact(host) => host.to_string(),
         HostMatch::Wildcard(host) => format!("WILD.{host}"),
         HostMatch::Any => "ANY".to_owned(),
     };
     let port = key.listener.port;
+    let Match::Http { prefix, .. } = &key.rule else {
+        return shorten(sanitize(format!("{host}:{port}:tcp")), &key.to_string());
+    };
     let path = prefix.as_str();
     // Only `/` is replaced by `_`, so a path of these characters, which include no `_`, needs no hash.
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.'));
     let name = sanitize(format!("{host}:{port}{path}"));
-    if plain && name.len() <= LONGEST_BACKEND {
-        name
-    } else {
-        shorten_with_hash(&name, &key.to_string())
-    }
+    if plain { shorten(name, &key.to_string()) } else { shorten_with_hash(&name, &key.to_string()) }
+}
+
+fn shorten(name: String, whole: &str) -> String {
+    if name.len() <= LONGEST_BACKEND { name } else { shorten_with_hash(&name, whole) }
 }
 
 /// Iterates over the names for a route's backend: [`backend_name`], then further ones for a route that changes its
@@ -88,11 +111,12 @@ pub fn backend_names(key: &RouteKey) -> impl Iterator<Item = String> + use<> {
 
 /// Returns the `defaults` section from which backends of a shape inherit, see [`super::provisioning`].
 pub fn defaults_section(shape: BackendShape) -> &'static str {
-    match (shape.probe, shape.connect) {
-        (Probe::Tcp, ConnectRetry::On) => "docker-glue-tcp",
-        (Probe::Http, ConnectRetry::On) => "docker-glue-http",
-        (Probe::Tcp, ConnectRetry::Off) => "docker-glue-tcp-once",
-        (Probe::Http, ConnectRetry::Off) => "docker-glue-http-once",
+    match (shape.mode, shape.probe, shape.connect) {
+        (Mode::Tcp, _, _) => "docker-glue-stream",
+        (Mode::Http, Probe::Tcp, ConnectRetry::On) => "docker-glue-tcp",
+        (Mode::Http, Probe::Http, ConnectRetry::On) => "docker-glue-http",
+        (Mode::Http, Probe::Tcp, ConnectRetry::Off) => "docker-glue-tcp-once",
+        (Mode::Http, Probe::Http, ConnectRetry::Off) => "docker-glue-http-once",
     }
 }
 
@@ -152,7 +176,15 @@ pub fn is_no_server(backend: &str) -> bool {
 
 /// Whether the backend answers requests of all routes that have none of their own.
 pub fn is_shared(backend: &str) -> bool {
-    is_no_server(backend) || matches!(backend, TO_HTTPS | NO_CERTIFICATE)
+    is_no_server(backend) || matches!(backend, NO_SERVER_TCP | TO_HTTPS | NO_CERTIFICATE)
+}
+
+/// Returns the backend of routes without a server.
+pub fn no_server_of(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Http => NO_SERVER,
+        Mode::Tcp => NO_SERVER_TCP,
+    }
 }
 
 /// Returns the name of the backend of routes without a server in a worker with these backends. A worker starts with the backend and keeps it.
@@ -166,16 +198,28 @@ pub fn is_unchecked(server: &str) -> bool {
     server.ends_with(UNCHECKED_SUFFIX)
 }
 
+/// The shapes that spare backends have, and the start of their names. No route has such a name, because it contains no
+/// port.
+pub const SPARES: [(BackendShape, &str); 3] = [
+    (BackendShape { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::On }, "spare-tcp-"),
+    (
+        BackendShape { mode: Mode::Http, probe: Probe::Http, connect: ConnectRetry::On },
+        "spare-http-",
+    ),
+    (
+        BackendShape { mode: Mode::Tcp, probe: Probe::Tcp, connect: ConnectRetry::On },
+        "spare-stream-",
+    ),
+];
+
 /// Returns the name of a spare backend, such as `spare-tcp-001`. Numbers start at 1.
-pub fn spare_name(probe: Probe, number: usize) -> String {
-    format!("{}{number:03}", spare_prefix(probe))
+pub fn spare_name(prefix: &str, number: usize) -> String {
+    format!("{prefix}{number:03}")
 }
 
 /// Returns the shape of a spare backend, which its name contains.
 pub fn spare_shape(name: &str) -> Option<BackendShape> {
-    let probes = [Probe::Tcp, Probe::Http];
-    let probe = probes.into_iter().find(|probe| name.starts_with(spare_prefix(*probe)))?;
-    Some(BackendShape { probe, connect: ConnectRetry::On })
+    SPARES.iter().find(|(_, prefix)| name.starts_with(prefix)).map(|(shape, _)| *shape)
 }
 
 /// Whether a backend's name was made here: it is that of a shared or spare backend, or of a route, which contains the
@@ -183,16 +227,8 @@ pub fn spare_shape(name: &str) -> Option<BackendShape> {
 pub fn is_managed(backend: &str) -> bool {
     let has_port =
         |(_, remainder): (&str, &str)| remainder.starts_with(|c: char| c.is_ascii_digit());
-    let shared = matches!(backend, NO_SERVER | TO_HTTPS | NO_CERTIFICATE);
+    let shared = matches!(backend, NO_SERVER | NO_SERVER_TCP | TO_HTTPS | NO_CERTIFICATE);
     shared || spare_shape(backend).is_some() || backend.split_once(':').is_some_and(has_port)
-}
-
-/// No route has such a name, because it contains no port.
-fn spare_prefix(probe: Probe) -> &'static str {
-    match probe {
-        Probe::Tcp => "spare-tcp-",
-        Probe::Http => "spare-http-",
-    }
 }
 
 /// Returns a server's id, which depends only on its name: 1 to 2^31 - 1 (configuration manual, `id`).

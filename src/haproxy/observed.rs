@@ -182,7 +182,9 @@ impl ObservedState {
         for (map, entries) in &mut part.maps {
             let Some(from) = self.maps.get(map) else { continue };
             match map {
-                MapName::Routes => keys.iter().for_each(|key| copy(from, *key, entries)),
+                MapName::Routes | MapName::Tcp => {
+                    keys.iter().for_each(|key| copy(from, *key, entries))
+                }
                 MapName::Acme => {}
                 MapName::Checks | MapName::CheckHosts => {
                     part.backends.iter().for_each(|name| copy(from, name, entries));

@@ -101,7 +101,7 @@ fn ready_addresses(config: &Config) -> BTreeMap<(&str, &str), SocketAddr> {
 mod tests {
     use super::*;
     use crate::haproxy::{
-        config::{Backend, BackendShape, CheckMode, ConnectRetry, Probe, Server},
+        config::{Backend, BackendShape, CheckMode, ConnectRetry, Mode, Probe, Server},
         observed::ObservedServer,
         server_setting::ServerSettings,
         server_transport::ServerTransport,
@@ -123,7 +123,7 @@ mod tests {
         });
         let backend = Backend {
             route: "a.test:80/".parse().unwrap(),
-            shape: BackendShape { probe: Probe::Tcp, connect: ConnectRetry::On },
+            shape: BackendShape { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::On },
             servers: server.into_iter().collect(),
             lines: String::new(),
         };

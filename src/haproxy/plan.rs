@@ -20,14 +20,16 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     let mut plan = observed.tls.plan_ca_additions(&config.cas);
     plan.extend(observed.tls.plan_additions(&config.tls));
     // The map entries that checks use have to exist before the first check.
-    for (map, desired) in &maps[1..] {
+    for (map, desired) in maps.iter().filter(|(map, _)| !map.has_routes()) {
         set_entries(&mut plan, observed, *map, desired);
     }
     for (name, backend) in &config.backends {
         add_backend(&mut plan, observed, name, backend);
         upsert_servers(&mut plan, observed, name, backend, config.requeue);
     }
-    set_entries(&mut plan, observed, maps[0].0, &maps[0].1);
+    for (map, desired) in maps.iter().filter(|(map, _)| map.has_routes()) {
+        set_entries(&mut plan, observed, *map, desired);
+    }
     for (map, desired) in &maps {
         delete_entries(&mut plan, observed, *map, desired);
     }
@@ -113,6 +115,7 @@ fn upsert_servers(
         let health = initial_health(backend, server, current);
         match current.and_then(|current| current.get(&server.name)) {
             None if server.name == name::HOLD_SERVER => {
+                let requeue = requeue.filter(|_| backend.shape.can_requeue());
                 let watch = CheckMode::Hold { requeue };
                 add_server(plan, name, health, &Server { check_mode: watch, ..server.clone() });
             }

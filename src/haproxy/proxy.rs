@@ -615,7 +615,7 @@ impl Proxy {
                 self.running.as_ref().map(|_| self.process_config.master())
             }
             ProxyMode::Service { reload: ReloadVia::MasterSocket(socket), .. } => {
-                Some(Master::new(socket))
+                Some(Master::new(socket).with_loading_time(self.process_config.loading_time()))
             }
             ProxyMode::Service { reload: ReloadVia::Unit(_), .. } => None,
         }
@@ -630,7 +630,9 @@ impl Proxy {
                 wait_for_worker_change(&self.process_config, before, unit).await?;
             }
             (ProxyMode::Service { reload: ReloadVia::MasterSocket(socket), .. }, _) => {
-                Master::new(socket).reload(config, None).await?;
+                let master = Master::new(socket);
+                let master = master.with_loading_time(self.process_config.loading_time());
+                master.reload(config, None).await?;
             }
             (ProxyMode::Managed { .. }, Some(running)) => {
                 // While it restarts itself, a master refuses connections as if it had exited.
@@ -816,7 +818,8 @@ async fn wait_for_worker_change(
     before: Option<u32>,
     unit: &str,
 ) -> Result<(), ApplyError> {
-    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let timeout = ANSWER_TIMEOUT + process_config.loading_time();
+    let deadline = Instant::now() + timeout;
     loop {
         match process_config.query_worker_pid().await {
             Ok(now @ Some(_)) if now != before => return Ok(()),
@@ -826,7 +829,7 @@ async fn wait_for_worker_change(
         }
     }
     Err(ApplyError::Unreachable(format!(
-        "systemctl reload {unit}: HAProxy has no new worker after {ANSWER_TIMEOUT:?}; see \
+        "systemctl reload {unit}: HAProxy has no new worker after {timeout:?}; see \
          journalctl --unit {unit}"
     )))
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use crate::haproxy::config::{BackendShape, Config, ConnectRetry, Probe};
+use crate::haproxy::config::{BackendShape, Config, ConnectRetry, Mode, Probe};
 use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 
@@ -23,6 +23,8 @@ pub enum ReloadReason {
     Settings,
     /// HAProxy's state still differs from the desired one after two rounds of runtime commands.
     RuntimeFailed,
+    /// Ports on which the first route that passes TLS through is new, and those on which the last one is gone.
+    Passthrough { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
     /// A new route needs a backend, and no spare one of its shape is left.
     NoSpare(BackendShape),
 }
@@ -41,11 +43,21 @@ impl ReloadReason {
         let ports = |config: &Config| -> BTreeSet<_> {
             config.frontends.iter().map(|frontend| frontend.port).collect()
         };
+        let passthrough = |config: &Config| -> BTreeSet<_> {
+            let frontends = config.frontends.iter().filter(|frontend| frontend.has_passthrough);
+            frontends.map(|frontend| frontend.port).collect()
+        };
+        let with_passthrough = (passthrough(before), passthrough(after));
         let (before, after) = (ports(before), ports(after));
-        if before == after {
-            return Self::Settings;
+        if before != after {
+            return Self::Ports { new: &after - &before, old: &before - &after };
         }
-        Self::Ports { new: &after - &before, old: &before - &after }
+        match with_passthrough {
+            (before, after) if before != after => {
+                Self::Passthrough { new: &after - &before, old: &before - &after }
+            }
+            _ => Self::Settings,
+        }
     }
 }
 
@@ -76,6 +88,9 @@ impl ReloadKind {
             Self::RuntimeFailed => {
                 "HAProxy's state still differed from the expected one after two rounds of runtime commands."
             }
+            Self::Passthrough => {
+                "The first route with `tls=pass` on a port is new, or the last one is gone. `--passthrough` keeps HAProxy prepared for it."
+            }
             Self::NoSpare => {
                 "A new route needs a backend, and no spare one of its shape is left (`--spare-backends`). Before HAProxy 3.4 only."
             }
@@ -83,27 +98,33 @@ impl ReloadKind {
     }
 }
 
+fn list(ports: &BTreeSet<NonZeroU16>) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl fmt::Display for ReloadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StateUnknown => f.write_str("its state could not be read"),
-            Self::Ports { new, old } => {
-                let list = |ports: &BTreeSet<NonZeroU16>| {
-                    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                };
-                match (new.is_empty(), old.is_empty()) {
-                    (false, true) => write!(f, "new public port {}", list(new)),
-                    (true, _) => write!(f, "public port {} is no longer used", list(old)),
-                    (false, false) => {
-                        write!(f, "new public port {}, {} no longer used", list(new), list(old))
-                    }
+            Self::Ports { new, old } => match (new.is_empty(), old.is_empty()) {
+                (false, true) => write!(f, "new public port {}", list(new)),
+                (true, _) => write!(f, "public port {} is no longer used", list(old)),
+                (false, false) => {
+                    write!(f, "new public port {}, {} no longer used", list(new), list(old))
                 }
+            },
+            Self::Passthrough { new, old } => {
+                let (verb, ports) = if new.is_empty() { ("ends", old) } else { ("begins", new) };
+                write!(f, "passing TLS through {verb} on port {}", list(ports))
             }
             Self::Settings => f.write_str("its settings changed"),
             Self::RuntimeFailed => {
                 f.write_str("runtime commands did not produce the expected state")
             }
             Self::NoSpare(shape) => match (shape.connect, shape.probe) {
+                _ if shape.mode == Mode::Tcp => {
+                    f.write_str("no spare backend for passing TLS through is left")
+                }
                 (ConnectRetry::Off, _) => f.write_str("retry off needs a separate backend"),
                 (_, Probe::Tcp) => f.write_str("no spare backend is left"),
                 (_, Probe::Http) => f.write_str("no spare backend with a check path is left"),

@@ -4,14 +4,14 @@
 
 use super::{
     config::{
-        self, Backend, BackendShape, CheckMode, Config, ConnectRetry, Frontend, MapName, Probe,
-        Server,
+        self, Backend, BackendShape, CheckMode, Config, ConnectRetry, Frontend, MapName, Mode,
+        Probe, Server,
     },
     files::{ConfigFiles, GenerationFiles, MARKER},
     name,
     provisioning::Provisioning,
     request_pattern,
-    requeue::Requeue,
+    requeue::{self, Requeue},
     server_setting::ServerSetting,
     tls::{self, CertificateDirectory, TlsLine},
 };
@@ -44,6 +44,10 @@ pub struct RenderContext {
     pub tls_policy: TlsPolicy,
     /// Whether frontends answer the challenges of an ACME CA.
     pub acme: bool,
+    /// Whether they present certificates for challenges.
+    pub acme_tls: bool,
+    /// Whether HTTPS listeners can pass connections through before the first route asks for it.
+    pub passthrough: bool,
     /// Whether hosts may verify certificates of clients.
     pub verifies_clients: bool,
     /// Networks whose X-Forwarded-* headers are trusted.
@@ -116,9 +120,18 @@ struct CfgTemplate<'a> {
     wait: String,
     wait_ms: u128,
     hard_stop_after: String,
-    /// The line of the server on which requests wait.
-    hold: String,
+    /// How many attempts to connect fit into the time for which a connection waits.
+    attempts: u128,
+    /// The line of the server on which requests wait, and of that on which connections wait.
+    hold_lines: [String; 2],
     config: &'a Config,
+}
+
+impl CfgTemplate<'_> {
+    fn hold_line(&self, shape: &BackendShape) -> &str {
+        let [of_requests, of_connections] = &self.hold_lines;
+        if shape.can_requeue() { of_requests } else { of_connections }
+    }
 }
 
 /// Returns a fingerprint of everything that cannot be changed in a running HAProxy: if it is equal, no reload is
@@ -167,7 +180,8 @@ fn render_config(config: &Config, context: &RenderContext, generation: String) -
         wait: format_time(context.wait),
         wait_ms: context.wait.as_millis(),
         hard_stop_after: format_time(context.hard_stop_after),
-        hold: hold_line(context.requeue),
+        attempts: connect_attempts(context.wait),
+        hold_lines: [hold_line(context.requeue), hold_line(None)],
         config,
     };
     // Approximately the final length: growing the string step by step takes several times the memory.
@@ -217,7 +231,8 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         ("servers.state".to_owned(), format_server_states(config)),
     ]);
     let acme = context.acme.then(|| (MapName::Acme.to_string(), format_map(&maps.acme)));
-    files.into_iter().chain(lua).chain(acme).chain(list_files(config)).collect()
+    let tcp = config.has_passthrough().then(|| (MapName::Tcp.to_string(), format_map(&maps.tcp)));
+    files.into_iter().chain(lua).chain(acme).chain(tcp).chain(list_files(config)).collect()
 }
 
 /// Returns the files of the certificate lists. HAProxy's check reads the empty one in place of the others: reading
@@ -242,7 +257,7 @@ const EMPTY_LIST: &str = "no-certificates.list";
 /// Returns the text of a configuration with the empty list in place of all others. `None` if it has no lists.
 pub fn without_certificates(config: &str) -> Option<String> {
     let lists: BTreeSet<_> =
-        config.split_whitespace().filter(|word| tls::list_port(word).is_some()).collect();
+        config.split_whitespace().filter(|word| tls::is_list_name(word)).collect();
     let replace = |text: String, list: &str| {
         text.replace(&format!(" crt-list {list} "), &format!(" crt-list {EMPTY_LIST} "))
     };
@@ -315,15 +330,35 @@ impl RenderContext {
     /// Returns the `bind` lines of one port. Both families have a line each, so that an IPv4 client appears with its
     /// plain address.
     fn bind_lines(&self, frontend: &Frontend) -> Vec<String> {
-        let port = frontend.bound;
         let tls = if frontend.is_https() { self.tls_words(frontend) } else { String::new() };
+        let lines = if frontend.has_passthrough {
+            vec![format!("{} accept-proxy", self.decrypting_socket(frontend))]
+        } else {
+            self.public_bind_lines(frontend)
+        };
+        lines.into_iter().map(|line| format!("{line}{tls}")).collect()
+    }
+
+    /// Returns the address at which a frontend behind [`name::passthrough_frontend`] listens.
+    fn decrypting_socket(&self, frontend: &Frontend) -> String {
+        format!("{}-{}", requeue::address(self.key), frontend.port)
+    }
+
+    /// Returns the address at which the frontend for challenges listens.
+    fn challenge_socket(&self) -> String {
+        format!("{}-acme", requeue::address(self.key))
+    }
+
+    /// Returns the addresses of one port, with the words that each needs.
+    fn public_bind_lines(&self, frontend: &Frontend) -> Vec<String> {
+        let port = frontend.bound;
         let lines = self.bind.iter().flat_map(|bind| match bind {
             Bind::Everywhere => vec![format!("0.0.0.0:{port}"), format!("[::]:{port} v6only")],
             Bind::At(IpAddr::V6(v6)) if v6.is_unspecified() => vec![format!("[::]:{port} v6only")],
             Bind::At(IpAddr::V6(v6)) => vec![format!("[{v6}]:{port}")],
             Bind::At(IpAddr::V4(v4)) => vec![format!("{v4}:{port}")],
         });
-        lines.map(|line| format!("{line}{tls}")).collect()
+        lines.collect()
     }
 
     /// Returns the words of an HTTPS listener's `bind` line, with the space before them. A connection without the name
@@ -349,11 +384,23 @@ impl Frontend {
     fn is_https(&self) -> bool {
         self.listener.is_https()
     }
+
+    fn passthrough_name(&self) -> String {
+        name::passthrough_frontend(self.port)
+    }
+
+    fn decrypting_backend(&self) -> String {
+        name::decrypting_backend(self.port)
+    }
 }
 
 impl BackendShape {
     fn is_http(self) -> bool {
         self.probe == Probe::Http
+    }
+
+    fn is_tcp(self) -> bool {
+        self.mode == Mode::Tcp
     }
 
     fn defaults(self) -> &'static str {

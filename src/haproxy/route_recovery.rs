@@ -24,12 +24,7 @@ type Siblings<'a> = BTreeMap<Match, Vec<(Listener, &'a str)>>;
 /// Returns the routes of HAProxy's map, each with its servers. Backends that docker-balancer does not manage (of a base
 /// file) are ignored.
 pub fn recover_routes(observed: &ObservedState) -> Routes {
-    let parse = |(key, value)| {
-        let key = RouteKey::parse_map_key(key, |port| observed.tls.is_https(port))?;
-        Some((key, value))
-    };
-    let entries: Vec<(RouteKey, &str)> =
-        observed.map_entries(MapName::Routes).filter_map(parse).collect();
+    let entries: Vec<_> = route_entries(observed).collect();
     let mut siblings = Siblings::new();
     if !observed.tls.lists.is_empty() {
         for (key, value) in &entries {
@@ -39,10 +34,28 @@ pub fn recover_routes(observed: &ObservedState) -> Routes {
     }
     let route = |(key, value): (RouteKey, &str)| {
         let siblings = siblings.get(&key.rule).map_or(&[][..], Vec::as_slice);
-        let route = recover_route(observed, value, siblings)?;
+        let route = if key.is_tcp() {
+            recover_tcp_route(observed, value, siblings)?
+        } else {
+            recover_route(observed, value, siblings)?
+        };
         Some((key, Arc::new(route)))
     };
     Routes(entries.into_iter().filter_map(route).collect())
+}
+
+/// Returns the keys of the routes in HAProxy's maps.
+pub fn recover_keys(observed: &ObservedState) -> impl Iterator<Item = RouteKey> {
+    route_entries(observed).map(|(key, _)| key)
+}
+
+/// Returns the entries of the maps that lead to backends.
+fn route_entries(observed: &ObservedState) -> impl Iterator<Item = (RouteKey, &str)> {
+    let maps = MapName::ALL.into_iter().filter(|map| map.has_routes());
+    let entries = maps.flat_map(|map| observed.map_entries(map));
+    let entries = entries.filter(|(_, value)| !name::is_decrypting(value));
+    let is_https = |port| observed.tls.is_https(port);
+    entries.filter_map(move |(key, value)| Some((RouteKey::parse_map_key(key, is_https)?, value)))
 }
 
 /// Parses `backend strip timeout retry route detail guard transport`.
@@ -70,6 +83,26 @@ fn recover_route(
     };
     let endpoints = recover_endpoints(servers);
     Some(Route { endpoints, ..Route::new(policy, OptionValues::default()) })
+}
+
+/// Parses `backend route`.
+fn recover_tcp_route(
+    observed: &ObservedState,
+    value: &str,
+    siblings: &[(Listener, &str)],
+) -> Option<Route> {
+    let backend = value.split(' ').next()?;
+    let servers = observed.servers.get(backend).filter(|_| !name::is_shared(backend));
+    let none = BTreeMap::new();
+    let servers = servers.unwrap_or(&none);
+    let policy = Policy::default()
+        .with(TlsMode::Pass)
+        .with(recover_tls_bind(siblings))
+        .with(recover_check(observed, backend, servers));
+    Some(Route {
+        endpoints: recover_endpoints(servers),
+        ..Route::new(policy, OptionValues::default())
+    })
 }
 
 /// Recovers whether the route is served over HTTPS.

@@ -9,7 +9,7 @@ use crate::model::{
     ca_index::{CaIndex, CaPurpose},
     certificate::{CertificateDigest, CertificateIndex, CertificateName, ChosenCertificate},
     client_certificate::ClientCertificate,
-    option_value::HostMatch,
+    option_value::{Host, HostMatch},
     route::{Listener, Route, RouteKey},
     tls::{CertificateOption, TlsPolicy, TlsPolicyChoice},
 };
@@ -128,6 +128,24 @@ fn is_generated_ca(ca: &str) -> bool {
 /// Returns the name of a listener's list, which is also the name of its file.
 pub fn list_name(port: NonZeroU16) -> String {
     format!("tls-{port}.list")
+}
+
+/// Name of the list of certificates for challenges of an ACME CA.
+pub const CHALLENGE_LIST: &str = "tls-acme.list";
+
+/// Whether docker-balancer writes a list with this name.
+pub fn is_list_name(name: &str) -> bool {
+    name == CHALLENGE_LIST || list_port(name).is_some()
+}
+
+/// Returns the line by which HAProxy presents the certificate for a challenge.
+pub fn challenge_line(
+    host: &Host,
+    digest: CertificateDigest,
+    directory: &CertificateDirectory,
+) -> TlsLine {
+    let certificate = directory.certificate_path(digest);
+    TlsLine { name: host.to_string(), certificate, options: BTreeSet::new() }
 }
 
 /// Returns the public port of a list with a name by [`list_name`].
@@ -405,9 +423,9 @@ impl ObservedTls {
     }
 }
 
-/// Parses `show ssl crt-list`: the names of the lists of HTTPS listeners.
+/// Parses `show ssl crt-list`: the names of the lists that docker-balancer writes.
 pub fn parse_lists(answer: &str) -> BTreeSet<String> {
-    let lists = answer.lines().map(str::trim).filter(|name| list_port(name).is_some());
+    let lists = answer.lines().map(str::trim).filter(|name| is_list_name(name));
     lists.map(str::to_owned).collect()
 }
 

@@ -14,7 +14,7 @@ use crate::model::{
         InvalidValue, LabelOption, OPTIONS, OptionPlace, OptionValue, OptionValues, TypedOption,
     },
     label_text,
-    option_value::{self, HostMatch, PathPrefix},
+    option_value::{self, CheckMethod, HostMatch, PathPrefix},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Listener, Match, Protocol, RouteKey},
     tls::{self, TlsBind, TlsMode},
@@ -274,13 +274,12 @@ impl<'a> LabelParser<'a> {
         if hosts.is_empty() || prefixes.is_empty() {
             return;
         }
-        if let Some(option) = options.invalid.first() {
-            let reason = Reason::PortExcluded { port: port.number.get(), option: *option };
+        if let Some(reason) = exclusion_reason(port, option_set, options) {
             return self.report_problem(None, reason);
         }
-        if let Some(option) = option_without_tls(&options.values) {
-            let reason = Reason::OptionNeedsTls { port: port.number.get(), option };
-            return self.report_problem(None, reason);
+        let is_passed = options.values.get::<TlsMode>() == TlsMode::Pass;
+        if is_passed && let Some(reason) = unused_with_pass(port, options) {
+            self.report_problem(None, reason);
         }
         let listeners = self.requested_listeners(port, options);
         let requested = hosts.len() * prefixes.len() * listeners.len();
@@ -294,13 +293,14 @@ impl<'a> LabelParser<'a> {
             [OptionPlace::Policy, OptionPlace::Terms, OptionPlace::Server]
                 .map(|place| options.values.select(place));
         self.requests.reserve(requested);
+        let rule = |host: &HostMatch, prefix: &PathPrefix| match is_passed {
+            true => Match::Tcp { server_name: host.clone() },
+            false => Match::Http { host: host.clone(), prefix: prefix.clone() },
+        };
         for &listener in &listeners {
             for host in &hosts {
                 self.requests.extend(prefixes.iter().map(|prefix| RouteRequest {
-                    key: RouteKey {
-                        listener,
-                        rule: Match::Http { host: host.clone(), prefix: prefix.clone() },
-                    },
+                    key: RouteKey { listener, rule: rule(host, prefix) },
                     policy: policy.clone(),
                     terms: terms.clone(),
                     port: port.number.get(),
@@ -557,6 +557,61 @@ impl<'a> LabelParser<'a> {
         self.problems.dedup();
         self.cap_problems();
     }
+}
+
+/// Returns why the port must not be served, or cannot be.
+fn exclusion_reason(
+    port: &PortLabels<'_>,
+    option_set: &OptionSet<'_>,
+    options: &RouteOptions,
+) -> Option<Reason> {
+    let port = port.number.get();
+    let invalid = options.invalid.first();
+    let invalid = invalid.map(|option| Reason::PortExcluded { port, option: *option });
+    let without_tls = || {
+        let option = option_without_tls(&options.values)?;
+        Some(Reason::OptionNeedsTls { port, option })
+    };
+    let not_passed = || {
+        let option = option_against_pass(option_set, &options.values)?;
+        Some(Reason::NotPassedThrough { port, option })
+    };
+    invalid.or_else(without_tls).or_else(not_passed)
+}
+
+/// Returns an option because of which TLS cannot be passed through, although it should be.
+fn option_against_pass(option_set: &OptionSet<'_>, values: &OptionValues) -> Option<LabelOption> {
+    let verifies_clients = values.get::<ClientCertificate>() != ClientCertificate::Off;
+    match values.get::<TlsMode>() {
+        TlsMode::Pass if option_set.get(LabelOption::Host).is_none() => Some(LabelOption::Host),
+        TlsMode::Pass if option_set.get(LabelOption::Prefix).is_some() => Some(LabelOption::Prefix),
+        TlsMode::Pass if verifies_clients => Some(LabelOption::ClientCert),
+        _ => None,
+    }
+}
+
+/// Options that apply to requests, or to a connection that HAProxy decrypts.
+const OPTIONS_OF_REQUESTS: [LabelOption; 9] = [
+    LabelOption::StripPrefix,
+    LabelOption::Timeout,
+    LabelOption::Retry,
+    LabelOption::Cert,
+    LabelOption::TlsPolicy,
+    LabelOption::Hsts,
+    LabelOption::Scheme,
+    LabelOption::Verify,
+    LabelOption::ServerName,
+];
+
+/// Returns the hint about options that are set and have no effect, because TLS is passed through.
+fn unused_with_pass(port: &PortLabels<'_>, options: &RouteOptions) -> Option<Reason> {
+    let is_set = |option: &LabelOption| options.values.find(*option).is_some();
+    let mut unused: Vec<_> = OPTIONS_OF_REQUESTS.into_iter().filter(is_set).collect();
+    let checks_requests = matches!(options.values.get(), CheckMethod::Http(_));
+    unused.extend(checks_requests.then_some(LabelOption::Check));
+    unused.extend(options.bind.is_some().then_some(LabelOption::Bind));
+    let port = port.number.get();
+    (!unused.is_empty()).then_some(Reason::UnusedWithPass { port, options: unused })
 }
 
 /// Returns an option that protects the port, if it has no effect because TLS is off.

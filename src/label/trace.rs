@@ -11,7 +11,7 @@ use crate::model::{
     label_option::{LabelOption, OPTIONS, OptionScope},
     option_value::{self, HostMatch, PathPrefix},
     problem::Reason,
-    route::{Listener, Match, Protocol, RouteKey},
+    route::{Protocol, RouteKey},
     tls::{self, TlsMode},
 };
 use std::str::FromStr;
@@ -102,7 +102,7 @@ struct RouteScope<'a> {
 
 impl<'a> RouteScope<'a> {
     fn requests_route(&self, key: &RouteKey) -> bool {
-        let Match::Http { host, prefix } = &key.rule;
+        let (host, prefix) = (key.host(), key.prefix());
         let own = |option| self.options.get(option);
         let has_place = own(LabelOption::Prefix).or(self.ports_label).is_some();
         let host = match own(LabelOption::Host) {
@@ -110,13 +110,16 @@ impl<'a> RouteScope<'a> {
             None => has_place && *host == HostMatch::Any,
         };
         let prefix = match own(LabelOption::Prefix) {
-            Some(label) => contains_member(label, PathPrefix::from_str, prefix),
-            None => *prefix == PathPrefix::default(),
+            Some(label) => {
+                prefix.is_some_and(|prefix| contains_member(label, PathPrefix::from_str, prefix))
+            }
+            None => prefix.is_none_or(|prefix| *prefix == PathPrefix::default()),
         };
-        host && prefix && self.requests_listener(key.listener)
+        host && prefix && self.requests_listener(key)
     }
 
-    fn requests_listener(&self, listener: Listener) -> bool {
+    fn requests_listener(&self, key: &RouteKey) -> bool {
+        let listener = key.listener;
         let mode = self.effective_label(LabelOption::Tls);
         let mode =
             mode.and_then(|label| label.value.trim().parse().ok()).unwrap_or(self.default_tls);
@@ -129,6 +132,7 @@ impl<'a> RouteScope<'a> {
         };
         let label = self.options.get(option).or(self.port.base_options.get(option));
         has_listener
+            && key.is_tcp() == (mode == TlsMode::Pass)
             && match label {
                 Some(label) => contains_member(label, option_value::parse_port, &listener.port),
                 None => listener.port == default,

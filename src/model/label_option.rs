@@ -290,9 +290,9 @@ label_options! {
     }
     Tls(TlsMode) {
         "tls", Port, Policy, Shape, ExcludesPort, json: "tls" IfSet,
-        values: "`off`, `on`, `both`, `only`; also `1 0 true false yes no`",
+        values: "`off`, `on`, `both`, `only`, `pass`; also `1 0 true false yes no`",
         default: "[`--tls`](options.md), `off`",
-        meaning: "`on`: HTTPS, and plain requests are redirected to it. `both`: HTTPS and plain HTTP. `only`: HTTPS, nothing on the plain port. Unless `off`, `bind` defaults to 80",
+        meaning: "`on`: HTTPS, and plain requests are redirected to it. `both`: HTTPS and plain HTTP. `only`: HTTPS, nothing on the plain port. `pass`: TLS connections for the host reach the container as they are. Unless `off`, `bind` defaults to 80",
         synonyms: "https ssl secure usetls enabletls forcehttps redirecthttps redirecttohttps sslredirect \
                    httpsredirect httpsmethod tlsenabled entrypointstls certresolver tlscertresolver \
                    letsencrypt letsencrypthost acme acmehost",

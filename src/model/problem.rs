@@ -145,6 +145,16 @@ pub enum Reason {
         port: u16,
         option: LabelOption,
     },
+    /// TLS is passed through, which this option does not allow or which needs it, so the port is not served.
+    NotPassedThrough {
+        port: u16,
+        option: LabelOption,
+    },
+    /// A hint: TLS is passed through, so these options have no effect.
+    UnusedWithPass {
+        port: u16,
+        options: Vec<LabelOption>,
+    },
     /// The CA does not exist, so the route is not served.
     UnknownCa {
         route: String,
@@ -610,7 +620,7 @@ impl fmt::Display for ReasonText<'_> {
             Reason::InvalidHealth => f.write_str("health is obey, require or ignore"),
             Reason::NotARetry => f.write_str("retry is safe, all or off"),
             Reason::NotAMaxconn => f.write_str("maxconn is a whole number from 1 to 65535"),
-            Reason::NotATlsMode => f.write_str("tls is off, on, both or only"),
+            Reason::NotATlsMode => f.write_str("tls is off, on, both, only or pass"),
             Reason::NotACertificate => f.write_str(
                 "cert is auto, files or a certificate's name, which has letters, digits, \".\", \
                  \"_\" and \"-\"",
@@ -637,6 +647,21 @@ impl fmt::Display for ReasonText<'_> {
                     _ => "tls to on or only",
                 }
             ),
+            Reason::NotPassedThrough { port, option } => write!(
+                f,
+                "port {port} is not served, because tls is pass, and {}",
+                match option {
+                    LabelOption::Host => "the container is selected by the host alone; set host",
+                    LabelOption::Prefix => "HAProxy does not see paths; remove prefix",
+                    _ => "the container itself verifies its clients; remove client_cert",
+                }
+            ),
+            Reason::UnusedWithPass { port, options } => {
+                let names: Vec<_> = options.iter().map(|option| option.name()).collect();
+                let (names, verb) =
+                    (names.join(", "), if names.len() == 1 { "has" } else { "have" });
+                write!(f, "{names} of port {port} {verb} no effect, because tls is pass")
+            }
             Reason::UnknownCa { route, option, ca, directory } => write!(
                 f,
                 "{route} is not served, because {option} is {ca}, and there is no CA with this \

@@ -27,7 +27,14 @@ pub enum Protocol {
 /// Which requests of a listener a route matches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Match {
-    Http { host: HostMatch, prefix: PathPrefix },
+    Http {
+        host: HostMatch,
+        prefix: PathPrefix,
+    },
+    /// Connections of a TLS listener whose client asks for the name (SNI). They are not decrypted.
+    Tcp {
+        server_name: HostMatch,
+    },
 }
 
 /// The identity of a route.
@@ -95,26 +102,56 @@ impl Listener {
 }
 
 impl RouteKey {
+    /// Returns the host of the requests, or the server name of the connections.
     pub fn host(&self) -> &HostMatch {
-        let Match::Http { host, .. } = &self.rule;
-        host
+        match &self.rule {
+            Match::Http { host, .. } | Match::Tcp { server_name: host } => host,
+        }
     }
 
-    /// Returns the key of HAProxy's map: `host:port/prefix/`.
+    /// Returns the path prefix. `None` for a route of connections.
+    pub fn prefix(&self) -> Option<&PathPrefix> {
+        match &self.rule {
+            Match::Http { prefix, .. } => Some(prefix),
+            Match::Tcp { .. } => None,
+        }
+    }
+
+    /// Whether HAProxy forwards whole connections, and does not see their requests.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.rule, Match::Tcp { .. })
+    }
+
+    /// Whether HAProxy decrypts the requests of the route.
+    pub fn is_https(&self) -> bool {
+        self.listener.is_https() && !self.is_tcp()
+    }
+
+    /// Returns the key of HAProxy's map: `host:port/prefix/`, or `name:port` for a route of connections.
     pub fn map_key(&self) -> String {
-        let Match::Http { host, prefix } = &self.rule;
-        format!("{host}:{}{prefix}/", self.listener.port)
+        let port = self.listener.port;
+        match &self.rule {
+            Match::Http { host, prefix } => format!("{host}:{port}{prefix}/"),
+            Match::Tcp { server_name } => format!("{server_name}:{port}"),
+        }
     }
 
     /// Parses the key of HAProxy's map. The key does not contain the protocol; `is_https` returns it for the port.
     pub fn parse_map_key(text: &str, is_https: impl Fn(NonZeroU16) -> bool) -> Option<Self> {
         let (host, port_and_path) = text.split_once(':')?;
-        let (port, path) = port_and_path.split_once('/')?;
+        let (port, path) = match port_and_path.split_once('/') {
+            Some((port, path)) => (port, Some(path)),
+            None => (port_and_path, None),
+        };
         let host = HostMatch::parse_pattern(host).ok()?;
-        let prefix = format!("/{path}").parse().ok()?;
         let port = port.parse().ok()?;
         let protocol = if is_https(port) { Protocol::Https } else { Protocol::Http };
-        Some(Self { listener: Listener { protocol, port }, rule: Match::Http { host, prefix } })
+        let rule = match path {
+            Some(path) => Match::Http { host, prefix: format!("/{path}").parse().ok()? },
+            None if protocol == Protocol::Https => Match::Tcp { server_name: host },
+            None => return None,
+        };
+        Some(Self { listener: Listener { protocol, port }, rule })
     }
 }
 
@@ -150,26 +187,28 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Text in front of the display of an HTTPS route.
-const HTTPS_SCHEME: &str = "https://";
-
-/// Parses `host:port/prefix/` or `https://host:port/prefix/`, and no other spelling.
+/// Parses `host:port/prefix/`, `https://host:port/prefix/` or `tls://name:port`, and no other spelling.
 impl FromStr for RouteKey {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (is_https, text) = match text.strip_prefix(HTTPS_SCHEME) {
-            Some(text) => (true, text),
-            None => (false, text),
+        let key = match text.split_once("://") {
+            Some((_, key)) => Self::parse_map_key(key, |_| true),
+            None => Self::parse_map_key(text, |_| false),
         };
-        Self::parse_map_key(text, |_| is_https).ok_or(())
+        key.filter(|key| key.to_string() == text).ok_or(())
     }
 }
 
 impl fmt::Display for RouteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Match::Http { host, prefix } = &self.rule;
-        let scheme = if self.listener.is_https() { HTTPS_SCHEME } else { "" };
-        write!(f, "{scheme}{host}:{}{prefix}/", self.listener.port)
+        let port = self.listener.port;
+        match &self.rule {
+            Match::Tcp { server_name } => write!(f, "tls://{server_name}:{port}"),
+            Match::Http { host, prefix } => {
+                let scheme = if self.listener.is_https() { "https://" } else { "" };
+                write!(f, "{scheme}{host}:{port}{prefix}/")
+            }
+        }
     }
 }

@@ -22,6 +22,8 @@ pub enum TlsMode {
     Both,
     /// HTTPS; the route has no plain listener.
     Only,
+    /// Like `Only`, but the container decrypts: its connections are forwarded as they are, by their server name (SNI).
+    Pass,
 }
 
 /// Public ports on which a route is served over HTTPS, sorted. At least one.
@@ -68,7 +70,7 @@ impl TlsMode {
 
     /// Whether the route has plain listeners: for its requests, or to redirect them.
     pub fn has_plain(self) -> bool {
-        self != Self::Only
+        !matches!(self, Self::Only | Self::Pass)
     }
 }
 
@@ -139,7 +141,7 @@ impl FromStr for TlsMode {
     fn from_str(text: &str) -> Result<Self, Reason> {
         let on = ["on", "1", "true", "yes"].map(|word| (word, Self::On));
         let off = ["off", "0", "false", "no"].map(|word| (word, Self::Off));
-        let other = [("both", Self::Both), ("only", Self::Only)];
+        let other = [("both", Self::Both), ("only", Self::Only), ("pass", Self::Pass)];
         let words: Vec<_> = on.into_iter().chain(off).chain(other).collect();
         option_value::match_word(text, &words).ok_or(Reason::NotATlsMode)
     }
@@ -152,6 +154,7 @@ impl fmt::Display for TlsMode {
             Self::On => "on",
             Self::Both => "both",
             Self::Only => "only",
+            Self::Pass => "pass",
         })
     }
 }

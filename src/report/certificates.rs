@@ -32,7 +32,7 @@ pub struct CertificateStatus {
 impl CertificateStatus {
     /// Returns `None` for a plain route.
     pub fn of_route(snapshot: &StateSnapshot, key: &RouteKey, route: &Route) -> Option<Self> {
-        if !key.listener.is_https() {
+        if !key.is_https() {
             return None;
         }
         let certificates = find_certificates(&snapshot.rules.certificates, key, route);
@@ -209,7 +209,7 @@ impl CertificateCounts {
 /// Iterates over one route of each host on an HTTPS listener: all of them have the same terms.
 fn https_hosts(routes: &Routes) -> impl Iterator<Item = (&RouteKey, &Route)> {
     let mut hosts = BTreeMap::new();
-    for (key, route) in routes.0.iter().filter(|(key, _)| key.listener.is_https()) {
+    for (key, route) in routes.0.iter().filter(|(key, _)| key.is_https()) {
         hosts.entry((key.host(), key.listener)).or_insert((key, &**route));
     }
     hosts.into_values()

@@ -36,7 +36,8 @@ fn format_heading(explanation: &Explanation) -> String {
     let why = &explanation.why;
     let with_reason = |style, word: &str| format!("{}: {why}", apply_style(style, word));
     let outcome = match explanation.outcome {
-        RequestOutcome::Served => apply_style(OK, why),
+        RequestOutcome::Served | RequestOutcome::PassedThrough => apply_style(OK, why),
+        RequestOutcome::Closed => with_reason(WARN, "connection closed"),
         RequestOutcome::Redirected => {
             format!("{}: {why}", apply_style(OK, "308 Permanent Redirect"))
         }
@@ -75,7 +76,8 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
         rows.push(labelled_row("host", Cell::new(PLAIN, matched), &host.labels));
     }
     if let Some(route) = &explanation.route {
-        rows.push(labelled_row("path", Cell::new(PLAIN, path_text(route)), &route.labels));
+        let title = if route.passes_tls { "TLS" } else { "path" };
+        rows.push(labelled_row(title, Cell::new(PLAIN, path_text(route)), &route.labels));
     }
     let shares = share_lines(&explanation.servers);
     for (at, (server, share)) in explanation.servers.iter().zip(shares).enumerate() {
@@ -144,6 +146,7 @@ fn listener_cell(explanation: &Explanation) -> Cell {
 
 fn path_text(route: &RouteStep) -> String {
     match route.prefix.as_str() {
+        _ if route.passes_tls => "not decrypted by HAProxy".to_owned(),
         "" => "/, the whole host".to_owned(),
         prefix => format!("{prefix}/"),
     }

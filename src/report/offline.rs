@@ -5,7 +5,7 @@
 use super::{HaproxyInfo, StateSnapshot, history::History};
 use crate::{
     haproxy::{
-        config::Config,
+        config::{Config, ListenerRules},
         layout::Layout,
         observed::ObservedState,
         tls::{CertificateDirectory, TlsContext},
@@ -45,8 +45,9 @@ pub fn offline_snapshot(
     let (permanent, directory) = (BTreeSet::new(), CertificateDirectory::default());
     let (certificates, policy) = (&rules.certificates, TlsPolicy::default());
     let tls = TlsContext { certificates, cas: &rules.cas, directory: &directory, policy };
-    let bound = |at| rules.bound_port(at);
-    let config = Config::new(&decision.routes, layout, bound, &permanent, wait, tls);
+    let listeners =
+        ListenerRules { permanent: &permanent, passthrough: false, port_map: &rules.port_map };
+    let config = Config::new(&decision.routes, layout, &listeners, wait, tls);
     StateSnapshot {
         at_ms,
         now,

@@ -16,7 +16,7 @@ use crate::{
         label_option::{self, OptionValues},
         option_value::Weight,
         problem::{Problem, ProblemSubject, Reason, Severity},
-        route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey},
+        route::{Endpoint, Listener, Policy, Readiness, Route, RouteKey},
     },
     routing::{
         rollback::Rollback,
@@ -372,16 +372,14 @@ pub(crate) fn route_status(
     counters: &Counters,
     (key, route): (&RouteKey, &Arc<Route>),
 ) -> RouteStatus {
-    let Match::Http { host, prefix } = &key.rule;
-    let target = snapshot.config.maps.routes.get(&key.map_key());
-    let backend_name = target.map_or(name::NO_SERVER, |target| target.backend.as_str());
+    let backend_name = snapshot.config.maps.backend_of(key).unwrap_or(name::NO_SERVER);
     let backend = snapshot.config.backends.get(backend_name).map(AsRef::as_ref);
     let on_hold = route.endpoints.is_empty();
     RouteStatus {
         route: key.to_string(),
         port: key.listener.port.get(),
-        host: host.to_string(),
-        prefix: prefix.as_str().to_owned(),
+        host: key.host().to_string(),
+        prefix: key.prefix().map(|prefix| prefix.as_str().to_owned()).unwrap_or_default(),
         policy: route.policy.clone(),
         terms: route.terms.clone(),
         certificate: CertificateStatus::of_route(snapshot, key, route),

@@ -7,22 +7,22 @@ use crate::{
     model::{
         backend_tls::Verification,
         ca_index::{CaIndex, CaPurpose},
-        certificate::{CertificateIndex, CertificateStem},
+        certificate::{CertificateDigest, CertificateIndex, CertificateStem},
         client_certificate::ClientCertificate,
         container::{Container, ContainerId, ContainerState, Health, NetworkMode},
         container_ref::ContainerRef,
         label_option::LabelOption,
-        option_value::{HealthPolicy, HostMatch, PathPrefix},
+        option_value::{HealthPolicy, Host, HostMatch},
         problem::{LabelText, Problem, ProblemSubject, Reason},
         problem_set::ProblemSet,
-        route::{Endpoint, Listener, Match, Protocol, Route, RouteKey, Routes},
+        route::{Endpoint, Listener, Protocol, Route, RouteKey, Routes},
         tls::CertificateOption,
         world::{Vantage, World},
     },
     routing::{
         address::{NetworkContext, resolve_address},
         crash_loop::CrashTracker,
-        host_terms::{RetainedTerms, TlsHost},
+        host_terms::{self, RetainedTerms, TlsHost},
         rollback::Rollback,
         route_table::{Claim, Claimant, Eligibility, Reservation, RouteTable, VacatedRoute},
     },
@@ -67,6 +67,8 @@ pub struct Rules {
     pub certificates: Arc<CertificateIndex>,
     /// Path of an ACME challenge → its answer.
     pub acme_tokens: BTreeMap<String, String>,
+    /// Host → the certificate that answers a challenge for it.
+    pub acme_certificates: BTreeMap<Host, CertificateDigest>,
     /// CAs that labels may name.
     pub cas: Arc<CaIndex>,
 }
@@ -343,7 +345,9 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     exclude_refused(&mut routes, &mut memory, &mut problems);
     if !holds {
         for (key, route) in &memory.route_holds {
-            routes.0.entry(key.clone()).or_insert_with(|| Arc::clone(&route.empty_route));
+            if !is_served_otherwise(key, memory.route_table.routes()) {
+                routes.0.entry(key.clone()).or_insert_with(|| Arc::clone(&route.empty_route));
+            }
         }
     }
     exclude_other_protocol(&mut routes, &mut memory, &mut problems);
@@ -370,6 +374,14 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
         .min();
     let wake_at = [hold_ends, retry, crashed.into_values().min()].into_iter().flatten().min();
     Decision { routes, problems, memory, wake_at }
+}
+
+/// Whether HAProxy decrypts the connections for the host of a route that would leave it to the container, or the other
+/// way round.
+fn is_served_otherwise(key: &RouteKey, routes: &Routes) -> bool {
+    let Some((listener, host)) = host_terms::tls_host(key) else { return false };
+    let mut others = host_terms::entries_of_host(&routes.0, listener, &host);
+    others.any(|(other, _)| other.is_tcp() != key.is_tcp())
 }
 
 /// Parses the labels of changed containers. Returns for each that participates whether it is stopping, and `None` for
@@ -729,7 +741,7 @@ fn unknown_ca(
         Verification::Off | Verification::System => None,
     };
     let client = route.terms.get::<ClientCertificate>();
-    let client = client.ca().filter(|_| key.listener.is_https()).cloned();
+    let client = client.ca().filter(|_| key.is_https()).cloned();
     let client = client.map(|name| (CaPurpose::Client, LabelOption::ClientCert, name));
     let is_unknown = |(purpose, _, name): &(CaPurpose, LabelOption, CertificateStem)| {
         cas.find(*purpose, name).is_none()
@@ -742,7 +754,7 @@ fn missing_certificates(
     routes: &Routes,
     certificates: &CertificateIndex,
 ) -> impl Iterator<Item = Problem> {
-    let https = routes.0.iter().filter(|(key, _)| key.listener.is_https());
+    let https = routes.0.iter().filter(|(key, _)| key.is_https());
     let mut hosts = BTreeMap::new();
     for (key, route) in https {
         let (host, CertificateOption(choice)) = (key.host(), route.terms.get());
@@ -852,7 +864,7 @@ fn update_route_holds(memory: &mut DecideState, now: Instant, time: Duration) ->
     let reservation = |key: &RouteKey| holds.get(key).and_then(RouteHold::reservation);
     let may_hold =
         |key: &RouteKey| !time.is_zero() && !refused.contains_key(key) && !expired.contains(key);
-    route_table.resolve_host_terms(|host| retained_terms(holds, host), may_hold);
+    route_table.resolve_host_terms(|host| retained_terms(holds, &expired, host), may_hold);
     for (key, departure) in route_table.resolve_routes(reservation, may_hold) {
         if !refused.contains_key(&key) {
             hold_vacated_route(holds, key, departure, now);
@@ -868,18 +880,18 @@ fn update_route_holds(memory: &mut DecideState, now: Instant, time: Duration) ->
     hold_ends.into_iter().chain(owners_change).min()
 }
 
-/// Returns the terms of an HTTPS host of which a route is held.
+/// Returns the terms of an HTTPS host of which a route is held. `expired` are routes that are not held any longer.
 fn retained_terms<'a>(
     holds: &'a BTreeMap<RouteKey, RouteHold>,
+    expired: &BTreeSet<RouteKey>,
     (listener, host): &TlsHost,
 ) -> Option<RetainedTerms<'a>> {
-    let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
-    let first = RouteKey { listener: *listener, rule };
-    let mut routes = holds.range(first..).map_while(|(key, route)| {
-        (key.listener == *listener && key.host() == host).then_some(route)
-    });
-    let route = routes.find(|route| !route.claimants.is_empty())?;
-    Some(RetainedTerms { values: &route.empty_route.terms, claimants: &route.claimants })
+    let mut routes = host_terms::entries_of_host(holds, *listener, host);
+    let is_retained = |(key, hold): &(&RouteKey, &RouteHold)| {
+        !hold.claimants.is_empty() && !expired.contains(*key)
+    };
+    let (key, hold) = routes.find(is_retained)?;
+    Some(RetainedTerms::new(key, &hold.empty_route, &hold.claimants))
 }
 
 /// Holds a route. If no container serves it any more, its hold time starts again.

@@ -8,9 +8,9 @@ use crate::model::{
     container::{ContainerId, is_dated},
     container_ref::ContainerRef,
     label_option::{LabelOption, OptionValues},
-    option_value::{HostMatch, PathPrefix, Weight},
+    option_value::{HostMatch, Weight},
     problem::{Problem, ProblemSubject, Reason},
-    route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes},
+    route::{Endpoint, Listener, Policy, Readiness, Route, RouteKey, Routes},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -168,8 +168,7 @@ impl RouteTable {
             .iter()
             .filter(|(_, owner)| owner.left_at.is_some_and(|claims_at| claims_at + hold <= now));
         let expired = expired.map(|(host, _)| host.clone());
-        let touched =
-            self.dirty.keys().map(|RouteKey { rule: Match::Http { host, .. }, .. }| host.clone());
+        let touched = self.dirty.keys().map(|key| key.host().clone());
         let hosts: BTreeSet<_> = touched.chain(expired).collect();
         for host in hosts {
             let claims = self.claims_on_host(&host).collect::<Vec<_>>();
@@ -209,7 +208,7 @@ impl RouteTable {
             let departing = self.departing_terms(&host, &may_hold);
             let departing = departing
                 .as_ref()
-                .map(|(route, claimants)| RetainedTerms { values: &route.terms, claimants });
+                .map(|(key, route, claimants)| RetainedTerms::new(key, route, claimants));
             let terms = HostTerms::elect(&claims, before, departing.or_else(|| retained(&host)));
             if before == terms.as_ref() {
                 continue;
@@ -230,15 +229,11 @@ impl RouteTable {
         &self,
         (listener, host): &TlsHost,
         may_hold: impl Fn(&RouteKey) -> bool,
-    ) -> Option<(Arc<Route>, Vec<Claimant>)> {
-        let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
-        let dirty = self.dirty.range(RouteKey { listener: *listener, rule }..);
-        let mut dirty =
-            dirty.take_while(|(key, _)| key.listener == *listener && key.host() == host);
-        dirty.find_map(|(key, claimant)| {
+    ) -> Option<(&RouteKey, Arc<Route>, Vec<Claimant>)> {
+        host_terms::entries_of_host(&self.dirty, *listener, host).find_map(|(key, claimant)| {
             let claimants = vec![claimant.clone()?];
             let leaves = may_hold(key) && !self.has_claim_of(key, &claimants);
-            leaves.then_some((Arc::clone(self.routes.0.get(key)?), claimants))
+            leaves.then_some((key, Arc::clone(self.routes.0.get(key)?), claimants))
         })
     }
 
@@ -263,11 +258,12 @@ impl RouteTable {
     }
 
     /// Iterates over the claims on a host at a listener.
-    fn claims_at(&self, listener: Listener, host: &HostMatch) -> impl Iterator<Item = &Claim> {
-        let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
-        let keys = self.claims.range(RouteKey { listener, rule }..);
-        let is_there = move |key: &RouteKey| key.listener == listener && key.host() == host;
-        keys.take_while(move |(key, _)| is_there(key)).flat_map(|(_, claims)| claims)
+    fn claims_at<'a>(
+        &'a self,
+        listener: Listener,
+        host: &HostMatch,
+    ) -> impl Iterator<Item = &'a Claim> + use<'a> {
+        host_terms::entries_of_host(&self.claims, listener, host).flat_map(|(_, claims)| claims)
     }
 
     /// Returns the owner of each host.
@@ -302,8 +298,7 @@ impl RouteTable {
             let (route, problems) = match self.claims.get_mut(&key) {
                 Some(claims) => {
                     claims.shrink_to_fit();
-                    let Match::Http { host, .. } = &key.rule;
-                    let holder = self.owners.get(host).map(|owner| &owner.holder);
+                    let holder = self.owners.get(key.host()).map(|owner| &owner.holder);
                     let terms = host_terms::tls_host(&key).and_then(|host| self.terms.get(&host));
                     build_hosted_route(
                         claims,
@@ -368,8 +363,7 @@ impl RouteTable {
         about: &'a ProblemSubject,
         keys: &'a BTreeSet<&RouteKey>,
     ) -> impl Iterator<Item = &'a Problem> {
-        let hosts: BTreeSet<_> =
-            keys.iter().map(|RouteKey { rule: Match::Http { host, .. }, .. }| host).collect();
+        let hosts: BTreeSet<_> = keys.iter().map(|key| key.host()).collect();
         let of_hosts = hosts.into_iter().filter_map(|host| self.host_hints.get(host)).flatten();
         // Sorted by subject, because a route may have a problem for each of a thousand containers.
         let of_route = move |problems: &'a Vec<Problem>| {
@@ -550,7 +544,7 @@ fn shared_host_problems<'a>(claims: &[&'a Claim]) -> impl Iterator<Item = Proble
     }
     let foreign = firsts.into_iter().filter(move |(project, _)| !shared.contains(project));
     foreign.filter_map(move |(_, claim)| {
-        let Match::Http { host, .. } = &claim.key.rule;
+        let host = claim.key.host();
         let (route, with) = (claim.key.to_string(), oldest?);
         if claim.project() == with.project() {
             return None;

@@ -35,6 +35,7 @@ pub struct AcmeOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChallengeOption {
     Http,
+    TlsAlpn,
     Dns(AcmeDns),
     DnsPersist,
 }
@@ -48,6 +49,11 @@ pub enum AcmeDns {
 }
 
 impl Settings {
+    /// Whether HAProxy presents certificates for challenges of the CA.
+    pub(super) fn uses_tls_alpn(&self) -> bool {
+        self.acme.as_ref().is_some_and(|acme| acme.challenge == ChallengeOption::TlsAlpn)
+    }
+
     /// Returns the settings of certificate orders; `None` if nothing is ordered.
     ///
     /// # Errors
@@ -70,7 +76,8 @@ impl Settings {
 pub(super) fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
     let Some(directory) = options.acme.clone() else { return Ok(None) };
     let challenge = challenge_option(options)?;
-    if challenge == ChallengeOption::Http && !options.wildcard.is_empty() {
+    let is_dns = matches!(challenge, ChallengeOption::Dns(_) | ChallengeOption::DnsPersist);
+    if !is_dns && !options.wildcard.is_empty() {
         bail!(
             "--wildcard needs a DNS challenge: set --acme-dns, or --acme-challenge dns-persist, or remove --wildcard"
         );
@@ -92,6 +99,10 @@ pub(super) fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
 fn challenge_option(options: &Options) -> Result<ChallengeOption> {
     Ok(match (options.acme_challenge, &options.acme_dns) {
         (AcmeChallenge::Http, None) => ChallengeOption::Http,
+        (AcmeChallenge::TlsAlpn, None) => ChallengeOption::TlsAlpn,
+        (AcmeChallenge::TlsAlpn, Some(_)) => {
+            bail!("--acme-challenge tls-alpn does not use --acme-dns; remove one of the two")
+        }
         (AcmeChallenge::DnsPersist, None) => ChallengeOption::DnsPersist,
         (AcmeChallenge::Http | AcmeChallenge::Dns, Some(dns)) => ChallengeOption::Dns(dns.clone()),
         (AcmeChallenge::Dns, None) => {
@@ -106,6 +117,7 @@ fn challenge_option(options: &Options) -> Result<ChallengeOption> {
 fn read_challenge(option: &ChallengeOption) -> Result<Challenge> {
     Ok(match option {
         ChallengeOption::Http => Challenge::Http,
+        ChallengeOption::TlsAlpn => Challenge::TlsAlpn,
         ChallengeOption::DnsPersist => Challenge::DnsPersist,
         ChallengeOption::Dns(AcmeDns::Program(path)) => {
             Challenge::Dns(DnsPublisher::Program(path.clone()))

@@ -74,6 +74,7 @@ impl Settings {
             permanent_listeners: self.permanent_listeners(),
             certificates: Arc::default(),
             acme_tokens: BTreeMap::new(),
+            acme_certificates: BTreeMap::new(),
             cas: Arc::default(),
         }
     }
@@ -140,6 +141,8 @@ impl Settings {
             certificates: CertificateDirectory::new(self.state_dir.join("certs")),
             tls_policy: self.tls_policy,
             acme: self.acme.is_some(),
+            passthrough: self.passthrough || self.uses_tls_alpn(),
+            acme_tls: self.uses_tls_alpn(),
             verifies_clients: self.client_ca.is_some(),
             bind: self.bind.clone(),
             trusted: self.trusted_proxies.clone(),

@@ -88,6 +88,8 @@ pub struct Settings {
     pub acme: Option<AcmeOptions>,
     /// Domains whose direct subdomains share one certificate of the CA.
     pub wildcards: BTreeSet<Host>,
+    /// Whether HTTPS ports are prepared for passing TLS through.
+    pub passthrough: bool,
     /// Directory with the CAs of containers.
     pub backend_ca: Option<PathBuf>,
     /// Directory with the CAs of clients.

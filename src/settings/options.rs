@@ -141,6 +141,15 @@ pub struct Options {
     #[arg(long, value_name = "MODE", help_heading = TLS, value_parser = value::parse_tls_mode, default_value = "off")]
     pub tls: TlsMode,
 
+    /// Prepare HTTPS ports for tls=pass, so that the first such route needs no reload
+    ///
+    /// Each HTTPS connection then goes through one more frontend, which reads the server name before it is
+    /// decrypted. Without the option this is so only while a route with tls=pass exists.
+    #[arg(long, value_name = "BOOL", help_heading = TLS, default_value = "false")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = value::parse_bool, hide_short_help = true)]
+    pub passthrough: bool,
+
     /// Use the certificates in this directory and two levels below (repeatable)
     ///
     /// PEM files with a certificate, its chain and its key, in one file or in several, in the layouts of
@@ -169,7 +178,7 @@ pub struct Options {
 
     /// Prove control of a host by this challenge
     ///
-    /// http serves a token on port 80. dns publishes a record for each order with --acme-dns; dns-persist
+    /// http serves a token on port 80, tls-alpn presents a certificate for the challenge on port 443. dns publishes a record for each order with --acme-dns; dns-persist
     /// uses a record that you publish once. Wildcard hosts need one of the latter two.
     #[arg(long, value_name = "KIND", help_heading = TLS, value_enum, default_value = "http")]
     #[arg(hide_short_help = true)]
@@ -583,6 +592,7 @@ pub enum AcmeKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AcmeChallenge {
     Http,
+    TlsAlpn,
     Dns,
     DnsPersist,
 }

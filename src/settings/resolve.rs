@@ -73,6 +73,7 @@ impl Settings {
             tls_policy: options.tls_policy,
             certificates: options.certificates,
             acme,
+            passthrough: options.passthrough,
             wildcards: options.wildcard.into_iter().collect(),
             backend_ca: options.backend_ca,
             client_ca: options.client_ca,

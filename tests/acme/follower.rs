@@ -155,6 +155,9 @@ async fn take_requests(mut requests: mpsc::Receiver<TokenRequest>, tokens: Token
                 let _ = done.send(if serve == Serve::Refuse { refused } else { Ok(()) });
             }
             TokenRequest::Withdraw { path } => drop(tokens.lock().unwrap().remove(&path)),
+            TokenRequest::Present { .. } | TokenRequest::Hide { .. } => {
+                unreachable!("these orders are proven by tokens")
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Pebble {
     folder: TempDir,
     /// The port on which pebble expects tokens.
     pub(crate) http_port: u16,
+    /// The port on which pebble expects certificates for challenges.
+    pub(crate) tls_port: u16,
     port: u16,
     management_port: u16,
     dns_management_port: u16,
@@ -42,10 +44,11 @@ impl Pebble {
         let programs = programs()?;
         let folder = tempfile::Builder::new().prefix("docker-glue-pebble-").tempdir().unwrap();
         make_certificates(folder.path());
-        let ports: Vec<_> = (0..5).map(|_| free_port()).collect();
+        let ports: Vec<_> = (0..6).map(|_| free_port()).collect();
         let mut pebble = Self {
             folder,
             http_port: ports[0],
+            tls_port: ports[5],
             port: ports[1],
             management_port: ports[2],
             dns_management_port: ports[3],
@@ -142,7 +145,7 @@ impl Pebble {
             "certificate": "cert.pem",
             "privateKey": "key.pem",
             "httpPort": self.http_port,
-            "tlsPort": free_port(),
+            "tlsPort": self.tls_port,
             "ocspResponderURL": "",
             "externalAccountBindingRequired": options.eab,
             "externalAccountMACKeys": keys,

@@ -132,6 +132,34 @@ fn container_gets_certificate_and_restarts_order_nothing() {
 }
 
 #[test]
+fn host_is_proven_by_certificate_on_its_https_port() {
+    let Some(pebble) = Pebble::start(Options::default()) else { return };
+    let Some(plan) = plan(&pebble) else { return };
+    let plan = plan.bind(443, pebble.tls_port).option(&["--acme-challenge", "tls-alpn"]);
+    let run = |name: &str, host: &str| {
+        plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
+    };
+    let _first = run("first", "a.example.com").start();
+    let second = run("second", "b.example.com");
+    let balancer = plan.start().wait_until_started();
+    let expect = |host: &str, expected: &str| {
+        wait_for(&format!("a certificate for {host}"), || {
+            (https_answer(&balancer, host)? == expected).then_some(())
+        });
+    };
+    expect("a.example.com", "first saw /x");
+    let _second = second.start();
+    expect("b.example.com", "second saw /x");
+    // No challenge is on the port of HTTP.
+    assert!(!pebble.log().contains("acme-challenge"), "{}", pebble.log());
+    wait_for("no certificate for a challenge", || {
+        let lines = balancer.ask_haproxy("show ssl crt-list -n tls-acme.list");
+        (!lines.contains("example.com")).then_some(())
+    });
+    assert!(!balancer.log().contains("reloaded HAProxy"), "{}", balancer.log());
+}
+
+#[test]
 fn host_that_ca_cannot_reach_is_reported_and_others_get_certificates() {
     let Some(pebble) = Pebble::start(Options::default()) else { return };
     let Some(plan) = plan(&pebble) else { return };

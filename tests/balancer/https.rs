@@ -19,13 +19,13 @@ use std::{
 };
 
 /// A balancer with a directory of certificates, and a CA that clients trust.
-struct Site {
-    ca: TestCa,
+pub(crate) struct Site {
+    pub(crate) ca: TestCa,
     folder: tempfile::TempDir,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let site = Self { ca: TestCa::new(), folder: tempfile::tempdir().unwrap() };
         fs::create_dir(site.certificates()).unwrap();
         fs::write(site.ca_file(), site.ca.pem()).unwrap();
@@ -36,12 +36,12 @@ impl Site {
         self.folder.path().join("certificates")
     }
 
-    fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
     /// Writes a certificate for these hosts to a file.
-    fn issue(&self, name: &str, hosts: &[&str]) {
+    pub(crate) fn issue(&self, name: &str, hosts: &[&str]) {
         let mut file = tempfile::Builder::new().tempfile_in(self.folder.path()).unwrap();
         file.write_all(self.ca.issue(hosts).as_bytes()).unwrap();
         file.persist(self.certificates().join(name)).unwrap();
@@ -51,13 +51,13 @@ impl Site {
         fs::remove_file(self.certificates().join(file)).unwrap();
     }
 
-    fn plan(&self, plan: BalancerPlan) -> BalancerPlan {
+    pub(crate) fn plan(&self, plan: BalancerPlan) -> BalancerPlan {
         let directory = self.certificates();
         plan.ports(&[80, 443]).option(&["--certificates", directory.to_str().unwrap()])
     }
 
     /// Returns the outcome of a request: `NAME saw PATH`, `status → URL`, or `refused`. Options of curl may follow.
-    fn outcome(&self, balancer: &Balancer, url: &str, options: &[&str]) -> String {
+    pub(crate) fn outcome(&self, balancer: &Balancer, url: &str, options: &[&str]) -> String {
         let (scheme, remainder) = url.split_once("://").unwrap();
         let host = remainder.split('/').next().unwrap();
         let public = if scheme == "https" { 443 } else { 80 };
@@ -78,7 +78,7 @@ impl Site {
         }
     }
 
-    fn wait_until(&self, balancer: &Balancer, url: &str, expected: &str) {
+    pub(crate) fn wait_until(&self, balancer: &Balancer, url: &str, expected: &str) {
         let mut last = String::new();
         wait_for(&format!("{url}: {expected}"), || {
             last = self.outcome(balancer, url, &[]);
@@ -91,7 +91,7 @@ fn https_run(plan: &BalancerPlan, name: &str, host: &str) -> Run {
     plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
 }
 
-fn assert_no_reload(balancer: &Balancer) {
+pub(crate) fn assert_no_reload(balancer: &Balancer) {
     let log = balancer.log();
     assert!(!log.contains("reloaded HAProxy"), "{log}");
 }

@@ -22,6 +22,7 @@ mod logs;
 mod metrics;
 mod odd_engine;
 mod operator;
+mod passthrough;
 mod plan_verb;
 mod service;
 mod ssh;

@@ -153,6 +153,7 @@ pub fn default_rules() -> Rules {
         permanent_listeners: BTreeSet::new(),
         certificates: Arc::new(default_certificates()),
         acme_tokens: BTreeMap::new(),
+        acme_certificates: BTreeMap::new(),
         cas: Arc::new(default_cas()),
     }
 }
@@ -202,6 +203,8 @@ pub fn default_frame() -> RenderContext {
         certificates: CertificateDirectory::new("/var/lib/docker-glue/certs"),
         tls_policy: TlsPolicy::default(),
         acme: false,
+        passthrough: false,
+        acme_tls: false,
         verifies_clients: false,
         trusted: Vec::new(),
         log: Some("stdout format raw daemon".into()),

@@ -45,6 +45,7 @@ const VALUES: &[(&str, &str)] = &[
     ("state_dir", "/srv/docker-glue"),
     ("runtime_dir", "/run/balancer"),
     ("leave_running", "true"),
+    ("passthrough", "true"),
     ("master_socket", "/run/haproxy-master.sock"),
     ("reload_unit", "haproxy.service"),
     ("stats_socket", "/run/haproxy-of-ours/haproxy.sock"),

@@ -18,10 +18,15 @@ use std::{
 
 /// Decides for one world after the other, a second apart. Returns the last decision.
 fn decide_in_turn(stories: &[&str]) -> Decision {
+    decide_at(&(0..).zip(stories.iter().copied()).collect::<Vec<_>>())
+}
+
+/// Decides for worlds at these seconds. Returns the last decision.
+fn decide_at(stories: &[(u64, &str)]) -> Decision {
     let (now, rules) = (Instant::now(), story::default_rules());
     let mut state = DecideState::default();
     let mut last = None;
-    for (second, text) in (0..).zip(stories) {
+    for &(second, text) in stories {
         let world = story::parse_world(text);
         let decided = decide(&world, state, now + Duration::from_secs(second), &rules);
         state = decided.memory.clone();
@@ -90,6 +95,52 @@ fn without_ids(text: &str) -> String {
         (Some(from), Some(to)) if from < to => format!("{}{}", &text[..from], &text[to + 1..]),
         _ => text.to_owned(),
     }
+}
+
+const PASS: &str = "pass 172.17.0.5 glue_http_8443_host=secure.test glue_http_8443_tls=pass";
+
+#[test]
+fn host_is_decrypted_or_passed_through_as_oldest_container_says() {
+    let both = |first: &str, second: &str| [first, second].join("\n");
+    let conflict = |waiting: &str, with: &str| {
+        format!(
+            "container {waiting}: container {with} has set a different tls for the HTTPS host \
+             secure.test; this container waits until that one is removed or the options are equal"
+        )
+    };
+    let decrypted = "https://secure.test:443/silent/ silent".to_owned();
+    let passed = "tls://secure.test:443 pass".to_owned();
+    for (stories, expected) in [
+        (vec![(0, both(SILENT, PASS))], vec![decrypted.clone(), conflict("pass", "silent")]),
+        (vec![(0, both(PASS, SILENT))], vec![passed.clone(), conflict("silent", "pass")]),
+        // The route of the one that is gone is held for a minute.
+        (
+            vec![(0, both(SILENT, PASS)), (1, PASS.to_owned()), (60, PASS.to_owned())],
+            vec!["https://secure.test:443/silent/ ".to_owned(), conflict("pass", "silent")],
+        ),
+        (
+            vec![(0, both(SILENT, PASS)), (1, PASS.to_owned()), (61, PASS.to_owned())],
+            vec![passed.clone()],
+        ),
+        (
+            vec![(0, both(PASS, SILENT)), (1, SILENT.to_owned()), (61, SILENT.to_owned())],
+            vec![decrypted.clone()],
+        ),
+    ] {
+        let stories: Vec<_> = stories.iter().map(|(at, text)| (*at, text.as_str())).collect();
+        let actual = describe(&decide_at(&stories));
+        let actual: Vec<_> = actual.iter().map(|text| without_ids(text)).collect();
+        let is_about_terms = |text: &&String| !text.contains("a hint");
+        let actual: Vec<_> = actual.iter().filter(is_about_terms).collect();
+        assert_eq!(actual, expected.iter().collect::<Vec<_>>(), "{stories:#?}");
+    }
+}
+
+#[test]
+fn terms_of_host_end_with_the_hold_of_its_routes() {
+    let (both, at) = ([OLD, NEW].join("\n"), |second| (second, NEW));
+    let decided = decide_at(&[(0, &both), at(1), at(61)]);
+    assert_eq!(describe(&decided), ["https://secure.test:443/new/ new tls_policy=modern"]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use docker_glue::{
         container_ref::ContainerRef,
         label_option::TypedOption,
         option_value::CheckMethod,
-        route::{Match, Route, RouteKey, Routes, Strip},
+        route::{Route, RouteKey, Routes, Strip},
         world::World,
     },
     report::{
@@ -179,8 +179,7 @@ fn preview_rollback(
 fn routes_as_haproxy_has_them(routes: &Routes) -> Routes {
     let report = |(key, route): (&RouteKey, &Arc<Route>)| {
         let mut route = (**route).clone();
-        let Match::Http { prefix, .. } = &key.rule;
-        if prefix.depth() == 0 {
+        if key.prefix().is_none_or(|prefix| prefix.depth() == 0) {
             route.policy.set(Strip::Keep.into_value());
         }
         if route.endpoints.is_empty() {

@@ -217,7 +217,7 @@ impl PlanRun {
 
     /// Where requests of the route go, and who is there.
     fn backend_of(&self, key: &RouteKey) -> Option<(&str, BTreeMap<String, ObservedServer>)> {
-        let value = self.observed.maps.get(&MapName::Routes)?.get(&key.map_key())?;
+        let value = self.observed.maps.get(&MapName::of_route(key))?.get(&key.map_key())?;
         let text = value.split(' ').next()?;
         let mut servers = self.observed.servers.get(text).cloned().unwrap_or_default();
         servers.remove(name::HOLD_SERVER);
@@ -254,7 +254,7 @@ fn ready_servers(
     let Some(route) = routes.0.get(key) else { return BTreeSet::new() };
     let Route { policy, endpoints, .. } = route.as_ref();
     let ready = endpoints.iter().filter(|view| view.readiness == Readiness::Ready);
-    ready.map(|view| (required_shape(policy), view.container.clone(), view.address)).collect()
+    ready.map(|view| (required_shape(key, policy), view.container.clone(), view.address)).collect()
 }
 
 fn backend_of_route<'a>(config: &'a Config, key: &RouteKey) -> Option<&'a Backend> {

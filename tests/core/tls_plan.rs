@@ -196,7 +196,7 @@ fn https_story_strategy() -> impl Strategy<Value = String> {
             1 => Just("host=none.test"),
             1 => Just(""),
         ];
-        let tls = prop_oneof![4 => Just("tls=on"), 1 => Just("tls=both"), 1 => Just("tls=only"), 1 => Just("tls=off")];
+        let tls = prop_oneof![4 => Just("tls=on"), 1 => Just("tls=both"), 1 => Just("tls=only"), 1 => Just("tls=off"), 2 => Just("tls=pass")];
         let port = prop_oneof![3 => Just(""), 1 => Just("tls_bind=8443")];
         let terms = prop_oneof![
             5 => Just(""),
@@ -245,7 +245,8 @@ struct Run {
 
 impl Run {
     fn start(story: &str, part: usize) -> Self {
-        let (rules, context) = (rules_with(part), story::frame_for(true));
+        let context = RenderContext { passthrough: true, ..story::frame_for(true) };
+        let rules = rules_with(part);
         let routes = decide_routes(story, &rules);
         let layout = Layout::for_new_worker(&routes, 0);
         let config = build(&rules, &context, &routes, layout);
@@ -291,7 +292,7 @@ impl Run {
             directory: &self.context.certificates,
             policy: self.context.tls_policy,
         };
-        let routes = self.routes.0.iter().filter(|(key, _)| key.listener.is_https());
+        let routes = self.routes.0.iter().filter(|(key, _)| key.is_https());
         let wrong = routes.filter(|(key, route)| {
             let host = match key.host() {
                 HostMatch::Exact(host) => host.to_string(),

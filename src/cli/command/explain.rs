@@ -6,7 +6,7 @@ use crate::{
         client::{self, DaemonUnreachableError},
         socket_path,
     },
-    haproxy::config::MapName,
+    haproxy::route_recovery::recover_keys,
     report::{
         explain::{
             AnsweredBy, Explanation, RequestOutcome, explain as pure, request::ExplainRequest,
@@ -62,7 +62,7 @@ async fn explain_offline(request: &ExplainRequest, settings: &Settings) -> Resul
     explanation.answered_by = AnsweredBy::Docker;
     explanation.notes.extend(offline.notes);
     if let (Some(observed), Some(route)) = (&offline.observed, &explanation.route)
-        && !observed.map_entries(MapName::Routes).any(|(key, _)| *key == route.route)
+        && !recover_keys(observed).any(|key| key.to_string() == route.route)
     {
         explanation.notes.push("the running HAProxy does not have this route yet".to_owned());
     }

@@ -2,7 +2,7 @@
 
 use super::Balancer;
 use crate::{
-    haproxy::{config::MapName, runtime::RuntimeError},
+    haproxy::{config::MapName, runtime::RuntimeError, tls},
     model::{
         ca_index::CaIndex,
         certificate::{CertificateDigest, CertificateIndex},
@@ -13,9 +13,10 @@ use crate::{
         acme::{
             AcmeStatus, acme_host::NameRules, decide::HostState, requests::CertificateRequests,
         },
-        certificate::{CaSnapshot, CertificateSnapshot, CertificateStore},
+        certificate::{CaSnapshot, CertificateSnapshot, CertificateStore, CertificateWithKey},
     },
 };
+use anyhow::{Context as _, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -113,6 +114,37 @@ impl Balancer {
         let observed = self.live.observed.as_ref();
         let tokens = observed.and_then(|observed| observed.maps.get(&MapName::Acme));
         answer.is_some() && tokens.and_then(|tokens| tokens.get(path)) == answer
+    }
+
+    /// Stores the certificate that answers a challenge for a host. The next pass gives it to HAProxy.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    pub fn add_challenge_certificate(
+        &mut self,
+        host: &Host,
+        CertificateWithKey { certificate, pem }: &CertificateWithKey,
+    ) -> Result<()> {
+        let store = self.certificates.store.as_ref().context("there is no store")?;
+        store.save(&certificate.digest, pem)?;
+        self.rules.acme_certificates.insert(host.clone(), certificate.digest);
+        self.live.pending_deletions = None;
+        Ok(())
+    }
+
+    /// Removes it. The next pass removes it from HAProxy.
+    pub fn remove_challenge_certificate(&mut self, host: &Host) {
+        self.rules.acme_certificates.remove(host);
+        self.live.pending_deletions = None;
+    }
+
+    /// Whether HAProxy presents the certificate.
+    pub fn presents_challenge_certificate(&self, host: &Host) -> bool {
+        let Some(digest) = self.rules.acme_certificates.get(host) else { return false };
+        let line = tls::challenge_line(host, *digest, &self.render_context.certificates);
+        let observed = self.live.observed.as_ref();
+        let lines = observed.and_then(|observed| observed.tls.lists.get(tls::CHALLENGE_LIST));
+        lines.is_some_and(|lines| lines.contains(&line))
     }
 
     /// Returns the served hosts that need a certificate. `rules` is `None` if none are ordered.

@@ -130,8 +130,7 @@ impl Balancer {
     pub(crate) fn on_servers_changed(&mut self, keys: &[String]) {
         let now = Instant::now();
         let config = &self.live.config;
-        let targets = keys.iter().filter_map(|key| config.maps.routes.get(key));
-        let backends = targets.map(|target| target.backend.as_str());
+        let backends = keys.iter().filter_map(|key| config.maps.backend_at(key));
         self.health_monitor.diagnosis.update_backends(config, backends, now);
         self.update_health_problems(now);
     }

@@ -42,6 +42,7 @@ impl ProblemKind {
             | Self::SharedRoute
             | Self::SharedHost
             | Self::SeveralServers
+            | Self::UnusedWithPass
             | Self::MapPortUnused
             | Self::UnusualConstraint => Severity::Hint,
             _ => Severity::Problem,
@@ -174,6 +175,14 @@ impl ProblemKind {
             Self::OptionNeedsTls => row(
                 "An option that protects the port needs TLS, which is off. The port is not served.",
                 "Set the option that the message names.",
+            ),
+            Self::NotPassedThrough => row(
+                "TLS of the port is to be passed through to the container, but other labels do not fit. The port is not served.",
+                "Set or remove the label that the message names.",
+            ),
+            Self::UnusedWithPass => row(
+                "TLS of the port is passed through, so HAProxy sees no requests to which the options could apply.",
+                "Remove the labels, or set `tls` to another value.",
             ),
             Self::UnknownCa => row(
                 "A label names a CA that does not exist. The route is not served.",

@@ -4,14 +4,14 @@
 
 use super::{
     request::Url,
-    route_match::{HostRank, host_rank, match_rank},
+    route_match::{HostRank, host_rank, matching_routes},
     selected_route::SelectedRoute,
 };
 use crate::{
     model::{
         option_value::HostMatch,
         problem::{ProblemSubject, Reason},
-        route::{Listener, Match},
+        route::{Listener, RouteKey},
     },
     report::StateSnapshot,
     routing::rollback::RELEASE_COMMAND,
@@ -24,15 +24,7 @@ use std::{collections::BTreeSet, num::NonZeroU16};
 pub(crate) fn nearest_host(url: &Url, snapshot: &StateSnapshot) -> Option<String> {
     let names_host =
         |host: &HostMatch| host_rank(url, host).is_some_and(|rank| rank != HostRank::Any);
-    let hosts: BTreeSet<_> = snapshot
-        .routes
-        .0
-        .keys()
-        .map(|key| {
-            let Match::Http { host, .. } = &key.rule;
-            host
-        })
-        .collect();
+    let hosts: BTreeSet<_> = snapshot.routes.0.keys().map(RouteKey::host).collect();
     if hosts.iter().any(|host| names_host(host)) {
         return None;
     }
@@ -64,12 +56,8 @@ pub(crate) fn other_ports(url: &Url, snapshot: &StateSnapshot) -> Vec<String> {
     let answers = |text: &String| {
         let there: Option<Url> = text.parse().ok();
         there.is_some_and(|url| {
-            let names_host = |pair: &(HostRank, _)| pair.0 != HostRank::Any;
-            snapshot
-                .routes
-                .0
-                .keys()
-                .any(|key| match_rank(&url, key).as_ref().is_some_and(names_host))
+            let matches = matching_routes(&url, snapshot.routes.0.keys());
+            matches.into_iter().any(|key| *key.host() != HostMatch::Any)
         })
     };
     listeners.into_iter().map(on).filter(answers).collect()

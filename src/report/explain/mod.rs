@@ -89,6 +89,10 @@ pub enum RequestOutcome {
     Refused,
     /// There is no certificate for the host, so the TLS handshake fails.
     TlsRefused,
+    /// The TLS connection is forwarded to a container as it is.
+    PassedThrough,
+    /// It would be, but no container accepts it, so HAProxy closes it.
+    Closed,
     #[serde(alias = "nobody-listens")]
     NotListening,
 }
@@ -128,6 +132,9 @@ pub struct RouteStep {
     pub route: String,
     /// `/api`; empty for the whole host.
     pub prefix: String,
+    /// Whether HAProxy does not decrypt its connections. Then the labels are those of tls.
+    #[serde(default)]
+    pub passes_tls: bool,
     /// Name of its backend in HAProxy.
     pub backend: String,
     pub labels: Vec<LabelSource>,
@@ -195,6 +202,8 @@ pub enum NotSelectedReason {
     ShorterPrefix,
     Wildcard,
     AnyHost,
+    /// HAProxy does not decrypt the connections of the host.
+    PassedThrough,
     /// From here on: the route does not match.
     OtherPath,
     OtherCase,
@@ -260,7 +269,8 @@ pub fn explain(
     let request = public_request.as_ref().unwrap_or(request);
     let url = &request.url;
     let matches = matching_routes(url, snapshot.routes.0.keys());
-    let rejection = request.rejection();
+    let is_passed = matches.first().is_some_and(|key| key.is_tcp());
+    let rejection = request.rejection().filter(|_| !is_passed);
     let winner = matches.first().copied().filter(|_| rejection.is_none());
     let selected = winner.and_then(|key| SelectedRoute::from_key(snapshot, counters, key));
     let (outcome, reason) = decide_outcome(request, snapshot, selected.as_ref());
@@ -288,7 +298,7 @@ pub fn explain(
             .filter(|_| outcome == RequestOutcome::Redirected)
             .map(|route| redirect_location(request, route)),
         tls: TlsStep::from_request(request, snapshot, selected)
-            .filter(|_| outcome != RequestOutcome::NotListening),
+            .filter(|_| !is_passed && outcome != RequestOutcome::NotListening),
         host: selected.map(|route| route.host_step(request)),
         route: selected.map(SelectedRoute::route_step),
         servers: selected
@@ -325,7 +335,12 @@ impl RequestOutcome {
             Self::Redirected => Some(308),
             Self::Unavailable => Some(503),
             Self::NotFound => Some(404),
-            Self::Served | Self::Refused | Self::TlsRefused | Self::NotListening => None,
+            Self::Served
+            | Self::Refused
+            | Self::TlsRefused
+            | Self::PassedThrough
+            | Self::Closed
+            | Self::NotListening => None,
         }
     }
 }
@@ -335,6 +350,7 @@ impl fmt::Display for NotSelectedReason {
         f.write_str(match self {
             Self::ShorterPrefix => "shorter prefix",
             Self::Wildcard => "a wildcard has lower priority than an exact host",
+            Self::PassedThrough => "connections for the host are passed through before this route",
             Self::AnyHost => "any host has the lowest priority",
             Self::OtherPath => "the path is not under its prefix",
             Self::OtherCase => "its prefix differs in upper and lower case",

@@ -13,7 +13,7 @@ use crate::{
     haproxy::name,
     model::{
         problem::{ProblemSubject, Reason},
-        route::{Listener, Match, Protocol, RouteKey},
+        route::{Listener, Protocol, RouteKey},
         tls::TlsBind,
     },
     report::{StateSnapshot, certificates::presented_certificates},
@@ -29,9 +29,33 @@ pub(crate) fn decide_outcome(
     selected: Option<&SelectedRoute<'_>>,
 ) -> (RequestOutcome, String) {
     let Some(selected) = selected else { return no_route_outcome(request, snapshot) };
+    if selected.key.is_tcp() {
+        return connection_outcome(snapshot, selected);
+    }
     if let Some(outcome) = tls_outcome(request, snapshot, Some(selected)) {
         return outcome;
     }
+    request_outcome(snapshot, selected)
+}
+
+/// Returns the outcome of a connection that HAProxy does not decrypt.
+fn connection_outcome(
+    snapshot: &StateSnapshot,
+    selected: &SelectedRoute<'_>,
+) -> (RequestOutcome, String) {
+    match request_outcome(snapshot, selected) {
+        (RequestOutcome::Served, why) => {
+            let to = why.trim_start_matches("served by ");
+            (RequestOutcome::PassedThrough, format!("TLS is passed through to {to}"))
+        }
+        (_, why) => (RequestOutcome::Closed, why),
+    }
+}
+
+fn request_outcome(
+    snapshot: &StateSnapshot,
+    selected: &SelectedRoute<'_>,
+) -> (RequestOutcome, String) {
     let up = selected.servers.iter().filter(|step| step.state == ServerState::Up);
     let names: Vec<_> = up.map(|step| step.container.as_str()).collect();
     match (&names[..], &selected.servers[..], selected.route.endpoints.len()) {
@@ -159,8 +183,7 @@ fn no_route_outcome(
         return (RequestOutcome::NotListening, not_listening_text(snapshot, at));
     }
     let has_host = |key: &RouteKey| {
-        let Match::Http { host, .. } = &key.rule;
-        host_rank(&request.url, host).is_some_and(|rank| rank != HostRank::Any)
+        host_rank(&request.url, key.host()).is_some_and(|rank| rank != HostRank::Any)
     };
     let (host, path) = (request.url.host(), request.url.path());
     let reason = if here().any(has_host) {

@@ -1,12 +1,13 @@
 //! Which routes match a request, the winner first, and why the others do not win.
 //!
 //! Pure. Compares the listener, then the host (exact, else a wildcard, else any), then the longest prefix of whole
-//! segments, exactly as the generated frontend does.
+//! segments, exactly as the generated frontend does. Connections that are passed through do not reach that frontend;
+//! those for a host that is decrypted do, even if the wildcard above it is passed through.
 
 use super::{NotSelectedReason, request::Url};
 use crate::model::{
     option_value::{HostMatch, PathPrefix},
-    route::{Match, RouteKey},
+    route::RouteKey,
 };
 use std::cmp::Reverse;
 
@@ -26,16 +27,32 @@ pub(crate) fn matching_routes<'a>(
     url: &Url,
     keys: impl Iterator<Item = &'a RouteKey>,
 ) -> Vec<&'a RouteKey> {
+    let keys: Vec<_> = keys.filter(|key| key.listener == url.listener()).collect();
+    let names_host = |key: &RouteKey| host_rank(url, key.host()) == Some(HostRank::Exact);
+    let is_decrypted = keys.iter().any(|key| !key.is_tcp() && names_host(key));
+    let keys = keys.into_iter().filter(|key| !(is_decrypted && key.is_tcp() && !names_host(key)));
     let mut found: Vec<_> = keys.filter_map(|key| Some((match_rank(url, key)?, key))).collect();
     found.sort();
     found.into_iter().map(|(_, key)| key).collect()
 }
 
-/// Lower is better; `None` if the route does not match.
-pub(crate) fn match_rank(url: &Url, key: &RouteKey) -> Option<(HostRank, Reverse<usize>)> {
-    let Match::Http { host, prefix } = &key.rule;
-    let rank = host_rank(url, host).filter(|_| key.listener == url.listener())?;
-    has_prefix(&url.normalized_path()?.path, prefix).then(|| (rank, Reverse(prefix.as_str().len())))
+/// How a route matches. Lower is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MatchRank {
+    host: HostRank,
+    is_http: bool,
+    prefix_length: Reverse<usize>,
+}
+
+/// Returns `None` if the route does not match.
+pub(crate) fn match_rank(url: &Url, key: &RouteKey) -> Option<MatchRank> {
+    let host = host_rank(url, key.host()).filter(|_| key.listener == url.listener())?;
+    let rank = |is_http, length| MatchRank { host, is_http, prefix_length: Reverse(length) };
+    match key.prefix() {
+        None => Some(rank(false, 0)),
+        Some(prefix) => has_prefix(&url.normalized_path()?.path, prefix)
+            .then(|| rank(true, prefix.as_str().len())),
+    }
 }
 
 pub(crate) fn host_rank(url: &Url, host: &HostMatch) -> Option<HostRank> {
@@ -57,9 +74,9 @@ pub(crate) fn has_prefix(path: &str, prefix: &PathPrefix) -> bool {
 
 /// Returns why another matching route lost against the winner.
 pub(crate) fn not_selected_reason(winner: &RouteKey, loser: &RouteKey) -> NotSelectedReason {
-    let Match::Http { host, .. } = &loser.rule;
-    let Match::Http { host: better, .. } = &winner.rule;
+    let (host, better) = (loser.host(), winner.host());
     match host {
+        _ if winner.is_tcp() && !loser.is_tcp() => NotSelectedReason::PassedThrough,
         HostMatch::Any if better != host => NotSelectedReason::AnyHost,
         HostMatch::Wildcard(_) if better != host => NotSelectedReason::Wildcard,
         _ => NotSelectedReason::ShorterPrefix,
@@ -75,8 +92,7 @@ pub(crate) fn near_misses<'a>(
     let mut found: Vec<_> =
         same_listener.filter_map(|key| Some((key, mismatch_reason(url, key)?))).collect();
     let distance = |key: &RouteKey| {
-        let Match::Http { prefix, .. } = &key.rule;
-        strsim::osa_distance(prefix.as_str(), url.path())
+        strsim::osa_distance(key.prefix().map_or("", PathPrefix::as_str), url.path())
     };
     found.sort_by_cached_key(|(key, _)| (distance(key), *key));
     found.truncate(MAX_NEAR_MISSES);
@@ -84,8 +100,9 @@ pub(crate) fn near_misses<'a>(
 }
 
 fn mismatch_reason(url: &Url, key: &RouteKey) -> Option<NotSelectedReason> {
-    let Match::Http { host, prefix } = &key.rule;
-    let path = &url.normalized_path()?.path;
+    let (host, path) = (key.host(), &url.normalized_path()?.path);
+    let any = PathPrefix::default();
+    let prefix = key.prefix().unwrap_or(&any);
     let same_but_for_case = || {
         prefix
             .as_str()
@@ -94,6 +111,8 @@ fn mismatch_reason(url: &Url, key: &RouteKey) -> Option<NotSelectedReason> {
             .is_ok_and(|prefix| has_prefix(&path.to_ascii_lowercase(), &prefix))
     };
     match host {
+        // Another route decides that the connections are decrypted.
+        _ if key.is_tcp() && host_rank(url, host).is_some() => None,
         _ if host_rank(url, host).is_some() => Some(if same_but_for_case() {
             NotSelectedReason::OtherCase
         } else {

@@ -13,8 +13,8 @@ use crate::{
     model::{
         backend_tls::{Scheme, Verification},
         label_option::{LabelOption, OptionPlace},
-        option_value::{CheckMethod, Retry, Timeout},
-        route::{Match, Route, RouteKey, Strip},
+        option_value::{CheckMethod, PathPrefix, Retry, Timeout},
+        route::{Route, RouteKey, Strip},
     },
     report::{StateSnapshot, status},
 };
@@ -94,10 +94,9 @@ impl<'a> SelectedRoute<'a> {
     }
 
     pub(crate) fn host_step(&self, request: &ExplainRequest) -> HostStep {
-        let Match::Http { host, .. } = &self.key.rule;
         HostStep {
             requested: request.url.host().to_owned(),
-            matched: host.to_string(),
+            matched: self.key.host().to_string(),
             labels: collect_sources(&self.requesters, Requester::host_source),
         }
     }
@@ -106,17 +105,22 @@ impl<'a> SelectedRoute<'a> {
         RouteStep {
             route: self.status.route.clone(),
             prefix: self.status.prefix.clone(),
+            passes_tls: self.key.is_tcp(),
             backend: self.status.backend.clone(),
-            labels: collect_sources(&self.requesters, Requester::prefix_source),
+            labels: if self.key.is_tcp() {
+                self.terms_sources(LabelOption::Tls)
+            } else {
+                collect_sources(&self.requesters, Requester::prefix_source)
+            },
         }
     }
 
     pub(crate) fn forwarded_request(&self, request: &ExplainRequest) -> ForwardedRequest {
-        let Match::Http { prefix, .. } = &self.key.rule;
+        let depth = self.key.prefix().map_or(0, PathPrefix::depth);
         let (path, query) = (self.forwarded_path(&request.url), request.url.query());
         // A prefix without segments does not need to be stripped.
-        let stripped = self.route.policy.get::<Strip>() == Strip::Prefix && prefix.depth() != 0;
-        let depth = if stripped { prefix.depth() } else { 0 };
+        let stripped = self.route.policy.get::<Strip>() == Strip::Prefix && depth != 0;
+        let depth = if stripped { depth } else { 0 };
         let remaining_path = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
         let remaining_path =
             if stripped { remaining_path.trim_start_matches('/') } else { remaining_path };
@@ -142,11 +146,10 @@ impl<'a> SelectedRoute<'a> {
 
     /// Returns the path as it was sent if its segments are under the prefix, else as it was normalized for routing.
     fn forwarded_path<'b>(&self, url: &'b Url) -> &'b str {
-        let Match::Http { prefix, .. } = &self.key.rule;
+        let is_under =
+            |literal: &str| self.key.prefix().is_none_or(|prefix| has_prefix(literal, prefix));
         match url.normalized_path() {
-            Some(normalized)
-                if normalized.has_dot_segments || !has_prefix(&normalized.literal, prefix) =>
-            {
+            Some(normalized) if normalized.has_dot_segments || !is_under(&normalized.literal) => {
                 &normalized.path
             }
             _ => url.path(),

@@ -31,7 +31,7 @@ impl CertificateRequests {
         rules: Option<NameRules>,
         wildcards: &BTreeSet<Host>,
     ) -> Self {
-        let https = routes.0.iter().filter(|(key, _)| key.listener.is_https());
+        let https = routes.0.iter().filter(|(key, _)| key.is_https());
         let ready = https.filter(|(_, route)| {
             route.endpoints.iter().any(|endpoint| endpoint.readiness == Readiness::Ready)
         });

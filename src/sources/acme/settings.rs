@@ -8,7 +8,7 @@ use super::{
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 use zeroize::Zeroizing;
 
-/// The longest time of an order with http-01.
+/// The longest time of an order that HAProxy proves.
 const HTTP_ORDER_TIMEOUT: Duration = Duration::from_secs(90);
 /// The longest time of an order with a DNS challenge: programs and name servers are slow.
 const DNS_ORDER_TIMEOUT: Duration = Duration::from_mins(10);
@@ -38,6 +38,8 @@ pub struct EabKey {
 pub enum Challenge {
     /// http-01: HAProxy serves a token on port 80.
     Http,
+    /// tls-alpn-01: HAProxy presents a certificate for the challenge on port 443 (RFC 8737).
+    TlsAlpn,
     /// dns-01: a TXT record is published for each order.
     Dns(DnsPublisher),
     /// dns-persist-01: a TXT record that an administrator published once.
@@ -156,6 +158,13 @@ impl fmt::Debug for EabKey {
     }
 }
 
+impl Challenge {
+    /// Whether it proves control of a domain by its DNS, as wildcard names need it.
+    pub fn uses_dns(&self) -> bool {
+        matches!(self, Self::Dns(_) | Self::DnsPersist)
+    }
+}
+
 impl AcmeSettings {
     /// Creates settings with the defaults: http-01, the CA's known staging environment, and keys of type ECDSA.
     pub fn new(directory: DirectoryUrl, folder: PathBuf) -> Self {
@@ -178,8 +187,8 @@ impl AcmeSettings {
     /// Sets the challenge, and the longest time of an order with it.
     #[must_use]
     pub fn with_challenge(mut self, challenge: Challenge) -> Self {
-        let http = challenge == Challenge::Http;
-        self.order_timeout = if http { HTTP_ORDER_TIMEOUT } else { DNS_ORDER_TIMEOUT };
+        let dns = challenge.uses_dns();
+        self.order_timeout = if dns { DNS_ORDER_TIMEOUT } else { HTTP_ORDER_TIMEOUT };
         self.challenge = challenge;
         self
     }
@@ -188,7 +197,7 @@ impl AcmeSettings {
     pub fn name_rules(&self) -> NameRules {
         NameRules {
             public_ca: self.ca_file.is_none(),
-            dns: self.challenge != Challenge::Http,
+            dns: self.challenge.uses_dns(),
             addresses: self.profile.as_deref() == Some("shortlived"),
         }
     }

@@ -5,8 +5,8 @@ use crate::common::story;
 use docker_glue::{
     haproxy::config::Server,
     model::{
-        option_value::HostMatch,
-        route::{Match, RouteKey, Routes},
+        option_value::{HostMatch, PathPrefix},
+        route::{RouteKey, Routes},
     },
     routing::decide::{DecideState, decide},
 };
@@ -243,8 +243,7 @@ impl Drawn {
     }
 
     fn requested_host(&mut self, key: &RouteKey) -> String {
-        let Match::Http { host, .. } = &key.rule;
-        let own = match host {
+        let own = match key.host() {
             HostMatch::Exact(host) => host.to_string(),
             HostMatch::Any => self.host().replace("*.", "").replace('ü', "xn--"),
             HostMatch::Wildcard(above) => {
@@ -291,8 +290,7 @@ impl Drawn {
     }
 
     fn requested_path(&mut self, key: &RouteKey) -> String {
-        let Match::Http { prefix, .. } = &key.rule;
-        let prefix = prefix.as_str();
+        let prefix = key.prefix().map_or("", PathPrefix::as_str);
         let base = match self.below(14) {
             0 => prefix.rsplit_once('/').map_or("", |(shorter, _)| shorter).to_owned(),
             1 => self.in_capitals(prefix),

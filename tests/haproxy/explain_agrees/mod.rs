@@ -122,7 +122,10 @@ async fn compare_answers(
 
 fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
     match explanation.outcome {
-        RequestOutcome::NotListening | RequestOutcome::TlsRefused => false,
+        RequestOutcome::NotListening
+        | RequestOutcome::TlsRefused
+        | RequestOutcome::PassedThrough
+        | RequestOutcome::Closed => false,
         RequestOutcome::Redirected
         | RequestOutcome::NotFound
         | RequestOutcome::Unavailable

@@ -1,18 +1,23 @@
 //! The proof that the host, or its DNS, is under control.
 
 use super::super::{
+    super::certificate::CertificateWithKey,
     dns::{self, TextRecord},
     error::{AcmeError, FailureKind},
     settings::{Challenge, DnsLookup, DnsPublisher},
 };
+use crate::model::{certificate::CertificateOrigin, option_value::Host};
 use instant_acme::{ChallengeHandle, ChallengeType};
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
 
 /// The longest time until HAProxy serves a token.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A change of the tokens that HAProxy serves on port 80, before any redirect or authentication.
+/// A change of what HAProxy serves for challenges: tokens on port 80, before any redirect or authentication, and
+/// certificates on port 443.
 #[derive(Debug)]
 pub enum TokenRequest {
     /// Serve `key_authorization` at `path`, and answer `done` when HAProxy does.
@@ -24,6 +29,15 @@ pub enum TokenRequest {
     },
     /// Serve nothing at `path`.
     Withdraw { path: String },
+    /// Present the certificate to clients that ask for the host with the protocol `acme-tls/1`, and answer `done` when
+    /// HAProxy does.
+    Present {
+        host: Host,
+        certificate: Box<CertificateWithKey>,
+        done: oneshot::Sender<Result<(), String>>,
+    },
+    /// Present no such certificate for the host.
+    Hide { host: Host },
 }
 
 /// Publishes proofs.
@@ -40,6 +54,9 @@ pub(super) enum Proof {
     Token {
         path: String,
     },
+    Certificate {
+        host: Host,
+    },
     Record {
         publisher: DnsPublisher,
         record: TextRecord,
@@ -52,6 +69,7 @@ impl Solver {
     pub(super) fn challenge_type(&self) -> ChallengeType {
         match self.challenge {
             Challenge::Http => ChallengeType::Http01,
+            Challenge::TlsAlpn => ChallengeType::TlsAlpn01,
             Challenge::Dns(_) => ChallengeType::Dns01,
             Challenge::DnsPersist => ChallengeType::Unknown("dns-persist-01".to_owned()),
         }
@@ -68,7 +86,21 @@ impl Solver {
             Challenge::Http => {
                 let path = token_path(&handle.token)?;
                 proofs.push(Proof::Token { path: path.clone() });
-                self.publish_token(path, handle.key_authorization().as_str()).await
+                let key_authorization = handle.key_authorization().as_str().to_owned();
+                self.wait_until_published(|done| TokenRequest::Publish {
+                    path,
+                    key_authorization,
+                    done,
+                })
+                .await
+            }
+            Challenge::TlsAlpn => {
+                let digest = handle.key_authorization().digest();
+                let (host, certificate) = challenge_certificate(host, digest.as_ref())?;
+                proofs.push(Proof::Certificate { host: host.clone() });
+                let certificate = Box::new(certificate);
+                self.wait_until_published(|done| TokenRequest::Present { host, certificate, done })
+                    .await
             }
             Challenge::Dns(publisher) => {
                 let name = dns::find_record_name(&self.dns, host).await?;
@@ -86,15 +118,17 @@ impl Solver {
         }
     }
 
-    async fn publish_token(&self, path: String, key_authorization: &str) -> Result<(), AcmeError> {
+    async fn wait_until_published(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<(), String>>) -> TokenRequest,
+    ) -> Result<(), AcmeError> {
         let (done, answer) = oneshot::channel();
-        let key_authorization = key_authorization.to_owned();
         let failed = |text: &str| AcmeError::new(FailureKind::Challenge, text);
-        let sent = self.tokens.send(TokenRequest::Publish { path, key_authorization, done }).await;
-        sent.map_err(|_| failed("HAProxy's tokens are not served any more"))?;
+        let sent = self.tokens.send(request(done)).await;
+        sent.map_err(|_| failed("HAProxy's answers to challenges are not served any more"))?;
         match tokio::time::timeout(PUBLISH_TIMEOUT, answer).await {
-            Err(_) => Err(failed("HAProxy did not take the token in time")),
-            Ok(Err(_)) => Err(failed("HAProxy did not take the token")),
+            Err(_) => Err(failed("HAProxy did not take the answer to the challenge in time")),
+            Ok(Err(_)) => Err(failed("HAProxy did not take the answer to the challenge")),
             Ok(Ok(result)) => result.map_err(|text| AcmeError::new(FailureKind::Challenge, text)),
         }
     }
@@ -105,11 +139,37 @@ impl Solver {
                 Proof::Token { path } => {
                     let _ = self.tokens.send(TokenRequest::Withdraw { path }).await;
                 }
+                Proof::Certificate { host } => {
+                    let _ = self.tokens.send(TokenRequest::Hide { host }).await;
+                }
                 Proof::Record { publisher, record } => dns::clean_up(&publisher, &record).await,
                 Proof::Persistent => {}
             }
         }
     }
+}
+
+/// Makes the certificate that answers a challenge: for the name, with the digest of the key authorization in an extension
+/// (RFC 8737, section 3).
+fn challenge_certificate(
+    name: &str,
+    digest: &[u8],
+) -> Result<(Host, CertificateWithKey), AcmeError> {
+    let failed = |text: String| AcmeError::new(FailureKind::Challenge, text);
+    let host = name.parse().map_err(|_| failed(format!("{name} is not a host name")))?;
+    let make = || -> Result<Zeroizing<String>, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new([name.to_owned()])?;
+        params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Zeroizing::new(format!("{pem}{}", *Zeroizing::new(key.serialize_pem()))))
+    };
+    let pem =
+        make().map_err(|error| failed(format!("no certificate for the challenge: {error}")))?;
+    let origin = CertificateOrigin::Acme { ca: "challenge".into() };
+    let certificate = CertificateWithKey::parse(&pem, origin, name.to_owned());
+    let certificate = certificate.map_err(|problem| failed(problem.to_string()))?;
+    Ok((host, certificate))
 }
 
 /// Returns the path of a token. The text becomes a key of a map of HAProxy, so a token with other characters than
