@@ -19,13 +19,13 @@ use std::{
 };
 
 /// A balancer with a directory of certificates, and a CA that clients trust.
-struct Site {
-    ca: TestCa,
+pub(super) struct Site {
+    pub(super) ca: TestCa,
     folder: tempfile::TempDir,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let site = Self { ca: TestCa::new(), folder: tempfile::tempdir().unwrap() };
         fs::create_dir(site.certificates()).unwrap();
         fs::write(site.ca_file(), site.ca.pem()).unwrap();
@@ -36,12 +36,12 @@ impl Site {
         self.folder.path().join("certificates")
     }
 
-    fn ca_file(&self) -> PathBuf {
+    pub(super) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
     /// Writes a certificate for these hosts to a file.
-    fn issue(&self, name: &str, hosts: &[&str]) {
+    pub(super) fn issue(&self, name: &str, hosts: &[&str]) {
         let mut file = tempfile::Builder::new().tempfile_in(self.folder.path()).unwrap();
         file.write_all(self.ca.issue(hosts).as_bytes()).unwrap();
         file.persist(self.certificates().join(name)).unwrap();
@@ -51,7 +51,7 @@ impl Site {
         fs::remove_file(self.certificates().join(file)).unwrap();
     }
 
-    fn plan(&self, plan: BalancerPlan) -> BalancerPlan {
+    pub(super) fn plan(&self, plan: BalancerPlan) -> BalancerPlan {
         let directory = self.certificates();
         plan.ports(&[80, 443]).option(&["--certificates", directory.to_str().unwrap()])
     }
@@ -78,7 +78,7 @@ impl Site {
         }
     }
 
-    fn wait_until(&self, balancer: &Balancer, url: &str, expected: &str) {
+    pub(super) fn wait_until(&self, balancer: &Balancer, url: &str, expected: &str) {
         let mut last = String::new();
         wait_for(&format!("{url}: {expected}"), || {
             last = self.outcome(balancer, url, &[]);
@@ -87,11 +87,11 @@ impl Site {
     }
 }
 
-fn https_run(plan: &BalancerPlan, name: &str, host: &str) -> Run {
+pub(super) fn https_run(plan: &BalancerPlan, name: &str, host: &str) -> Run {
     plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
 }
 
-fn assert_no_reload(balancer: &Balancer) {
+pub(super) fn assert_no_reload(balancer: &Balancer) {
     let log = balancer.log();
     assert!(!log.contains("reloaded HAProxy"), "{log}");
 }
@@ -305,7 +305,7 @@ fn restarted_balancer_changes_no_certificate() {
 }
 
 /// Runs a subcommand. Returns its exit status and its output.
-fn run_command(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
+pub(super) fn run_command(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
     let output = balancer.command().args(words).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
