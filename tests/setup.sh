@@ -9,10 +9,11 @@ set -eu
 # What only the tests need, by package manager: openssl creates the certificates of a Docker with TLS, ssh is one way to
 # reach an engine, debootstrap builds a small Debian with systemd, etcd gets published containers, podman (with its
 # network programs) is another engine, a script of Docker Glue uses crudini, plugins use python3, nginx and dnsmasq read
-# the output of templates, chromium shows the dashboard, libFuzzer is C++, and the image of tests/cases contains only
+# the output of templates, chromium shows the dashboard and pages over HTTPS (certutil gives it
+# the CAs of the tests), libFuzzer is C++, and the image of tests/cases contains only
 # busybox.
-apt_tests='g++ openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base chromium chromium-driver busybox-static'
-dnf_tests='gcc-c++ openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq chromium chromedriver busybox'
+apt_tests='g++ openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base chromium chromium-driver libnss3-tools busybox-static'
+dnf_tests='gcc-c++ openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq chromium chromedriver nss-tools busybox'
 
 apt_packages='binutils rpm lintian rpmlint shellcheck docker-compose'
 dnf_packages='binutils rpm-build rpmlint ShellCheck dpkg docker-compose'

@@ -101,18 +101,24 @@ impl CertificateFollower {
     /// # Errors
     /// If the certificates cannot be stored in the state directory, or a file of the settings cannot be read.
     pub(super) fn start(settings: &Settings) -> Result<Self> {
+        Self::start_with(settings, BTreeSet::new())
+    }
+
+    /// Same as [`Self::start`]. The first certificates include those that the own CA issues for these hosts.
+    pub(super) fn start_with(settings: &Settings, own_hosts: BTreeSet<AcmeHost>) -> Result<Self> {
         let (directories, acme) = (settings.certificates.clone(), settings.acme()?);
         let name_rules = acme.as_ref().map(AcmeSettings::name_rules);
         let is_configured = !directories.is_empty() || acme.is_some();
         // Otherwise the task starts when a host needs a certificate of the own CA.
-        let is_complete = !is_configured && !own_ca::exists(&settings.state_dir);
+        let has_own_ca = own_ca::exists(&settings.state_dir) || !own_hosts.is_empty();
+        let is_complete = !is_configured && !has_own_ca;
         let first = CertificateSnapshot { is_complete, ..CertificateSnapshot::default() };
         let (snapshots, snapshot) = watch::channel(first);
         let (hosts_sender, hosts) = watch::channel(Arc::default());
         let (tokens_sender, tokens) = mpsc::channel(QUEUE);
         let (status_sender, status) = watch::channel(Arc::default());
         let requests = broadcast::Sender::new(QUEUE);
-        let (own_hosts_sender, own_hosts) = watch::channel(Arc::default());
+        let (own_hosts_sender, own_hosts) = watch::channel(Arc::new(own_hosts));
         let access = settings.proxy().file_access();
         let store = CertificateStore::new(&settings.state_dir, access);
         if is_configured {

@@ -20,7 +20,7 @@ use crate::{
     settings::{AtExit, HaproxyMode, RunMode, Settings},
     sources::{
         Registration, Snapshot, SnapshotConfig, Source, StreamHeartbeat,
-        acme::TokenRequest,
+        acme::{AcmeHost, TokenRequest},
         docker::{self, Engine},
     },
     support::{
@@ -36,6 +36,7 @@ use futures_util::{
     future::{BoxFuture, FusedFuture},
 };
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -95,7 +96,12 @@ async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let mut certificates = CertificateFollower::start(settings)?;
     certificates.wait_until_complete().await;
     balancer.set_certificates(certificates.current());
-    let passed = balancer.reconcile(&world, "once").await?;
+    let mut passed = balancer.reconcile(&world, "once").await?;
+    let own = balancer.certificate_requests(certificates.name_rules()).own;
+    drop(certificates);
+    if !own.is_empty() {
+        passed = Box::pin(load_own_certificates(settings, &mut balancer, &world, own)).await?;
+    }
     balancer.finish().await;
     if let Some(text) = passed.overdue {
         bail!("changes that need a reload were not applied: {text}");
@@ -103,6 +109,19 @@ async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
     info!(routes = balancer.route_count(), "applied");
     balancer.proxy.shutdown(Shutdown::Leave).await;
     Ok(())
+}
+
+/// Issues certificates of the own CA for the hosts that a single pass found, and loads them: there is no later pass.
+async fn load_own_certificates(
+    settings: &Settings,
+    balancer: &mut Balancer,
+    world: &World,
+    hosts: BTreeSet<AcmeHost>,
+) -> Result<PassReport> {
+    let mut certificates = CertificateFollower::start_with(settings, hosts)?;
+    certificates.wait_until_complete().await;
+    balancer.set_certificates(certificates.current());
+    balancer.reconcile(world, "certificates of the own CA").await
 }
 
 async fn run_loop<S>(

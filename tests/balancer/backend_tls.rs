@@ -137,7 +137,7 @@ fn grpc_call_passes_with_its_trailer() {
         .output()
         .unwrap();
     let answer = String::from_utf8_lossy(&curl.stdout);
-    assert!(answer.starts_with("HTTP/2 200"), "{answer} {curl:?}");
+    assert!(curl.status.success() && answer.starts_with("HTTP/2 200"), "{answer} {curl:?}");
     assert!(answer.contains("path: /pkg.Service/Call"), "{answer}");
     assert!(answer.contains("grpc-status: 0"), "{answer}");
     assert_never_reloaded(&balancer);

@@ -13,7 +13,7 @@ use std::{
     io::Write as _,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -87,7 +87,7 @@ impl Site {
     }
 }
 
-fn https_run(plan: &BalancerPlan, name: &str, host: &str) -> Run {
+pub(super) fn https_run(plan: &BalancerPlan, name: &str, host: &str) -> Run {
     plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on"))
 }
 
@@ -305,7 +305,7 @@ fn restarted_balancer_changes_no_certificate() {
 }
 
 /// Runs a subcommand. Returns its exit status and its output.
-fn run_command(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
+pub(super) fn run_command(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
     let output = balancer.command().args(words).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
@@ -378,6 +378,52 @@ fn host_with_own_ca_is_trusted_by_clients_that_have_it() {
     site.wait_until(&balancer, "https://nas.lan/", "nas saw /");
     assert_eq!(run_command(&balancer, &["certificate", "ca"]), (Some(0), ca));
     assert!(!balancer.log().contains("PRIVATE KEY"));
+}
+
+/// No later pass could load a certificate that the first one did not have.
+#[test]
+fn single_run_serves_hosts_with_own_ca() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    site.issue("a.pem", &["a.test"]);
+    let plan = site.plan(Balancer::plan(&docker));
+    let own = |name: &str| {
+        let labels = format!("glue_http_80_host={name}.lan glue_http_80_tls=on");
+        plan.run(name).labels(&labels).label("glue_http_80_cert", "self").start()
+    };
+    let run_once = || {
+        // HAProxy keeps running, with these as its output.
+        let log = site.folder.path().join("log");
+        let file = fs::File::create(&log).unwrap();
+        let mut command = plan.command();
+        let status = command.arg("-1").stdout(Stdio::null()).stderr(file).status().unwrap();
+        let text = fs::read_to_string(log).unwrap();
+        assert!(status.success(), "{text}");
+        text
+    };
+    let _containers = (https_run(&plan, "a", "a.test").start(), own("nas"));
+    run_once();
+    let root = fs::read(plan.state().join("own-ca/ca.pem")).unwrap();
+    fs::write(site.ca_file(), [root.as_slice(), site.ca.pem().as_bytes()].concat()).unwrap();
+    assert_eq!(site.outcome(&plan, "https://a.test/", &[]), "a saw /");
+    assert_eq!(site.outcome(&plan, "https://nas.lan/", &[]), "nas saw /");
+
+    let lines = plan.ask_haproxy("show ssl crt-list -n tls-443.list");
+    let _another = own("wiki");
+    let log = run_once();
+    assert!(!log.contains("reloaded HAProxy"), "{log}");
+    for (url, expected) in [
+        ("https://nas.lan/", "nas saw /"),
+        ("https://wiki.lan/", "wiki saw /"),
+        ("http://wiki.lan/", "308 → https://wiki.lan/"),
+    ] {
+        assert_eq!(site.outcome(&plan, url, &[]), expected, "{url}: {log}");
+    }
+    let now = plan.ask_haproxy("show ssl crt-list -n tls-443.list");
+    for line in lines.lines().filter(|line| line.contains("nas.lan")) {
+        let (entry, _) = line.split_once(':').unwrap();
+        assert!(now.contains(entry), "the first certificate is kept: {now}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod drain;
 mod elsewhere;
 mod explain_live;
 mod https;
+mod https_browser;
 mod inside;
 mod labels;
 mod logs;

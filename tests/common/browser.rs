@@ -37,6 +37,15 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use url::{ParseError, Url};
 
+/// What a browser has to know before it starts.
+#[derive(Debug, Default)]
+pub struct BrowserOptions {
+    /// Further arguments of chromium.
+    pub arguments: Vec<String>,
+    /// CAs that it trusts, in PEM.
+    pub cas: Vec<String>,
+}
+
 /// A browser. Dropping it ends its processes.
 #[derive(Debug)]
 pub struct Browser {
@@ -71,11 +80,20 @@ pub const PHONE_SIZE: u32 = 390;
 impl Browser {
     /// Starts a browser. Returns `None` and records the skip if none is installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(&BrowserOptions::default())
+    }
+
+    /// Same as `start`, with options.
+    pub fn start_with(options: &BrowserOptions) -> Option<Self> {
         let program = if Path::new(FEDORAS).exists() { FEDORAS } else { DEBIANS };
         if !is_installed(program.trim_start_matches("/usr/bin/")) || !is_installed("chromedriver") {
             return None;
         }
+        if !options.cas.is_empty() && !is_installed("certutil") {
+            return None;
+        }
         let folder = tempfile::Builder::new().prefix("glue-browser").tempdir().unwrap();
+        import_cas(folder.path(), &options.cas);
         let port = free_port();
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}")).arg("--allowed-ips=127.0.0.1");
@@ -86,8 +104,9 @@ impl Browser {
         let driver = Driver { process: command.spawn().unwrap(), _folder: folder };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let text = format!("http://127.0.0.1:{port}");
-        let client =
-            wait_for("chromedriver", || runtime.block_on(connect_driver(&text, program)).ok());
+        let client = wait_for("chromedriver", || {
+            runtime.block_on(connect_driver(&text, program, &options.arguments)).ok()
+        });
         Some(Self { client, runtime, _driver: driver })
     }
 
@@ -173,16 +192,39 @@ impl Browser {
     }
 }
 
+/// Creates the database of certificates that chromium reads in this home directory.
+fn import_cas(home: &Path, cas: &[String]) {
+    if cas.is_empty() {
+        return;
+    }
+    let database = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&database).unwrap();
+    let certutil = |arguments: &[&str]| {
+        let mut command = Command::new("certutil");
+        command.arg("-d").arg(format!("sql:{}", database.display())).args(arguments);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    certutil(&["-N", "--empty-password"]);
+    for (number, pem) in cas.iter().enumerate() {
+        let file = home.join("ca.pem");
+        std::fs::write(&file, pem).unwrap();
+        let (name, file) = (format!("ca{number}"), file.display().to_string());
+        certutil(&["-A", "-n", &name, "-t", "C,,", "-a", "-i", &file]);
+    }
+}
+
 async fn connect_driver(
     text: &str,
     program: &str,
+    more: &[String],
 ) -> Result<Client, fantoccini::error::NewSessionError> {
-    let chrome = json!({
-        "binary": program,
-        "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-    });
+    let usual = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
+    let arguments: Vec<_> = usual.into_iter().chain(more.iter().map(String::as_str)).collect();
+    let chrome = json!({ "binary": program, "args": arguments });
     let capabilities = json!({
         "browserName": "chrome",
+        "acceptInsecureCerts": false,
         "goog:chromeOptions": chrome,
         "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
     });

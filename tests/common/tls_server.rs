@@ -133,9 +133,14 @@ async fn serve_http(
         Protocol::Https => builder.http1_only(),
         Protocol::H2c | Protocol::H2 => builder.http2_only(),
     };
-    let answer = service_fn(|request| {
+    let answer = service_fn(|request: Request<Incoming>| {
         let response = respond(&request, &sni);
-        async move { Ok::<_, Infallible>(response) }
+        async move {
+            // Servers of gRPC read the request first, too. If the response ends before, hyper resets the stream (RFC
+            // 9113, section 8.1), and HAProxy (2.6.12, 3.4.7) may lose the response or all of it but its trailer.
+            let _ = request.into_body().collect().await;
+            Ok::<_, Infallible>(response)
+        }
     });
     // A client that closes the connection is not an error of the test.
     let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
