@@ -440,7 +440,9 @@ fn key_is_only_in_store() {
         key.to_owned()
     });
     let mut printed = vec![balancer.log(), balancer.stdout()];
-    for file in walk(&balancer.state()) {
+    let files = [walk(&balancer.state()), walk(&balancer.runtime())].concat();
+    assert!(files.contains(&balancer.runtime().join("certificates.json")));
+    for file in files {
         let text = fs::read(&file).unwrap_or_default();
         if !file.starts_with(balancer.state().join("certs")) {
             printed.push(String::from_utf8_lossy(&text).into_owned());

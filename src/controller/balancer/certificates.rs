@@ -2,6 +2,7 @@
 
 use super::Balancer;
 use crate::{
+    controller::certificate_publisher::CertificatePublisher,
     haproxy::{config::MapName, runtime::RuntimeError},
     model::{
         ca_index::CaIndex,
@@ -44,6 +45,8 @@ pub(crate) struct CertificateState {
     store: Option<CertificateStore>,
     /// Domains whose direct subdomains share one certificate of the CA.
     wildcards: BTreeSet<Host>,
+    /// `None` if no list is written for other programs.
+    publisher: Option<CertificatePublisher>,
     /// When unused files were removed last.
     pruned_at: Option<Instant>,
 }
@@ -69,6 +72,21 @@ impl Balancer {
     /// Sets the store, from which unused certificates are removed.
     pub fn set_certificate_store(&mut self, store: CertificateStore) {
         self.certificates.store = Some(store);
+    }
+
+    /// Sets where the certificates are listed for other programs.
+    pub(in crate::controller) fn set_certificate_publisher(
+        &mut self,
+        publisher: CertificatePublisher,
+    ) {
+        self.certificates.publisher = Some(publisher);
+    }
+
+    /// Writes the list of certificates, if that is pending.
+    pub(crate) async fn finish_certificate_list(&mut self) {
+        if let Some(publisher) = self.certificates.publisher.take() {
+            publisher.finish().await;
+        }
     }
 
     /// Sets the domains whose direct subdomains share one certificate of the CA.
@@ -125,6 +143,7 @@ impl Balancer {
     fn use_certificates(&mut self) {
         self.rules.certificates = self.certificates.usable_index();
         self.rules.cas = self.certificates.usable_cas();
+        self.certificates.publish(&self.rules.certificates);
         // The configuration has to be built as a whole.
         self.live.pending_deletions = None;
     }
@@ -182,6 +201,13 @@ impl CertificateState {
     /// Returns the state of orders; `None` without `--acme`, and until they begin.
     pub(super) fn orders(&self) -> Option<Arc<AcmeStatus>> {
         (!self.orders.directory.is_empty()).then(|| Arc::clone(&self.orders))
+    }
+
+    /// A list that is not complete would say that certificates are gone.
+    fn publish(&self, index: &Arc<CertificateIndex>) {
+        if let Some(publisher) = self.publisher.as_ref().filter(|_| self.snapshot.is_complete) {
+            publisher.publish(index);
+        }
     }
 
     fn usable_cas(&self) -> Arc<CaIndex> {
