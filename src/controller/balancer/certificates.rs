@@ -9,6 +9,11 @@ use crate::{
         certificate::{CertificateDigest, CertificateIndex},
         option_value::Host,
         problem::{Problem, ProblemSubject, Reason},
+        route::Routes,
+    },
+    report::{
+        certificate_history::{CertificateDelta, ServedCertificates},
+        history::RouteDelta,
     },
     sources::{
         acme::{
@@ -45,6 +50,9 @@ pub(crate) struct CertificateState {
     store: Option<CertificateStore>,
     /// Domains whose direct subdomains share one certificate of the CA.
     wildcards: BTreeSet<Host>,
+    /// The certificates of hosts, as they were last recorded in the history, and the index that they are from.
+    served: ServedCertificates,
+    served_index: Option<Arc<CertificateIndex>>,
     /// `None` if no list is written for other programs.
     publisher: Option<CertificatePublisher>,
     /// When unused files were removed last.
@@ -201,6 +209,30 @@ impl CertificateState {
     /// Returns the state of orders; `None` without `--acme`, and until they begin.
     pub(super) fn orders(&self) -> Option<Arc<AcmeStatus>> {
         (!self.orders.directory.is_empty()).then(|| Arc::clone(&self.orders))
+    }
+
+    /// Sets the certificates that the history of an earlier run recorded last.
+    pub(super) fn set_served(&mut self, served: ServedCertificates) {
+        self.served = served;
+    }
+
+    /// Takes over the certificates of the served hosts, and returns what differs from those that were recorded last.
+    /// `delta` is the difference of the routes.
+    pub(super) fn update_served(
+        &mut self,
+        routes: &Routes,
+        index: &Arc<CertificateIndex>,
+        delta: &RouteDelta,
+    ) -> CertificateDelta {
+        let is_same = self.served_index.as_ref().is_some_and(|last| Arc::ptr_eq(last, index));
+        if is_same && !delta.0.keys().any(|key| key.listener.is_https()) {
+            return CertificateDelta::default();
+        }
+        self.served_index = Some(Arc::clone(index));
+        let served = ServedCertificates::of_routes(routes, index);
+        let delta = CertificateDelta::new(&self.served, &served);
+        self.served = served;
+        delta
     }
 
     /// A list that is not complete would say that certificates are gone.
