@@ -2,6 +2,7 @@
 
 mod certificate;
 mod check;
+mod check_tls;
 mod drain;
 pub mod explain;
 mod inputs;

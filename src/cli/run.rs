@@ -10,7 +10,10 @@ use crate::{
         template::{RenderError, TemplateEnv, TemplateRenderer, TemplateSource},
     },
     settings::{GlueSettings, GlueTask, RunMode, Settings, options::glue::GlueCommand, paths},
-    sources::docker::{self, Engine, EngineSettings, SwarmState},
+    sources::{
+        certificate::{self, ListFile},
+        docker::{self, Engine, EngineSettings, SwarmState},
+    },
     support::{log, signals::run_until_stopped, supervise::log_panics},
 };
 use anyhow::{Context, Result};
@@ -115,7 +118,7 @@ fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: boo
     // Nothing needs to be cleaned up, so the first signal stops the program at once.
     let result = block_on(run_until_stopped(|stop, _| async {
         tokio::select! {
-            result = render_template(printer, &access) => result,
+            result = render_template(printer, &access, settings.certificate_list.clone()) => result,
             () = stop => Err(StoppedError.into()),
         }
     }));
@@ -142,10 +145,12 @@ struct StoppedError;
 
 /// Renders on a separate thread, so that signals are still handled.
 async fn render_template(
-    printer: TemplateRenderer,
+    mut printer: TemplateRenderer,
     access: &EngineSettings,
+    certificate_list: ListFile,
 ) -> Result<(TemplateRenderer, RenderResult)> {
     let roster = docker::list_descriptions(access).await?;
+    printer.set_certificates(certificate::read_lists([certificate_list].into()).await);
     let print = |mut printer: TemplateRenderer, swarm: Option<SwarmState>| {
         let roster = Arc::clone(&roster);
         spawn_blocking(move || {

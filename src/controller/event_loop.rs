@@ -7,6 +7,7 @@ use crate::{
             sleep_until,
         },
         certificate_follower::{CertificateEvent, CertificateFollower},
+        certificate_publisher::CertificatePublisher,
         control_error::ApiError,
         request::{ControlRequest, DrainTarget, LiveSnapshot},
     },
@@ -660,6 +661,8 @@ fn new_interval(period: Duration) -> Interval {
 async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
     let context = settings.render_context(proxy.build())?;
     let mut balancer = Balancer::new(proxy, rules, context, settings.spare_backends.into()).await;
+    let (list, state_dir) = (settings.certificate_list.clone(), settings.state_dir.clone());
+    balancer.set_certificate_publisher(CertificatePublisher::start(list, state_dir));
     if let Some(address) = settings.haproxy_metrics {
         balancer.enable_exporter(address).await;
     }

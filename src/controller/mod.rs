@@ -2,6 +2,7 @@
 
 pub mod balancer;
 mod certificate_follower;
+mod certificate_publisher;
 pub mod control_error;
 pub mod event_loop;
 pub mod find;

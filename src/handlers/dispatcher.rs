@@ -12,6 +12,7 @@ use crate::{
     settings::{GlueSettings, RunMode},
     sources::{
         ContainerEvent, ContainerMap, ContainerUpdate, Source,
+        certificate::{self, CertificateLists, ListFile},
         docker::{self, EngineSettings},
     },
     support::{
@@ -62,6 +63,11 @@ pub async fn run_until_stopped(
         let (access, source) = (access.clone(), source.clone());
         async move { docker::follow(&access, &source).await }
     }));
+    let list_files = agent.list_files.subscribe();
+    let (list_sender, mut lists) = watch::channel(Arc::default());
+    follower.spawn(supervise("lists of certificates", move || {
+        certificate::follow_lists(list_files.clone(), list_sender.clone())
+    }));
     systemd::notify_ready(&agent.status_text());
     let mut watchdog = Watchdog::from_env();
     let mut stop = std::pin::pin!(stop);
@@ -71,6 +77,10 @@ pub async fn run_until_stopped(
             () = watchdog.ping() => {}
             Some(event) = updates.recv() => agent.on_update(event),
             Some(()) = none_triggers.recv() => agent.send_none_event(),
+            Ok(()) = lists.changed() => {
+                let lists = Arc::clone(&lists.borrow_and_update());
+                agent.on_certificates(&lists);
+            }
             Some(()) = hangups.recv() => agent.reload_handlers(),
             Some(ended) = agent.tasks.join_next_with_id() => agent.restart_ended(&ended),
         }
@@ -94,6 +104,8 @@ pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<
     let (after, _nones) = mpsc::channel(1);
     let mut agent = Dispatcher::new(settings, (access, Source::default()), RunMode::Once, after);
     let errors = agent.load_handlers();
+    let list_files = agent.list_files.borrow().clone();
+    agent.on_certificates(&certificate::read_lists(list_files).await);
     agent.on_update(ContainerUpdate::Changed(roster));
     let all_stats: Vec<_> =
         agent.running.values().map(|master| Arc::clone(&master.stats)).collect();
@@ -116,6 +128,9 @@ struct Dispatcher {
     command: RunMode,
     roster: watch::Sender<Arc<ContainerMap>>,
     leaving: watch::Sender<Arc<BTreeSet<ContainerId>>>,
+    /// The lists of certificates to follow.
+    list_files: watch::Sender<BTreeSet<ListFile>>,
+    certificates: watch::Sender<Arc<CertificateLists>>,
     /// Whether the first list of containers has arrived. Handlers get no messages before that.
     is_synced: bool,
     running: BTreeMap<PathBuf, RunningHandler>,
@@ -149,6 +164,8 @@ impl Dispatcher {
             command,
             roster: watch::Sender::default(),
             leaving: watch::Sender::default(),
+            list_files: watch::Sender::default(),
+            certificates: watch::Sender::default(),
             is_synced: false,
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -192,7 +209,20 @@ impl Dispatcher {
             info!(handler = removed.handler.name, "stopped: {}", removed.stats);
             abort_after_timeout(removed.task);
         }
+        self.update_list_files();
         mistakes.len()
+    }
+
+    /// Follows the list of docker-balancer, and those of the balancers among the handlers.
+    fn update_list_files(&self) {
+        let handlers = self.running.values().filter_map(|master| master.handler.certificate_list());
+        let own = self.settings.certificate_list.clone();
+        let files: BTreeSet<_> = std::iter::once(own).chain(handlers).collect();
+        self.list_files.send_if_modified(|current| {
+            let differs = *current != files;
+            *current = files;
+            differs
+        });
     }
 
     /// Reads the handler files again. Handlers whose file has not changed keep running, and those that handle all
@@ -219,6 +249,7 @@ impl Dispatcher {
             mailbox,
             containers: self.roster.subscribe(),
             leaving: self.leaving.subscribe(),
+            certificates: self.certificates.subscribe(),
             access: self.access.clone(),
             source: self.source.clone(),
             settings: Arc::clone(&self.settings),
@@ -241,7 +272,7 @@ impl Dispatcher {
             backoff,
         };
         if self.is_synced {
-            running.send_initial(&self.roster.borrow());
+            running.send_initial(&self.roster.borrow(), &self.certificates.borrow());
         }
         running
     }
@@ -277,8 +308,13 @@ impl Dispatcher {
                     info!("watching Docker, which has {} containers", roster.len());
                 }
                 self.roster.send_replace(Arc::clone(&roster));
+                let certificates = self.certificates.borrow();
                 for running in self.running.values_mut() {
-                    if first { running.send_initial(&roster) } else { running.send_changed() }
+                    if first {
+                        running.send_initial(&roster, &certificates);
+                    } else {
+                        running.send_changed();
+                    }
                 }
             }
             ContainerUpdate::Stopping(ids) => {
@@ -292,6 +328,14 @@ impl Dispatcher {
                 self.roster.send_replace(roster);
                 self.running.values_mut().for_each(|master| master.send_event(&happened));
             }
+        }
+    }
+
+    /// Takes over lists of certificates. Before the first list of containers, handlers get no messages.
+    fn on_certificates(&mut self, lists: &Arc<CertificateLists>) {
+        self.certificates.send_replace(Arc::clone(lists));
+        if self.is_synced {
+            self.running.values_mut().for_each(|master| master.send_certificates(lists));
         }
     }
 
@@ -338,10 +382,11 @@ fn has_panicked(ended: &Result<(Id, ()), JoinError>) -> bool {
 
 impl RunningHandler {
     /// Sends the state at the start.
-    fn send_initial(&mut self, roster: &Arc<ContainerMap>) {
+    fn send_initial(&mut self, roster: &Arc<ContainerMap>, certificates: &Arc<CertificateLists>) {
         if self.handler.at_start {
             self.sender.send(HandlerMessage::InitialContainers(Arc::clone(roster)));
         }
+        self.send_certificates(certificates);
         if self.handler.events.none || self.handler.handles_all_containers() {
             self.sender.send(HandlerMessage::NoneEvent);
         }
@@ -350,6 +395,12 @@ impl RunningHandler {
     fn send_changed(&mut self) {
         if self.handler.handles_all_containers() {
             self.sender.send(HandlerMessage::ContainersChanged);
+        }
+    }
+
+    fn send_certificates(&mut self, lists: &Arc<CertificateLists>) {
+        if self.handler.events.includes_certificates() {
+            self.sender.send(HandlerMessage::CertificatesChanged(Arc::clone(lists)));
         }
     }
 

@@ -2,14 +2,18 @@
 //!
 //! Pure.
 
-use super::ini::{IniError, Section};
+use super::{
+    certificate_change::CERTIFICATE_EVENT,
+    ini::{IniError, Section},
+};
 use crate::support::suggest::suggest;
 use std::collections::BTreeSet;
 
-/// The known names of container events, used to detect spelling errors. Docker may add others.
+/// The known names of events, used to detect spelling errors. Docker may add others.
 const EVENTS: &[&str] = &[
     "all",
     "none",
+    CERTIFICATE_EVENT,
     "attach",
     "commit",
     "connect",
@@ -41,7 +45,7 @@ const EVENTS: &[&str] = &[
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// All events except `none`, which is not a Docker event.
+    /// All events of Docker: neither `none` nor `certificate`.
     all: bool,
     /// `none`: sent at the start, and after handlers with `triggers-none`.
     pub none: bool,
@@ -84,7 +88,16 @@ impl EventFilter {
     /// `health_status`.
     pub fn matches(&self, action: &str) -> bool {
         let word = action.split(':').next().unwrap_or_default();
-        self.all || self.actions.contains(word) || self.actions.contains(&normalize_action(action))
+        let is_docker_event = word != CERTIFICATE_EVENT;
+        (self.all && is_docker_event)
+            || self.actions.contains(word)
+            || self.actions.contains(&normalize_action(action))
+    }
+
+    /// Whether the filter includes an event of certificates.
+    pub fn includes_certificates(&self) -> bool {
+        let mut words = self.actions.iter().filter_map(|action| action.split(':').next());
+        words.any(|word| word == CERTIFICATE_EVENT)
     }
 }
 
@@ -113,6 +126,10 @@ mod tests {
             ("health_status:healthy", "health_status: healthy", true),
             ("health_status: healthy", "health_status: unhealthy", false),
             ("exec_create", "exec_create: a: b", true),
+            ("certificate", "certificate: issued", true),
+            ("certificate:renewed", "certificate: renewed", true),
+            ("certificate: renewed", "certificate: gone", false),
+            ("all", "certificate: issued", false),
         ] {
             let words: Vec<_> = filter.split(',').collect();
             assert_eq!(

@@ -42,6 +42,11 @@ impl HaproxyHandler {
         &self.settings.state_dir
     }
 
+    /// Returns the file in which the balancer lists its certificates.
+    pub fn certificate_list(&self) -> &Path {
+        &self.settings.certificate_list
+    }
+
     pub async fn run(self, mut work: HandlerContext) {
         let settings = Settings { command: work.command, ..*self.settings };
         for note in &settings.notes {

@@ -1,8 +1,11 @@
 //! The mailboxes between the dispatcher, which never blocks, and the handlers, which may be slow. Each handler has
 //! its own.
 
-use super::stats::HandlerStats;
-use crate::sources::{ContainerEvent, ContainerMap};
+use super::{
+    certificate_change::{CERTIFICATE_EVENT, CertificateChange},
+    stats::HandlerStats,
+};
+use crate::sources::{ContainerEvent, ContainerMap, certificate::CertificateLists};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -21,6 +24,9 @@ pub enum HandlerMessage {
     InitialContainers(Arc<ContainerMap>),
     /// An event that happened while docker-glue was not running.
     ReplayedEvent(Arc<ContainerEvent>),
+    /// The lists of certificates changed. Scripts and plugins get the differences as [`Self::CertificateEvent`].
+    CertificatesChanged(Arc<CertificateLists>),
+    CertificateEvent(Arc<CertificateChange>),
 }
 
 #[derive(Debug)]
@@ -65,22 +71,35 @@ impl HandlerMessage {
         match self {
             Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => "none",
             Self::Event(event) | Self::ReplayedEvent(event) => &event.action,
+            Self::CertificatesChanged(_) => CERTIFICATE_EVENT,
+            Self::CertificateEvent(change) => change.action.event_name(),
         }
     }
 
     /// Returns the container's full id; empty if the message is not about a container.
     pub fn container_id(&self) -> &str {
+        self.event().map_or("", |event| event.id.as_str())
+    }
+
+    /// Returns the container's event, if the message is one.
+    pub fn event(&self) -> Option<&ContainerEvent> {
         match self {
-            Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => "",
-            Self::Event(event) | Self::ReplayedEvent(event) => event.id.as_str(),
+            Self::Event(event) | Self::ReplayedEvent(event) => Some(event),
+            _ => None,
         }
     }
 
-    /// Returns the event, if the message is one.
-    pub fn event(&self) -> Option<&ContainerEvent> {
+    /// Returns the change of a certificate, if the message is one.
+    pub fn certificate_change(&self) -> Option<&CertificateChange> {
         match self {
-            Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => None,
-            Self::Event(event) | Self::ReplayedEvent(event) => Some(event),
+            Self::CertificateEvent(change) => Some(change),
+            _ => None,
         }
+    }
+
+    /// Whether the message is an event of a container or a certificate.
+    pub fn is_event(&self) -> bool {
+        self.event().is_some()
+            || matches!(self, Self::CertificateEvent(_) | Self::CertificatesChanged(_))
     }
 }

@@ -1,12 +1,15 @@
 //! docker-glue's handlers: what runs on the events of containers.
 //!
 //! ```text
-//! docker::follow ─ContainerUpdate─▶ dispatcher ─HandlerMessage─▶ a mailbox, a task and a time limit per handler
-//! docker-glue.d/*.ini ─▶ ini ─▶ Handler ─┘
+//! docker::follow ─ContainerUpdate──▶ dispatcher ─HandlerMessage─▶ a mailbox, a task and a time limit per handler
+//! follow_lists ─CertificateLists────▶     │
+//! docker-glue.d/*.ini ─▶ ini ─Handler──▶ ─┘
 //! ```
 //!
 //! The dispatcher never waits for a handler, and no handler waits for another one.
 
+pub mod certificate_change;
+pub mod certificate_tracker;
 pub mod dispatcher;
 pub mod event_filter;
 pub mod haproxy;
@@ -27,7 +30,11 @@ pub mod template;
 use crate::{
     model::container::ContainerId,
     settings::{GlueSettings, RunMode},
-    sources::{ContainerMap, Source, docker::EngineSettings},
+    sources::{
+        ContainerMap, Source,
+        certificate::{CertificateLists, ListFile},
+        docker::EngineSettings,
+    },
     support::suggest::suggest,
 };
 use event_filter::EventFilter;
@@ -72,6 +79,8 @@ pub struct HandlerContext {
     pub containers: watch::Receiver<Arc<ContainerMap>>,
     /// Containers that were sent their stop signal or have ended while `containers` still shows them running.
     pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
+    /// The certificates of docker-balancer, at least as new as the last message.
+    pub certificates: watch::Receiver<Arc<CertificateLists>>,
     pub access: EngineSettings,
     /// The source for the engine of `access`. It is followed once for all handlers.
     pub source: Source,
@@ -90,7 +99,7 @@ impl HandlerContext {
 
     /// Requests a `none` event after an event was handled, successfully or not.
     pub fn trigger_none_event(&self, message: &HandlerMessage) {
-        if let (Some(_), Some(after)) = (message.event(), &self.none_trigger) {
+        if let (true, Some(after)) = (message.is_event(), &self.none_trigger) {
             // If a request is pending already, a second one is not needed.
             let _ = after.try_send(());
         }
@@ -146,6 +155,12 @@ impl Handler {
             }
             HandlerKind::Publish(publish) => Some(("endpoints", publish.key_location())),
         }
+    }
+
+    /// Returns the list of certificates that the handler writes itself.
+    pub fn certificate_list(&self) -> Option<ListFile> {
+        let HandlerKind::Haproxy(haproxy) = &self.kind else { return None };
+        Some(ListFile { path: haproxy.certificate_list().to_owned(), owner: None })
     }
 
     /// Runs the handler until its mailbox is closed.

@@ -1,6 +1,7 @@
 //! Runs several events in parallel, but the events of one container one after the other and in order.
 
 use super::{
+    certificate_tracker::CertificateTracker,
     mailbox::{HandlerMessage, Mailbox},
     stats::HandlerStats,
 };
@@ -64,6 +65,7 @@ pub struct PendingMessages<'a> {
     /// Taken out of the mailbox, but not finished.
     pub unfinished: usize,
     pub stats: &'a HandlerStats,
+    tracker: CertificateTracker,
 }
 
 impl<'a> PendingMessages<'a> {
@@ -72,13 +74,30 @@ impl<'a> PendingMessages<'a> {
         mailbox: &'a mut Mailbox,
         tally: &'a HandlerStats,
     ) -> Self {
-        Self { initial: first, mailbox, unfinished: 0, stats: tally }
+        let tracker = CertificateTracker::default();
+        Self { initial: first, mailbox, unfinished: 0, stats: tally, tracker }
     }
 
+    /// Sets the certificates that the handler knows.
+    #[must_use]
+    pub fn with_tracker(self, tracker: CertificateTracker) -> Self {
+        let mut pending = self;
+        pending.tracker = tracker;
+        pending
+    }
+
+    /// Returns the next message. Lists of certificates become an event for each change.
     pub async fn recv_next(&mut self) -> Option<HandlerMessage> {
-        match self.initial.pop_front() {
-            Some(message) => Some(message),
-            None => self.mailbox.recv().await,
+        loop {
+            if let Some(message) = self.initial.pop_front() {
+                return Some(message);
+            }
+            match self.mailbox.recv().await? {
+                HandlerMessage::CertificatesChanged(lists) => {
+                    self.initial.extend(self.tracker.update(&lists));
+                }
+                message => return Some(message),
+            }
         }
     }
 }

@@ -9,7 +9,8 @@
 //!    `event` (`start`, `health_status: healthy`, `none`, …), `container_id` (64 digits), `container_name`, `time`
 //!    (seconds since 1970, with a fraction, by Docker's clock), `attributes` (Docker's, including the labels) and
 //!    `description` (the output of `docker inspect`; for a removed container the last known one). For `none`, the
-//!    names are empty, and `time` and `description` are null.
+//!    names are empty, and `time` and `description` are null. The events of certificates (`certificate: issued`,
+//!    `certificate: renewed`, `certificate: gone`) have the certificate as the object `certificate` in addition.
 //!    With `at_start=yes`, events from before docker-glue started come first, with `"replayed": true`.
 //! 3. It writes one line to its standard output: `{"ok": true}`, or `{"error": "what went wrong"}`. Then the next
 //!    event follows.
@@ -31,6 +32,7 @@ mod python;
 
 use super::{
     HandlerContext,
+    certificate_tracker::CertificateTracker,
     ini::{IniError, Section},
     mailbox::Mailbox,
     missed_events::initial_messages,
@@ -105,7 +107,8 @@ impl Plugin {
         let mut mailbox = work.take_mailbox();
         let tally = Arc::clone(&work.stats);
         let first = initial_messages(&work, &mut mailbox).await;
-        let mut pending = PendingMessages::new(first, &mut mailbox, &tally);
+        let tracker = CertificateTracker::load(&work).await;
+        let mut pending = PendingMessages::new(first, &mut mailbox, &tally).with_tracker(tracker);
         let mut backoff = Backoff::new(RESTART_BACKOFF);
         loop {
             let mut instance = PluginInstance::new(&self, &work);

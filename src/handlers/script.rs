@@ -1,8 +1,8 @@
 //! Scripts: a program that runs for each event as `SCRIPT INI EVENT CONTAINER-ID`, without a shell.
 //!
 //! Its standard input is the container's description, the JSON object of `docker inspect`; for a removed container
-//! the last known one. It is empty if there is no container, as for `none`. The main facts are in its environment
-//! too, and are empty if they are not known:
+//! the last known one. For an event of a certificate it is the certificate's description. It is empty for `none`. The
+//! main facts are in its environment too, and are empty if they are not known:
 //!
 //! | variable | value |
 //! |---|---|
@@ -12,6 +12,9 @@
 //! | `GLUE_CONTAINER_NAME`, `GLUE_CONTAINER_IMAGE` | as given to `docker run` |
 //! | `GLUE_CONTAINER_PID` | the container's first process, while it runs: `/proc/PID/ns/net` is its network |
 //! | `GLUE_CONTAINER_NETWORK` | the container's network mode: `bridge`, `none`, `host`, or the name of a network |
+//! | `GLUE_CERTIFICATE_ID`, `GLUE_CERTIFICATE_NAMES` | the certificate of an event `certificate`, and its hosts, with blanks between them |
+//! | `GLUE_CERTIFICATE_FILE`, `GLUE_CERTIFICATE_KEY_FILE` | paths of its files |
+//! | `GLUE_CERTIFICATE_EXPIRES` | when it expires, in Unix seconds |
 //! | `GLUE_PARAM_MY_OPTION` | `my-option=` of `[params]`, and so on for each |
 //! | `GLUE_REPLAYED` | `1` for an event from before docker-glue started (`at_start=yes`), otherwise not set |
 //!
@@ -21,6 +24,8 @@
 
 use super::{
     HandlerContext,
+    certificate_change::CertificateChange,
+    certificate_tracker::{CertificateTracker, record_delivery, record_unsubscribed},
     ini::{IniError, Section},
     mailbox::HandlerMessage,
     missed_events::{DeliveryRecorder, initial_messages},
@@ -31,6 +36,7 @@ use crate::{settings::GlueSettings, sources::ContainerEvent};
 use nix::unistd::{AccessFlags, access};
 use serde_json::Value;
 use std::{
+    borrow::Cow,
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf, absolute},
@@ -101,9 +107,10 @@ impl Script {
         let tally = Arc::clone(&work.stats);
         let first = initial_messages(&work, &mut mailbox).await;
         let recorder = DeliveryRecorder::new(&work);
+        let tracker = CertificateTracker::load(&work).await;
+        let pending = PendingMessages::new(first, &mut mailbox, &tally).with_tracker(tracker);
         let run = |message| self.handle(&work, &recorder, message);
-        run_in_order(PendingMessages::new(first, &mut mailbox, &tally), self.concurrency, run)
-            .await;
+        run_in_order(pending, self.concurrency, run).await;
     }
 
     async fn handle(
@@ -112,22 +119,26 @@ impl Script {
         recorder: &DeliveryRecorder<'_>,
         message: HandlerMessage,
     ) {
+        if record_unsubscribed(work, &message).await {
+            return;
+        }
         recorder.record_before(&message).await;
         let (handler, event) = (&work.handler.name, message.action());
-        let container = container_with_id(&message);
+        let (container, certificate) = (container_with_id(&message), certificate_id(&message));
         let began = Instant::now();
         let ended = self.run_once(work, &message).await;
         let took = format!("{:.1?}", began.elapsed());
         match ended {
             Ok(()) => {
                 work.stats.record_success();
-                info!(handler, event, container, took, "done");
+                info!(handler, event, container, certificate, took, "done");
+                record_delivery(work, &message).await;
             }
             Err(error) => {
                 let late = matches!(error, ScriptError::TimedOut(_));
                 let failures =
                     if late { work.stats.record_timeout() } else { work.stats.record_failure() };
-                error!(handler, event, container, took, failures, "{error}");
+                error!(handler, event, container, certificate, took, failures, "{error}");
             }
         }
         recorder.record_after(&message).await;
@@ -174,6 +185,7 @@ impl Script {
         command.env("GLUE_CONTAINER_ID", message.container_id());
         command.env("GLUE_CONTAINER_NAME", event.map_or("", |event| &event.name));
         command.envs(container_variables(event));
+        command.envs(message.certificate_change().map(certificate_variables).unwrap_or_default());
         if let HandlerMessage::ReplayedEvent(_) = message {
             command.env("GLUE_REPLAYED", "1");
         }
@@ -269,6 +281,24 @@ fn container_variables(event: Option<&ContainerEvent>) -> Vec<(&'static str, Str
     CONTAINER_VARIABLES.iter().map(|(name, pointer)| (*name, fact(pointer))).collect()
 }
 
+/// Returns the variables of an event of a certificate; other events have none of them.
+fn certificate_variables(change: &CertificateChange) -> Vec<(&'static str, String)> {
+    let certificate = &change.certificate;
+    let file = |path: &Option<String>| path.clone().unwrap_or_default();
+    vec![
+        ("GLUE_CERTIFICATE_ID", certificate.id.clone()),
+        ("GLUE_CERTIFICATE_NAMES", certificate.names.join(" ")),
+        ("GLUE_CERTIFICATE_FILE", file(&certificate.certificate_file)),
+        ("GLUE_CERTIFICATE_KEY_FILE", file(&certificate.key_file)),
+        ("GLUE_CERTIFICATE_EXPIRES", certificate.not_after.to_string()),
+    ]
+}
+
+/// Returns the id of the certificate as it is named in the log.
+pub fn certificate_id(message: &HandlerMessage) -> Option<&str> {
+    message.certificate_change().map(|change| change.certificate.id.as_str())
+}
+
 /// Logs the output of the script.
 fn spawn_log_tasks(
     group: &mut ProcessGroup,
@@ -287,11 +317,18 @@ fn spawn_log_tasks(
 
 /// Writes the description. A script that does not read its input may close it early, so errors are ignored.
 async fn write_description(input: Option<ChildStdin>, message: &HandlerMessage) {
-    let description = message.event().and_then(|event| event.description.as_ref());
-    if let (Some(mut input), Some(description)) = (input, description) {
-        let _ = input.write_all(description.json.as_bytes()).await;
+    if let (Some(mut input), Some(json)) = (input, description_json(message)) {
+        let _ = input.write_all(json.as_bytes()).await;
         let _ = input.write_all(b"\n").await;
     }
+}
+
+/// Returns the description of the container or the certificate on one line.
+fn description_json(message: &HandlerMessage) -> Option<Cow<'_, str>> {
+    if let Some(change) = message.certificate_change() {
+        return serde_json::to_string(&change.certificate).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(&message.event()?.description.as_ref()?.json))
 }
 
 #[cfg(test)]

@@ -47,6 +47,16 @@ impl Scheme {
     }
 }
 
+impl Verification {
+    /// Returns the name of the CA, if it is not one of the system.
+    pub fn ca(&self) -> Option<&CertificateStem> {
+        match self {
+            Self::Ca(name) => Some(name),
+            Self::Off | Self::System => None,
+        }
+    }
+}
+
 impl OptionType for Scheme {}
 
 impl OptionType for Verification {}

@@ -397,6 +397,24 @@ pub enum Reason {
         constraint: String,
         instead: String,
     },
+    /// A hint: no certificate is ordered for the wildcard without a DNS challenge.
+    WildcardNeedsDns {
+        host: String,
+    },
+    /// A hint: no public CA signs the name.
+    PrivateName {
+        host: String,
+        /// Whether docker-balancer's own CA signs it instead.
+        by_own_ca: bool,
+    },
+    /// A hint: the label names a CA that the settings do not have.
+    CaNotConfigured {
+        option: LabelOption,
+        ca: String,
+        directory: &'static str,
+    },
+    /// A hint: browsers that received HSTS do not use the plain pages.
+    HstsWithPlain,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -1045,6 +1063,30 @@ impl fmt::Display for ReasonText<'_> {
                 "{} is used as the name of one label, which no container has; did you mean {}?",
                 QuotedText(constraint),
                 EscapedText(instead)
+            ),
+            Reason::WildcardNeedsDns { host } => write!(
+                f,
+                "a CA issues a certificate for {host} only by a DNS challenge; set --acme-dns or \
+                 --acme-challenge dns-persist, or give a certificate file"
+            ),
+            Reason::PrivateName { host, by_own_ca: true } => write!(
+                f,
+                "no public CA signs {host}; docker-balancer's own CA does, and clients have to \
+                 trust it (docker-balancer certificate ca)"
+            ),
+            Reason::PrivateName { host, by_own_ca: false } => write!(
+                f,
+                "no public CA signs {host}; set cert to self for a certificate of \
+                 docker-balancer's own CA, or give a certificate file"
+            ),
+            Reason::CaNotConfigured { option, ca, directory } => write!(
+                f,
+                "{option} is {ca}, but the directory of {directory} has no CA with this name; the \
+                 route is served only where the directory has {ca}.pem"
+            ),
+            Reason::HstsWithPlain => f.write_str(
+                "browsers that received the header of hsts no longer use the plain pages of \
+                 tls=both; set tls to on, or remove hsts",
             ),
         }
     }

@@ -215,6 +215,17 @@ fn https_hosts(routes: &Routes) -> impl Iterator<Item = (&RouteKey, &Route)> {
     hosts.into_values()
 }
 
+/// Iterates over the HTTPS hosts, written with their public port, with the certificates for each.
+pub(super) fn hosts_with_certificates<'a>(
+    routes: &Routes,
+    index: &'a CertificateIndex,
+) -> impl Iterator<Item = (String, Vec<&'a Certificate>)> {
+    https_hosts(routes).map(|(key, route)| {
+        let host = format!("{}:{}", key.host(), key.listener.port);
+        (host, find_certificates(index, key, route))
+    })
+}
+
 fn list_hosts(snapshot: &StateSnapshot, now: i64) -> Vec<HostCertificates> {
     let index = &snapshot.rules.certificates;
     let host = |(key, route): (&RouteKey, &Route)| {

@@ -6,6 +6,7 @@
 
 use super::{
     ApplyMethod,
+    certificate_history::{CertificateChangeStatus, CertificateDelta},
     status::{ChangeStatus, HowStatus, LastApply},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub struct History {
     lines: usize,
 }
 
-/// A pass that changed what is served, or that started or reloaded HAProxy.
+/// A pass that changed what is served, or the certificate of a host, or that started or reloaded HAProxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationRecord {
     pub number: u64,
@@ -50,6 +51,8 @@ pub struct GenerationRecord {
     pub how: ApplyMethod,
     pub duration: Duration,
     pub delta: RouteDelta,
+    /// The changes of certificates. A rollback does not revert them.
+    pub certificates: CertificateDelta,
 }
 
 /// The routes that differ, with their state before and after.
@@ -89,6 +92,12 @@ pub struct GenerationStatus {
     pub changed: Vec<ChangeStatus>,
     /// Number of further changed routes.
     pub more: usize,
+    /// The first hundred hosts whose certificates changed; absent in the answer of an earlier docker-balancer.
+    #[serde(default)]
+    pub certificates: Vec<CertificateChangeStatus>,
+    /// Number of further hosts whose certificates changed.
+    #[serde(default)]
+    pub more_certificates: usize,
 }
 
 impl History {
@@ -118,14 +127,14 @@ impl History {
         generation: Arc<GenerationRecord>,
     ) -> Vec<Arc<GenerationRecord>> {
         self.last_number = generation.number;
-        self.lines += generation.delta.count_lines();
+        self.lines += generation.count_lines();
         self.generations.push_back(generation);
         let mut dropped = Vec::new();
         while 1 < self.generations.len()
             && (MAX_GENERATIONS < self.generations.len() || MAX_LINES < self.lines)
         {
             let Some(oldest) = self.generations.pop_front() else { break };
-            self.lines -= oldest.delta.count_lines();
+            self.lines -= oldest.count_lines();
             dropped.push(oldest);
         }
         dropped
@@ -148,6 +157,13 @@ impl History {
     /// Returns all generations as JSON values, the oldest first.
     pub fn to_statuses(&self) -> Vec<GenerationStatus> {
         self.generations.iter().map(|files| GenerationStatus::from(files.as_ref())).collect()
+    }
+}
+
+impl GenerationRecord {
+    /// Returns about as many lines as it takes to store it.
+    fn count_lines(&self) -> usize {
+        self.delta.count_lines() + self.certificates.0.len()
     }
 }
 
@@ -202,7 +218,8 @@ fn set_route(routes: &mut Routes, key: &RouteKey, route: Option<&Arc<Route>>) {
 
 impl From<&GenerationRecord> for GenerationStatus {
     fn from(generation: &GenerationRecord) -> Self {
-        let GenerationRecord { number, at_ms, cause, how, duration: took, delta } = generation;
+        let GenerationRecord { number, at_ms, cause, how, duration: took, delta, certificates } =
+            generation;
         let (how, why, commands) = how.to_parts();
         let changed: Vec<_> =
             delta.describe_changes(MAX_CHANGES_SHOWN).iter().map(ChangeStatus::from).collect();
@@ -217,6 +234,8 @@ impl From<&GenerationRecord> for GenerationStatus {
             changes: changed.iter().map(ToString::to_string).collect(),
             changed,
             more: delta.0.len().saturating_sub(MAX_CHANGES_SHOWN),
+            certificates: certificates.describe_changes(MAX_CHANGES_SHOWN),
+            more_certificates: certificates.0.len().saturating_sub(MAX_CHANGES_SHOWN),
         }
     }
 }

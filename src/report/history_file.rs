@@ -1,11 +1,12 @@
 //! Format of the history and the rollback on disk: JSON, one generation per line.
 //!
-//! Pure. The first line contains the routes that were served before the oldest generation, and each further one the
-//! changes of a generation. Values are validated as labels are, so a modified file cannot introduce other values. An
+//! Pure. The first line contains the routes that were served before the oldest generation, with the certificates of
+//! their hosts, and each further one the changes of a generation. Values are validated as labels are, so a modified file cannot introduce other values. An
 //! incomplete line, and what follows it, is ignored and reported.
 
 use super::{
     ApplyMethod,
+    certificate_history::{CertificateDelta, ServedCertificate, ServedCertificates},
     history::{BeforeAfter, GenerationRecord, History, RouteDelta},
 };
 use crate::{
@@ -28,6 +29,9 @@ pub struct LoadedHistory {
     pub history: History,
     /// The routes after the last generation.
     pub served: Routes,
+    /// The certificates before the oldest generation, and after the last one.
+    pub base_certificates: ServedCertificates,
+    pub certificates: ServedCertificates,
     /// Number of the invalid line, and the reason.
     pub error: Option<(usize, String)>,
 }
@@ -35,7 +39,12 @@ pub struct LoadedHistory {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum HistoryLine {
-    Base { generation: u64, routes: BTreeMap<String, RouteLine> },
+    Base {
+        generation: u64,
+        routes: BTreeMap<String, RouteLine>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        certificates: CertificateLines,
+    },
     Generation(GenerationLine),
 }
 
@@ -49,6 +58,19 @@ struct GenerationLine {
     took_us: u64,
     /// `null` if the route was removed.
     routes: BTreeMap<String, Option<RouteLine>>,
+    /// The certificates of a host after the change; none if it has none any more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    certificates: CertificateLines,
+}
+
+type CertificateLines = BTreeMap<String, Vec<CertificateLine>>;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateLine {
+    digest: String,
+    origin: String,
+    not_after: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,13 +109,20 @@ struct RollbackLine {
     routes: BTreeMap<String, RouteLine>,
 }
 
-/// Renders the first line: the routes that were served before the oldest stored generation.
-pub fn format_base(generation: u64, routes: &Routes) -> String {
-    to_json_line(&HistoryLine::Base { generation, routes: route_lines(routes) })
+/// Renders the first line: the routes and certificates that were served before the oldest stored generation.
+pub fn format_base(
+    generation: u64,
+    routes: &Routes,
+    ServedCertificates(certificates): &ServedCertificates,
+) -> String {
+    let certificates = certificate_lines(certificates);
+    to_json_line(&HistoryLine::Base { generation, routes: route_lines(routes), certificates })
 }
 
 pub fn format_generation(generation: &GenerationRecord) -> String {
-    let GenerationRecord { number, at_ms, cause, how, duration: took, delta } = generation;
+    let GenerationRecord { number, at_ms, cause, how, duration: took, delta, certificates } =
+        generation;
+    let certificates = certificates.0.iter().map(|(host, (_, after))| (host, after));
     let route = |(key, (_, after)): (&RouteKey, &BeforeAfter)| {
         (key.to_string(), after.as_deref().map(RouteLine::from))
     };
@@ -108,6 +137,7 @@ pub fn format_generation(generation: &GenerationRecord) -> String {
         },
         took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         routes: delta.0.iter().map(route).collect(),
+        certificates: certificate_lines(certificates),
     }))
 }
 
@@ -170,16 +200,20 @@ pub fn parse_history(text: &str) -> LoadedHistory {
 impl LoadedHistory {
     fn apply_line(&mut self, line: &str) -> Result<(), String> {
         match parse_json(line)? {
-            HistoryLine::Base { generation, routes } => {
+            HistoryLine::Base { generation, routes, certificates } => {
+                self.base_certificates = ServedCertificates(parse_certificates(certificates)?);
+                self.certificates = self.base_certificates.clone();
                 self.base = parse_routes(routes)?;
                 self.served = self.base.clone();
                 self.history = History::starting_after(generation);
             }
             HistoryLine::Generation(line) => {
-                let generation = line.into_generation(&self.served)?;
+                let generation = line.into_generation(&self.served, &self.certificates)?;
                 generation.delta.apply_to(&mut self.served);
+                generation.certificates.apply_to(&mut self.certificates);
                 for dropped in self.history.push_generation(Arc::new(generation)) {
                     dropped.delta.apply_to(&mut self.base);
+                    dropped.certificates.apply_to(&mut self.base_certificates);
                 }
             }
         }
@@ -188,8 +222,16 @@ impl LoadedHistory {
 }
 
 impl GenerationLine {
-    fn into_generation(self, served: &Routes) -> Result<GenerationRecord, String> {
-        let Self { number, at_ms, cause, how, took_us, routes } = self;
+    fn into_generation(
+        self,
+        served: &Routes,
+        served_certificates: &ServedCertificates,
+    ) -> Result<GenerationRecord, String> {
+        let Self { number, at_ms, cause, how, took_us, routes, certificates } = self;
+        let certificates = parse_certificates(certificates)?.into_iter().map(|(host, after)| {
+            let before = served_certificates.0.get(&host).cloned().unwrap_or_default();
+            (host, (before, after))
+        });
         let mut delta = RouteDelta::default();
         for (key, after) in routes {
             let key = parse_route_key(&key)?;
@@ -209,6 +251,7 @@ impl GenerationLine {
             how,
             duration: Duration::from_micros(took_us),
             delta,
+            certificates: CertificateDelta(certificates.collect()),
         })
     }
 }
@@ -274,6 +317,33 @@ fn parse_routes(lines: BTreeMap<String, RouteLine>) -> Result<Routes, String> {
     let route =
         |(key, line): (String, RouteLine)| Ok((parse_route_key(&key)?, Arc::new(line.into())));
     lines.into_iter().map(route).collect::<Result<_, String>>().map(Routes)
+}
+
+fn certificate_lines<'a>(
+    certificates: impl IntoIterator<Item = (&'a String, &'a Vec<ServedCertificate>)>,
+) -> CertificateLines {
+    let line = |certificate: &ServedCertificate| CertificateLine {
+        digest: certificate.digest.to_string(),
+        origin: certificate.origin.clone(),
+        not_after: certificate.not_after,
+    };
+    let certificates = certificates.into_iter();
+    certificates.map(|(host, all)| (host.clone(), all.iter().map(line).collect())).collect()
+}
+
+fn parse_certificates(
+    lines: CertificateLines,
+) -> Result<BTreeMap<String, Vec<ServedCertificate>>, String> {
+    let certificate = |line: CertificateLine| {
+        let CertificateLine { digest, origin, not_after } = line;
+        let digest = digest.parse().map_err(|error| format!("{digest:?}: {error}"))?;
+        Ok(ServedCertificate { digest, origin, not_after })
+    };
+    let host = |(host, lines): (String, Vec<CertificateLine>)| {
+        let certificates = lines.into_iter().map(certificate).collect::<Result<_, String>>()?;
+        Ok((host, certificates))
+    };
+    lines.into_iter().map(host).collect()
 }
 
 fn parse_route_key(text: &str) -> Result<RouteKey, String> {

@@ -9,6 +9,7 @@
 //!                          └▶ explain
 //! ```
 
+pub mod certificate_history;
 pub mod certificates;
 pub mod counts;
 pub mod exclusion;

@@ -9,6 +9,7 @@ use crate::{
         AcmeSettings,
         dns::DnsUpdate,
         settings::{AcmeKeyType, Challenge, DirectoryUrl, DnsPublisher, EabKey},
+        store::STATE_FOLDER,
     },
     support::secret::read_secret_file,
 };
@@ -60,7 +61,7 @@ impl Settings {
     /// If a file with a key cannot be read, or is not valid.
     pub fn acme(&self) -> Result<Option<AcmeSettings>> {
         let Some(options) = &self.acme else { return Ok(None) };
-        let folder = self.state_dir.join("acme");
+        let folder = self.state_dir.join(STATE_FOLDER);
         let challenge = read_challenge(&options.challenge)?;
         let mut acme =
             AcmeSettings::new(options.directory.clone(), folder).with_challenge(challenge);

@@ -3,7 +3,7 @@
 use super::{HostEnv, RunMode, SettingsError, SettingsNote, layer, paths, resolve};
 use crate::{
     settings::options::glue::{GlueCommand, GlueOptions},
-    sources::docker::EngineSettings,
+    sources::{certificate::ListFile, docker::EngineSettings},
     support::log,
 };
 use std::{
@@ -31,6 +31,8 @@ pub struct GlueSettings {
     default_local_folders: Vec<PathBuf>,
     /// `None` if no directory is given or can be derived: no state is kept across restarts.
     pub state_dir: Option<PathBuf>,
+    /// docker-balancer's list of certificates. In its default place, it has to belong to this user or root.
+    pub certificate_list: ListFile,
     pub log: log::Settings,
     pub machine: HostEnv,
     /// Notes to log once at the start.
@@ -126,6 +128,13 @@ impl GlueSettings {
             state_dir: options
                 .state_dir
                 .or_else(|| paths::default_handlers_state_dir(&machine).ok()),
+            certificate_list: match options.certificate_list {
+                Some(path) => ListFile { path, owner: None },
+                None => ListFile {
+                    path: paths::default_certificate_list(&paths::default_runtime_dir(&machine)),
+                    owner: Some(machine.uid),
+                },
+            },
             log: log::Settings {
                 format: options.log_format,
                 filter: resolve::log_filter(options.verbose, options.quiet, &machine),

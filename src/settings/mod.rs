@@ -105,6 +105,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Short enough for the paths of sockets in it.
     pub runtime_dir: PathBuf,
+    /// The file in which docker-balancer lists its certificates for other programs.
+    pub certificate_list: PathBuf,
     /// How long a route without containers is held.
     pub hold: Duration,
     /// The number of spare backends of each shape.

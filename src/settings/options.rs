@@ -259,6 +259,16 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub client_ca: Option<PathBuf>,
 
+    /// List the certificates in this file, which all users may read
+    ///
+    /// It has names, validity and paths, but no key. docker-glue sends its changes to handlers as events
+    /// certificate.
+    ///
+    /// [default: certificates.json in the directory of --runtime-dir]
+    #[arg(long, value_name = "FILE", help_heading = TLS, value_parser = value::parse_path)]
+    #[arg(hide_short_help = true)]
+    pub certificate_list: Option<PathBuf>,
+
     /// Allow TLS versions by Mozilla's names: modern, intermediate or old
     ///
     /// modern is TLS 1.3, intermediate 1.2 and 1.3, old 1.0 and later. The tls_policy label of a host wins.

@@ -48,6 +48,11 @@ pub fn default_runtime_dir(machine: &HostEnv) -> PathBuf {
     }
 }
 
+/// Returns the list of certificates of a docker-balancer with this runtime directory.
+pub fn default_certificate_list(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("certificates.json")
+}
+
 /// Returns a program name as it is if PATH contains it, or else its path in one of the sbin directories.
 /// Distributions install haproxy there, and an ordinary user's PATH may not include them.
 pub fn find_program(name: PathBuf, machine: &HostEnv) -> PathBuf {

@@ -44,6 +44,9 @@ impl Settings {
         let state_dir = options.state_dir.map_or_else(|| paths::default_state_dir(machine), Ok)?;
         let runtime_dir =
             options.runtime_dir.unwrap_or_else(|| paths::default_runtime_dir(machine));
+        let certificate_list = options
+            .certificate_list
+            .unwrap_or_else(|| paths::default_certificate_list(&runtime_dir));
         Ok(Self {
             command,
             docker: docker_settings(options.docker_url, machine),
@@ -93,6 +96,7 @@ impl Settings {
                 HaproxyModeArg::Service => paths::check_socket_length("--state-dir", state_dir)?,
             },
             runtime_dir: paths::check_socket_length("--runtime-dir", runtime_dir)?,
+            certificate_list,
             hold: options.hold,
             spare_backends: options.spare_backends,
             wait_for_start: options.wait_for_start,

@@ -71,6 +71,11 @@ pub fn root_path(state_dir: &Path) -> PathBuf {
     state_dir.join(DIRECTORY).join(ROOT_FILE)
 }
 
+/// Returns the path of a host's certificate with its key. `folder` is the name of the certificate.
+pub fn certificate_path(state_dir: &Path, folder: &str) -> PathBuf {
+    state_dir.join(DIRECTORY).join(format!("{folder}{EXTENSION}"))
+}
+
 /// Whether certificates were made earlier.
 pub fn exists(state_dir: &Path) -> bool {
     root_path(state_dir).exists()

@@ -3,8 +3,10 @@
 use crate::common::{
     self,
     balancer::{Balancer, BalancerPlan},
+    certificates::TestCa,
 };
 use std::{
+    collections::BTreeSet,
     fs,
     process::{Command, Output, Stdio},
 };
@@ -81,6 +83,69 @@ fn labels_under_environment_are_hinted_without_include_env() {
         (status, text.as_str()),
         (0, "1 service with labels for docker-balancer: no problems")
     );
+}
+
+/// `tests/check/https.snap` has the hints without these options.
+#[test]
+fn hints_about_https_depend_on_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().to_str().unwrap();
+    fs::write(folder.path().join("staff.pem"), TestCa::new().pem()).unwrap();
+    fs::write(folder.path().join("roots.pem"), TestCa::new().pem()).unwrap();
+    let roots = folder.path().join("roots.pem").display().to_string();
+    let own_ca = "no public CA signs nas.lan; docker-balancer's own CA does";
+    let dns = "a CA issues a certificate for *.example.com only by a DNS challenge";
+    let no_ca = "no public CA signs nas.lan; set cert to self";
+    let ordered = "no public CA signs camera.local; set cert to self";
+    let staff = "client_cert is staff, but the directory of --client-ca has no CA";
+    let internal = "verify is internal, but the directory of --backend-ca has no CA";
+    let all = [own_ca, no_ca, dns, ordered, staff, internal];
+    for (words, expected) in [
+        (&[][..], &[no_ca, dns, ordered, staff, internal][..]),
+        (&["--acme", "letsencrypt"], &[own_ca, dns, ordered, staff, internal]),
+        (&["--acme", "google", "--acme-dns", "/bin/x"], &[own_ca, ordered, staff, internal]),
+        (&["--acme", "https://ca.lan/dir", "--acme-ca-file", &roots], &[dns, staff, internal]),
+        (&["--certificates", directory], &[ordered, staff, internal]),
+        (&["--client-ca", directory], &[no_ca, dns, ordered, internal]),
+        (&["--backend-ca", directory], &[no_ca, dns, ordered, staff, internal]),
+    ] {
+        let (status, text) = check_file("tests/check/https.yaml", words);
+        assert_eq!(status, 0, "hints do not count: {text}");
+        let found = all.iter().filter(|hint| text.contains(**hint)).collect::<BTreeSet<_>>();
+        assert_eq!(found, expected.iter().collect(), "{words:?}: {text}");
+    }
+}
+
+#[test]
+fn running_containers_get_hints_about_https() {
+    let Some(docker) = common::find_docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("shop.pem"), TestCa::new().issue(&["*.shop.test"])).unwrap();
+    let plan = Balancer::plan(&docker);
+    let run = |name: &str, host: &str, more: &str| {
+        plan.run(name).labels(&format!("glue_http_80_host={host} glue_http_80_tls=on {more}"))
+    };
+    let _fleet = common::start_all(vec![
+        run("covered", "*.shop.test", ""),
+        run("wildcard", "*.example.com", ""),
+        run("private", "nas.lan", ""),
+        run("both", "b.shop.test", "glue_http_80_tls=both glue_http_80_hsts=1d"),
+    ]);
+    let directory = folder.path().to_str().unwrap();
+    let options = ["--acme", "letsencrypt", "--certificates", directory];
+    let mut command = plan.command();
+    let output = command.args(options).arg("check").output().unwrap();
+    let (_, text) = status_and_text(&output);
+    let hints: Vec<_> = text.lines().filter(|line| line.starts_with("hint: ")).collect();
+    assert_eq!(hints.len(), 3, "{text}");
+    for (name, part) in [
+        ("wildcard", "label glue_http_80_host=\"*.example.com\": a CA issues"),
+        ("private", "docker-balancer's own CA does"),
+        ("both", "label glue_http_80_hsts=\"1d\": browsers that received"),
+    ] {
+        let is_hint = |line: &&&str| line.contains(name) && line.contains(part);
+        assert!(hints.iter().any(|line| is_hint(&line)), "{part}: {text}");
+    }
 }
 
 #[test]

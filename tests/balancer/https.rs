@@ -7,6 +7,7 @@ use crate::common::{
     wait_for,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use docker_glue::{model::certificate::CertificateDigest, report::history::GenerationStatus};
 use nix::sys::signal::Signal;
 use std::{
     fs,
@@ -40,11 +41,20 @@ impl Site {
         self.folder.path().join("ca.pem")
     }
 
-    /// Writes a certificate for these hosts to a file.
-    pub(crate) fn issue(&self, name: &str, hosts: &[&str]) {
+    /// Writes a certificate for these hosts to a file, and returns its PEM text.
+    pub(crate) fn issue(&self, name: &str, hosts: &[&str]) -> String {
+        self.write(name, self.ca.issue(hosts))
+    }
+
+    fn issue_expired(&self, name: &str, hosts: &[&str]) -> String {
+        self.write(name, self.ca.issue_expired(hosts))
+    }
+
+    fn write(&self, name: &str, pem: String) -> String {
         let mut file = tempfile::Builder::new().tempfile_in(self.folder.path()).unwrap();
-        file.write_all(self.ca.issue(hosts).as_bytes()).unwrap();
+        file.write_all(pem.as_bytes()).unwrap();
         file.persist(self.certificates().join(name)).unwrap();
+        pem
     }
 
     fn remove(&self, file: &str) {
@@ -465,6 +475,70 @@ fn certificates_of_traefik_are_imported_once() {
     assert!(text.contains("not an acme.json"), "{text}");
 }
 
+/// Returns the generations, each with the signs and hosts of its changes of certificates, and their digests. Before the
+/// balancer answers there are none.
+fn certificate_history(balancer: &Balancer) -> Vec<(u64, String)> {
+    let (_, json) = run_command(balancer, &["history", "--json"]);
+    let generations: Vec<GenerationStatus> = serde_json::from_str(&json).unwrap_or_default();
+    let line = |generation: &GenerationStatus| {
+        let changes = generation.certificates.iter().map(|change| {
+            let digests = change.certificates.iter().map(|facts| &facts.digest[..8]);
+            let digests = digests.collect::<Vec<_>>().join(" ");
+            format!("{} {} {digests}", change.change.sign(), change.host)
+        });
+        (generation.generation, changes.collect::<Vec<_>>().join(", "))
+    };
+    generations.iter().map(line).collect()
+}
+
+/// Waits until the last generation has this change of a certificate, and returns its number.
+fn wait_for_change(balancer: &Balancer, expected: &str) -> u64 {
+    wait_for(expected, || {
+        let (number, change) = certificate_history(balancer).pop()?;
+        (change == expected).then_some(number)
+    })
+}
+
+#[test]
+fn history_names_certificates_which_a_rollback_does_not_change() {
+    let Some(docker) = common::find_docker() else { return };
+    let site = Site::new();
+    let digest = |pem: &str| CertificateDigest::of_pem(pem).to_string()[..8].to_owned();
+    let first = site.issue_expired("a.pem", &["a.test"]);
+    let plan = site.plan(Balancer::plan(&docker));
+    let _first = https_run(&plan, "a", "a.test").start();
+    let mut balancer = plan.start().wait_until_started();
+    let earlier = wait_for_change(&balancer, &format!("+ a.test:443 {}", digest(&first)));
+
+    let second = site.issue("a.pem", &["a.test"]);
+    wait_for_change(&balancer, &format!("~ a.test:443 {}", digest(&second)));
+    site.wait_until(&balancer, "https://a.test/", "a saw /");
+    let (_, text) = run_command(&balancer, &["history"]);
+    let line = format!("certificate {} of file a.pem", digest(&second));
+    assert!(text.contains(&line), "{text}");
+    assert!(text.contains(&format!("instead of {}", digest(&first))), "{text}");
+
+    // The expired certificate of that generation does not return.
+    let lines = balancer.ask_haproxy("show ssl crt-list -n tls-443.list");
+    let (status, text) = run_command(&balancer, &["rollback", &earlier.to_string()]);
+    assert_eq!(status, Some(0), "{text}");
+    assert_eq!(site.outcome(&balancer, "https://a.test/", &[]), "a saw /");
+    assert_eq!(balancer.ask_haproxy("show ssl crt-list -n tls-443.list"), lines);
+    let (status, text) = run_command(&balancer, &["rollback", "--release"]);
+    assert_eq!(status, Some(0), "{text}");
+
+    // A restart repeats nothing, and what changed before it is recorded after it.
+    let before = certificate_history(&balancer);
+    balancer.stop_with(Signal::SIGTERM);
+    let third = site.issue("a.pem", &["a.test"]);
+    balancer.start_again();
+    wait_for_change(&balancer, &format!("~ a.test:443 {}", digest(&third)));
+    let after = certificate_history(&balancer);
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(after.len(), before.len() + 1, "{after:?}");
+    assert_no_reload(&balancer);
+}
+
 /// No key and no part of one is in what the balancer prints or stores, except in its store.
 #[test]
 fn key_is_only_in_store() {
@@ -486,7 +560,9 @@ fn key_is_only_in_store() {
         key.to_owned()
     });
     let mut printed = vec![balancer.log(), balancer.stdout()];
-    for file in walk(&balancer.state()) {
+    let files = [walk(&balancer.state()), walk(&balancer.runtime())].concat();
+    assert!(files.contains(&balancer.runtime().join("certificates.json")));
+    for file in files {
         let text = fs::read(&file).unwrap_or_default();
         if !file.starts_with(balancer.state().join("certs")) {
             printed.push(String::from_utf8_lossy(&text).into_owned());

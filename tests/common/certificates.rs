@@ -7,7 +7,9 @@
     reason = "each test binary takes what it needs of these"
 )]
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 
 /// A CA that signs certificates for hosts.
 pub struct TestCa(CertifiedIssuer<'static, KeyPair>);
@@ -28,10 +30,20 @@ impl TestCa {
 
     /// Returns a certificate for these hosts with its key, as PEM.
     pub fn issue(&self, hosts: &[&str]) -> String {
+        self.sign(hosts, |_| ())
+    }
+
+    /// Returns a certificate that expired long ago, with its key, as PEM.
+    pub fn issue_expired(&self, hosts: &[&str]) -> String {
+        self.sign(hosts, |params| params.not_after = date_time_ymd(2021, 3, 4))
+    }
+
+    fn sign(&self, hosts: &[&str], change: impl FnOnce(&mut CertificateParams)) -> String {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(hosts.clone()).unwrap();
         params.distinguished_name.push(DnType::CommonName, hosts[0].clone());
+        change(&mut params);
         params.signed_by(&key, &self.0).unwrap().pem() + &key.serialize_pem()
     }
 }

@@ -44,6 +44,7 @@ const VALUES: &[(&str, &str)] = &[
     ("base_file", "/etc/docker-glue/base.cfg"),
     ("state_dir", "/srv/docker-glue"),
     ("runtime_dir", "/run/balancer"),
+    ("certificate_list", "/run/docker-glue-certificates/certificates.json"),
     ("leave_running", "true"),
     ("passthrough", "true"),
     ("master_socket", "/run/haproxy-master.sock"),

@@ -3,11 +3,13 @@
 use crate::common::{any, story};
 use docker_glue::{
     model::{
+        certificate::CertificateDigest,
         route::{Readiness, Route, RouteKey, Routes},
         world::World,
     },
     report::{
         ApplyMethod,
+        certificate_history::{CertificateDelta, ServedCertificate, ServedCertificates},
         history::{GenerationRecord, History, MAX_GENERATIONS, MAX_LINES, RouteDelta},
         history_file,
     },
@@ -31,15 +33,37 @@ fn generation(number: u64, before: &Routes, after: &Routes) -> Arc<GenerationRec
         _ => ApplyMethod::Reloaded { why: "its reason".to_owned() },
     };
     let delta = RouteDelta::from_routes(before, after);
-    let (cause, took) = (format!("start web-{number}"), Duration::from_micros(1234));
-    Arc::new(GenerationRecord { number, at_ms: 1_000 + number, cause, how, duration: took, delta })
+    let (cause, duration) = (format!("start web-{number}"), Duration::from_micros(1234));
+    let [before, after] = [number - 1, number].map(certificates_after);
+    let certificates = CertificateDelta::new(&before, &after);
+    let at_ms = 1_000 + number;
+    Arc::new(GenerationRecord { number, at_ms, cause, how, duration, delta, certificates })
+}
+
+/// Returns the certificates after a generation: that of one host changes each time, that of the other comes and goes.
+fn certificates_after(number: u64) -> ServedCertificates {
+    let certificate = |host: &str| ServedCertificate {
+        digest: CertificateDigest::of_pem(&format!("{host} {number}")),
+        origin: "file \"a.pem\"".to_owned(),
+        not_after: 1_800_000_000,
+    };
+    let hosts = match number {
+        0 => &[][..],
+        number if number % 2 == 0 => &["a.test:443", "b.test:443"],
+        _ => &["a.test:443"],
+    };
+    let hosts = hosts.iter().map(|host| ((*host).to_owned(), vec![certificate(host)]));
+    ServedCertificates(hosts.collect())
 }
 
 /// What is served after each of these, the history of it, and the file.
 fn replay_stories(tales: &[String]) -> (Vec<Routes>, History, String) {
     let (mut memory, mut world) = (DecideState::default(), World::default());
     let (mut served, mut history) = (vec![Routes::default()], History::default());
-    let (mut text, now) = (history_file::format_base(0, &Routes::default()), Instant::now());
+    let (mut text, now) = (
+        history_file::format_base(0, &Routes::default(), &ServedCertificates::default()),
+        Instant::now(),
+    );
     for tale in tales {
         world = story::parse_next_world(&world, tale);
         let decided = decide(&world, memory, now, &story::default_rules());
@@ -83,6 +107,7 @@ proptest! {
         prop_assert_eq!(&read.history, &history);
         prop_assert_eq!(&read.served, served.last().unwrap());
         prop_assert_eq!(&read.base, &Routes::default());
+        prop_assert_eq!(&read.certificates, &certificates_after(history.last_number()));
 
         let part = &text[..text.floor_char_boundary(cut.index(text.len() + 1))];
         let whole = part.matches('\n').count();
@@ -90,6 +115,8 @@ proptest! {
         prop_assert_eq!(read.error.is_some(), !part.is_empty() && !part.ends_with('\n'));
         prop_assert_eq!(read.history.generations().count(), whole.saturating_sub(1));
         prop_assert_eq!(&read.served, &served[whole.saturating_sub(1)]);
+        let certificates = certificates_after(whole.saturating_sub(1) as u64);
+        prop_assert_eq!(&read.certificates, &certificates);
     }
 
     /// While it holds, whatever comes; and when it is released, all is as if nothing had been.

@@ -3,8 +3,14 @@
 //! Made-up values, colours off; a page says in its name how wide the terminal is.
 
 use docker_glue::{
-    model::{label_option::OptionValues, option_value::Weight, route::Policy},
+    model::{
+        certificate::CertificateDigest, label_option::OptionValues, option_value::Weight,
+        route::Policy,
+    },
     report::{
+        certificate_history::{
+            CertificateChangeStatus, CertificateDelta, ServedCertificate, ServedCertificates,
+        },
         exclusion::Exclusion,
         history::GenerationStatus,
         status::{
@@ -296,6 +302,24 @@ fn status_with_many_routes() -> Status {
     status
 }
 
+fn sample_certificate_changes() -> Vec<CertificateChangeStatus> {
+    let served = |text: &str| {
+        let host = |line: &str| {
+            let (host, origin) = line.split_once(' ').unwrap();
+            let certificate = ServedCertificate {
+                digest: CertificateDigest::of_pem(line),
+                origin: origin.to_owned(),
+                not_after: 1_800_000_000,
+            };
+            (host.to_owned(), vec![certificate])
+        };
+        ServedCertificates(text.split(", ").map(host).collect())
+    };
+    let before = served("old.example.com:443 own CA, shop.example.com:443 letsencrypt-staging");
+    let after = served("new.example.com:443 file new.pem, shop.example.com:443 letsencrypt");
+    CertificateDelta::new(&before, &after).describe_changes(9)
+}
+
 fn sample_generations() -> Vec<GenerationStatus> {
     let one =
         |generation: u64, cause: &str, how, why: Option<&str>, changes: &[&str]| GenerationStatus {
@@ -309,6 +333,8 @@ fn sample_generations() -> Vec<GenerationStatus> {
             changes: changes.iter().map(ToString::to_string).collect(),
             changed: changed(changes),
             more: 0,
+            certificates: Vec::new(),
+            more_certificates: 0,
         };
     let start = GenerationStatus {
         more: 9_900,
@@ -330,7 +356,17 @@ fn sample_generations() -> Vec<GenerationStatus> {
             None,
             &["~ shop.example.com:80/: + shop-2, shop-1 weight 100 → 10"],
         ),
-        one(41, "rollback 39", HowStatus::Runtime, None, &["~ shop.example.com:80/: - shop-2"]),
+        GenerationStatus {
+            certificates: sample_certificate_changes(),
+            more_certificates: 7,
+            ..one(
+                41,
+                "rollback 39",
+                HowStatus::Runtime,
+                None,
+                &["~ shop.example.com:80/: - shop-2"],
+            )
+        },
     ]
 }
 

@@ -663,7 +663,7 @@ fn example_handler_files_are_valid() {
     files.retain(|result| {
         fs::read_to_string(result.as_ref().unwrap().path()).unwrap().contains("class=template")
     });
-    assert_eq!(files.len(), 3);
+    assert_eq!(files.len(), 4);
     for file in files {
         let path = file.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();

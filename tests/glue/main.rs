@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod certificates;
 mod haproxy;
 mod nginx;
 mod ovs;

@@ -194,7 +194,8 @@ const STATE_OWNERS: &str = "\
     600 docker-balancer docker-balancer /var/lib/docker-glue/history.jsonl\n\
     750 docker-glue docker-glue /var/lib/docker-glue-handlers\n\
     750 docker-balancer docker-balancer /run/docker-glue\n\
-    600 docker-balancer docker-balancer /run/docker-glue/control.sock\n";
+    600 docker-balancer docker-balancer /run/docker-glue/control.sock\n\
+    755 docker-balancer docker-balancer /run/docker-glue-certificates\n";
 
 #[test]
 #[ignore = "make packages-test builds the packages first"]
@@ -209,11 +210,14 @@ fn handler_script_cannot_read_keys_haproxy_can() {
     machine.run(&["systemctl", "start", GLUE]);
     site.wait_until_https("a");
     machine.wait_until_serves(8080, "lb.test", "lb saw /");
-    wait_for("the history", || {
-        let history = ["test", "-s", "/var/lib/docker-glue/history.jsonl"];
-        machine.try_run(&history).status.success().then_some(())
-    });
+    let written =
+        ["/var/lib/docker-glue/history.jsonl", "/run/docker-glue-certificates/certificates.json"];
+    for path in written {
+        wait_for(path, || machine.try_run(&["test", "-s", path]).status.success().then_some(()));
+    }
     site.assert_owners(STATE_OWNERS);
+    let list = "/run/docker-glue-certificates/certificates.json";
+    site.assert_owners(&format!("644 docker-balancer docker-balancer {list}\n"));
     site.assert_owners("750 docker-glue-haproxy docker-balancer /run/docker-glue-haproxy\n");
 
     assert_eq!(site.spy_as("docker-glue", "docker-glue"), "done\n");

@@ -17,6 +17,11 @@ const BALANCER: &[(&str, &str)] = &[
         "The control socket of docker-balancer.service. Only the user docker-balancer and root can connect.",
     ),
     (
+        "/run/docker-glue-certificates/certificates.json",
+        "The certificates of docker-balancer.service, without keys. All users may read the list, and docker-glue.service \
+         sends its changes to handlers.",
+    ),
+    (
         "/run/docker-glue-haproxy",
         "Sockets of docker-glue-haproxy.service, for the group docker-balancer.",
     ),
@@ -29,6 +34,10 @@ const GLUE: &[(&str, &str)] = &[
         "/var/lib/docker-glue-handlers",
         "State of docker-glue.service and its handlers, of the user docker-glue. The service finds the same directory at \
          /var/lib/docker-glue, which outside of the service is the state of docker-balancer.",
+    ),
+    (
+        "/run/docker-glue-certificates/certificates.json",
+        "The certificates of docker-balancer.service, of which handlers get events.",
     ),
 ];
 

@@ -5,6 +5,7 @@
 
 use super::{
     CommandOutput,
+    check_tls::{TlsInputs, find_tls_hints},
     inputs::{self, DockerQueryError},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     routing::decide::{DecideState, Rules, decide},
     settings::Settings,
     sources::{
-        ContainerFilter,
+        ContainerFilter, certificate,
         compose::{
             self, ComposeNote, Position, Project, Service, ServiceNetwork,
             planned_container::{self, PlannedContainer},
@@ -88,6 +89,9 @@ async fn check_containers(settings: &Settings) -> Result<CheckReport> {
     }
     let takes_part = |container: &&Arc<Container>| label::participates(container, &settings.fences);
     let labelled = world.containers.values().filter(takes_part).count();
+    let participants = world.containers.values().filter(takes_part);
+    let inputs = TlsInputs::Machine(&rules.certificates);
+    hints_found.extend(participants.flat_map(|c| find_tls_hints(c, settings, inputs)));
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
     let findings = decided
         .problems
@@ -151,13 +155,15 @@ fn image_container(name: &str, image: Image) -> Container {
 }
 
 fn check_project(project: &Project, settings: &Settings) -> CheckReport {
+    let cas = certificate::read_cas(settings.ca_directories()).index;
+    let inputs = TlsInputs::File(&cas);
     let mut findings: BTreeSet<_> = project.notes.iter().map(CheckFinding::from_note).collect();
     let mut project = project.clone();
     let services = project.services.iter_mut().chain(&mut project.inactive);
     // One container of a service is enough for all of them; a service that is scaled to zero is checked as well.
     services.for_each(|service| service.scale = 1);
     let inactive = Project { services: project.inactive.clone(), ..project.clone() };
-    findings.extend(check_inactive(&inactive, settings));
+    findings.extend(check_inactive(&inactive, settings, inputs));
 
     let mut planned = planned_container::plan_containers(&project, &BTreeMap::new());
     let mut problems: Vec<_> = planned
@@ -183,6 +189,11 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
     };
     problems.extend(decided.problems.iter().filter(|problem| !is_of_machine(problem)).cloned());
     problems.extend(listener_port_conflicts(&planned, settings, &rules));
+    let participants = planned
+        .iter()
+        .map(|container| &container.container)
+        .filter(|container| label::participates(container, &settings.fences));
+    problems.extend(participants.flat_map(|c| find_tls_hints(c, settings, inputs)));
     let services: BTreeMap<_, _> = planned
         .iter()
         .map(|container| (container.container.id.short().to_owned(), container.service))
@@ -208,7 +219,11 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
 }
 
 /// Checks services of an inactive profile, each by itself, because they may not be meant to run together.
-fn check_inactive(project: &Project, settings: &Settings) -> Vec<CheckFinding> {
+fn check_inactive(
+    project: &Project,
+    settings: &Settings,
+    inputs: TlsInputs<'_>,
+) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     for planned_container in planned_container::plan_containers(project, &BTreeMap::new()) {
         let mut container = planned_container.container;
@@ -217,6 +232,7 @@ fn check_inactive(project: &Project, settings: &Settings) -> Vec<CheckFinding> {
             container.environment.clear();
         }
         problems.extend(label::parse_labels(&container, &settings.fences).problems);
+        problems.extend(find_tls_hints(&container, settings, inputs));
         let ours =
             problems.iter().filter(|problem| is_file_problem(problem, planned_container.service));
         findings.extend(

@@ -2,12 +2,18 @@
 
 use super::Balancer;
 use crate::{
+    controller::certificate_publisher::CertificatePublisher,
     haproxy::{config::MapName, runtime::RuntimeError, tls},
     model::{
         ca_index::CaIndex,
         certificate::{CertificateDigest, CertificateIndex},
         option_value::Host,
         problem::{Problem, ProblemSubject, Reason},
+        route::Routes,
+    },
+    report::{
+        certificate_history::{CertificateDelta, ServedCertificates},
+        history::RouteDelta,
     },
     sources::{
         acme::{
@@ -45,6 +51,11 @@ pub(crate) struct CertificateState {
     store: Option<CertificateStore>,
     /// Domains whose direct subdomains share one certificate of the CA.
     wildcards: BTreeSet<Host>,
+    /// The certificates of hosts, as they were last recorded in the history, and the index that they are from.
+    served: ServedCertificates,
+    served_index: Option<Arc<CertificateIndex>>,
+    /// `None` if no list is written for other programs.
+    publisher: Option<CertificatePublisher>,
     /// When unused files were removed last.
     pruned_at: Option<Instant>,
 }
@@ -70,6 +81,21 @@ impl Balancer {
     /// Sets the store, from which unused certificates are removed.
     pub fn set_certificate_store(&mut self, store: CertificateStore) {
         self.certificates.store = Some(store);
+    }
+
+    /// Sets where the certificates are listed for other programs.
+    pub(in crate::controller) fn set_certificate_publisher(
+        &mut self,
+        publisher: CertificatePublisher,
+    ) {
+        self.certificates.publisher = Some(publisher);
+    }
+
+    /// Writes the list of certificates, if that is pending.
+    pub(crate) async fn finish_certificate_list(&mut self) {
+        if let Some(publisher) = self.certificates.publisher.take() {
+            publisher.finish().await;
+        }
     }
 
     /// Sets the domains whose direct subdomains share one certificate of the CA.
@@ -157,6 +183,7 @@ impl Balancer {
     fn use_certificates(&mut self) {
         self.rules.certificates = self.certificates.usable_index();
         self.rules.cas = self.certificates.usable_cas();
+        self.certificates.publish(&self.rules.certificates);
         // The configuration has to be built as a whole.
         self.live.pending_deletions = None;
     }
@@ -214,6 +241,37 @@ impl CertificateState {
     /// Returns the state of orders; `None` without `--acme`, and until they begin.
     pub(super) fn orders(&self) -> Option<Arc<AcmeStatus>> {
         (!self.orders.directory.is_empty()).then(|| Arc::clone(&self.orders))
+    }
+
+    /// Sets the certificates that the history of an earlier run recorded last.
+    pub(super) fn set_served(&mut self, served: ServedCertificates) {
+        self.served = served;
+    }
+
+    /// Takes over the certificates of the served hosts, and returns what differs from those that were recorded last.
+    /// `delta` is the difference of the routes.
+    pub(super) fn update_served(
+        &mut self,
+        routes: &Routes,
+        index: &Arc<CertificateIndex>,
+        delta: &RouteDelta,
+    ) -> CertificateDelta {
+        let is_same = self.served_index.as_ref().is_some_and(|last| Arc::ptr_eq(last, index));
+        if is_same && !delta.0.keys().any(|key| key.listener.is_https()) {
+            return CertificateDelta::default();
+        }
+        self.served_index = Some(Arc::clone(index));
+        let served = ServedCertificates::of_routes(routes, index);
+        let delta = CertificateDelta::new(&self.served, &served);
+        self.served = served;
+        delta
+    }
+
+    /// A list that is not complete would say that certificates are gone.
+    fn publish(&self, index: &Arc<CertificateIndex>) {
+        if let Some(publisher) = self.publisher.as_ref().filter(|_| self.snapshot.is_complete) {
+            publisher.publish(index);
+        }
     }
 
     fn usable_cas(&self) -> Arc<CaIndex> {

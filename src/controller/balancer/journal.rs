@@ -7,6 +7,7 @@
 use crate::{
     model::{option_value::HostMatch, route::Routes},
     report::{
+        certificate_history::ServedCertificates,
         history::{GenerationRecord, History},
         history_file,
     },
@@ -44,6 +45,8 @@ pub struct StoredState {
     pub history: History,
     /// The routes that it served last; `None` if no history was stored.
     pub served: Option<Routes>,
+    /// The certificates that hosts had last.
+    pub certificates: ServedCertificates,
     pub rollback: Option<Rollback>,
     /// The owner of each host.
     pub owners: BTreeMap<HostMatch, Arc<str>>,
@@ -73,8 +76,9 @@ struct JournalWriter {
     owners_path: PathBuf,
     /// Not on disk yet.
     owners: Option<HostOwners>,
-    /// The routes that were served before the first generation.
+    /// The routes that were served before the first generation, and the certificates.
     base: Routes,
+    base_certificates: ServedCertificates,
     history: History,
     /// Not in the file yet.
     pending: Vec<Arc<GenerationRecord>>,
@@ -114,6 +118,7 @@ impl Journal {
         let past = StoredState {
             history: read.history.clone(),
             served: text.is_some().then_some(read.served),
+            certificates: read.certificates,
             rollback: read_rollback(&rollback_path),
             owners: read_owners(&owners_path),
         };
@@ -127,6 +132,7 @@ impl Journal {
             owners_path,
             owners: None,
             base: read.base,
+            base_certificates: read.base_certificates,
             history: read.history,
             pending: Vec::new(),
             file,
@@ -213,6 +219,7 @@ impl JournalWriter {
             JournalMessage::Generation(generation) => {
                 for dropped in self.history.push_generation(Arc::clone(&generation)) {
                     dropped.delta.apply_to(&mut self.base);
+                    dropped.certificates.apply_to(&mut self.base_certificates);
                 }
                 self.pending.push(generation);
                 None
@@ -268,8 +275,8 @@ impl JournalWriter {
         let first =
             self.history.generations().next().map_or(0, |files| files.number.saturating_sub(1));
         let lines = self.history.generations().map(|files| history_file::format_generation(files));
-        let text: String =
-            [history_file::format_base(first, &self.base)].into_iter().chain(lines).collect();
+        let base = history_file::format_base(first, &self.base, &self.base_certificates);
+        let text: String = [base].into_iter().chain(lines).collect();
         replace_file(&self.history_path, &text)?;
         self.file = Some(open_append(&self.history_path, text.len())?);
         Ok(())

@@ -32,7 +32,8 @@ pub struct RollbackResult {
 impl Balancer {
     /// Continues with the state of an earlier run, and writes changes to the journal from now on.
     pub fn restore_state(&mut self, journal: Journal, past: StoredState) {
-        let StoredState { history, served, rollback, owners } = past;
+        let StoredState { history, served, certificates, rollback, owners } = past;
+        self.certificates.set_served(certificates);
         if let Some(label) = &self.rules.label_limits.own_hosts_by {
             self.memory.restore_host_owners(&owners, label, Instant::now());
         }
@@ -60,9 +61,11 @@ impl Balancer {
             Some(before) => RouteDelta::from_routes(&before, &self.served_routes),
             None => delta,
         };
+        let certificates =
+            self.certificates.update_served(&self.served_routes, &self.rules.certificates, &delta);
         let how = match did.apply_method() {
             Some(how @ (ApplyMethod::Started | ApplyMethod::Reloaded { .. })) => how,
-            _ if delta.is_empty() => return,
+            _ if delta.is_empty() && certificates.is_empty() => return,
             how => how.unwrap_or(ApplyMethod::Runtime { commands: 0 }),
         };
         let (number, cause) = (self.history.last_number() + 1, cause.to_owned());
@@ -73,6 +76,7 @@ impl Balancer {
             how,
             duration: took,
             delta,
+            certificates,
         });
         self.history.push_generation(Arc::clone(&generation));
         if let Some(journal) = &mut self.journal {

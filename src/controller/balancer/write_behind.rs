@@ -272,6 +272,7 @@ impl Balancer {
             self.start_write();
             self.finish_write().await;
         }
+        self.finish_certificate_list().await;
         if let Some(journal) = self.journal.take() {
             journal.finish().await;
         }

@@ -6,11 +6,12 @@ use super::{
 };
 use crate::handlers::{
     HandlerContext,
+    certificate_tracker::{record_delivery, record_unsubscribed},
     mailbox::HandlerMessage,
     missed_events::DeliveryRecorder,
     ordered_queue::PendingMessages,
     process_group::{self, BoundedLines, ProcessGroup},
-    script::{container_with_id, start_error},
+    script::{certificate_id, container_with_id, start_error},
     stats::HandlerStats,
 };
 use std::{io, process::ExitStatus, time::Duration};
@@ -120,8 +121,12 @@ impl<'a> PluginInstance<'a> {
         process: &mut PluginProcess,
         message: &HandlerMessage,
     ) -> Result<(), PluginExit> {
+        if record_unsubscribed(self.work, message).await {
+            return Ok(());
+        }
         let (handler, event, container) =
             (&self.work.handler.name, message.action(), container_with_id(message));
+        let certificate = certificate_id(message);
         let (began, limit) = (Instant::now(), self.plugin.timeout);
         self.recorder.record_before(message).await;
         let line = protocol::event_line(message);
@@ -136,12 +141,13 @@ impl<'a> PluginInstance<'a> {
             Ok(PluginOutput::Failed(error)) => {
                 self.has_succeeded = true;
                 let failures = self.work.stats.record_failure();
-                error!(handler, event, container, took, failures, "{error}");
+                error!(handler, event, container, certificate, took, failures, "{error}");
             }
             Ok(_) => {
                 self.has_succeeded = true;
                 self.work.stats.record_success();
-                info!(handler, event, container, took, "done");
+                info!(handler, event, container, certificate, took, "done");
+                record_delivery(self.work, message).await;
             }
             Err(error) => {
                 return Err(PluginExit { error, event: Some(event.to_owned()), container });

@@ -33,12 +33,14 @@ impl PluginOutput {
 
 /// Returns the line that is sent to a plugin for an event.
 pub(crate) fn event_line(message: &HandlerMessage) -> String {
+    if let Some(change) = message.certificate_change() {
+        let mut line = none_event();
+        line["event"] = change.action.event_name().into();
+        line["certificate"] = json!(change.certificate);
+        return format!("{line}\n");
+    }
     let Some(container_event) = message.event() else {
-        let none = json!({
-            "event": "none", "container_id": "", "container_name": "", "time": null, "attributes": {},
-            "description": null,
-        });
-        return format!("{none}\n");
+        return format!("{}\n", none_event());
     };
     #[allow(clippy::cast_precision_loss, reason = "a microsecond is exact enough")]
     let time = (container_event.time_nano / 1000) as f64 / 1e6;
@@ -59,12 +61,21 @@ pub(crate) fn event_line(message: &HandlerMessage) -> String {
     format!("{},\"description\":{description}}}\n", head.strip_suffix('}').unwrap_or_default())
 }
 
+/// Returns an event that is not about a container.
+fn none_event() -> Value {
+    json!({
+        "event": "none", "container_id": "", "container_name": "", "time": null, "attributes": {},
+        "description": null,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        handlers::certificate_change::{CertificateAction, CertificateChange},
         model::container::ContainerId,
-        sources::{ContainerEvent, Description},
+        sources::{ContainerEvent, Description, certificate::PublicCertificate},
     };
     use std::sync::Arc;
 
@@ -122,6 +133,28 @@ mod tests {
         let head = head.replace(r#","replayed":true"#, "");
         container_event.description = None;
         assert_eq!(line_of(&container_event), format!("{{{head},\"description\":null}}\n"));
+        let certificate = CertificateChange {
+            action: CertificateAction::Renewed,
+            list: "list.json".into(),
+            certificate: PublicCertificate {
+                id: "file//a.pem".to_owned(),
+                names: vec!["a.test".to_owned()],
+                digest: "1a".to_owned(),
+                key_type: "RSA".to_owned(),
+                issuer: "CA".to_owned(),
+                origin: "file".to_owned(),
+                ca: None,
+                certificate_file: Some("/a.pem".to_owned()),
+                key_file: None,
+                not_before: 1,
+                not_after: 2,
+            },
+        };
+        let certificate = HandlerMessage::CertificateEvent(Arc::new(certificate));
+        let facts = r#"{"ca":null,"certificate_file":"/a.pem","digest":"1a","id":"file//a.pem","issuer":"CA","key_file":null,"key_type":"RSA","names":["a.test"],"not_after":2,"not_before":1,"origin":"file"}"#;
+        let head = r#"{"attributes":{},"certificate":"#;
+        let tail = r#","container_id":"","container_name":"","description":null,"event":"certificate: renewed","time":null}"#;
+        assert_eq!(event_line(&certificate), format!("{head}{facts}{tail}\n"));
         let none = r#"{"attributes":{},"container_id":"","container_name":"","description":null,"event":"none","time":null}"#;
         assert_eq!(event_line(&HandlerMessage::NoneEvent), format!("{none}\n"));
     }

@@ -1,15 +1,17 @@
-//! The variables that a template can use: `containers`, `services`, …
+//! The variables that a template can use: `containers`, `services`, `certificates`, …
 //!
 //! Pure. What only a Swarm manager knows is not queried until a template uses it. The template is then rendered
 //! without it at first, and again with it.
 
 use super::{
+    certificate,
     container::ContainerViews,
     environment::TemplateEnv,
     filter::TemplateFilter,
     swarm::Swarm,
     value::{Dict, ListKind, ValueList},
 };
+use crate::sources::certificate::CertificateLists;
 use minijinja::{
     Value,
     value::{Enumerator, Object},
@@ -25,6 +27,7 @@ pub(crate) struct TemplateContext {
     all_containers: Value,
     swarm: Option<Arc<Swarm>>,
     needs_swarm: AtomicBool,
+    certificates: Value,
     env: Value,
     own_container_id: Option<Arc<str>>,
 }
@@ -36,13 +39,14 @@ const VARIABLE_NAMES: &[&str] = &[
     "all_services",
     "tasks",
     "nodes",
+    "certificates",
     "own_container_id",
     "env",
 ];
 
 impl TemplateContext {
     pub(crate) fn new(
-        gallery: &ContainerViews,
+        (gallery, certificates): (&ContainerViews, &CertificateLists),
         filter: &TemplateFilter,
         swarm: Option<Arc<Swarm>>,
         outside: &TemplateEnv,
@@ -63,6 +67,7 @@ impl TemplateContext {
             all_containers: list(&|value| filter.matches_any_state(value)),
             swarm,
             needs_swarm: AtomicBool::new(false),
+            certificates: certificate::list_certificates(certificates),
             env: Dict::from_pairs(env),
             own_container_id: own,
         })
@@ -112,6 +117,7 @@ impl Object for TemplateContext {
             "tasks" => self.swarm_list(ListKind::Tasks, |swarm| swarm.tasks.clone()),
             "nodes" => self.swarm_list(ListKind::Nodes, |swarm| swarm.nodes.clone()),
             "own_container_id" => Value::from(self.own_container_id.as_deref().map(Value::from)),
+            "certificates" => self.certificates.clone(),
             "env" => self.env.clone(),
             _ => return None,
         })

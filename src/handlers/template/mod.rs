@@ -7,6 +7,7 @@
 //!
 //! This is the only folder that uses minijinja.
 
+mod certificate;
 mod command;
 mod compiled_template;
 mod container;
@@ -36,6 +37,7 @@ use crate::{
     settings::GlueSettings,
     sources::{
         ContainerMap,
+        certificate::CertificateLists,
         docker::{self, SwarmState, signal_number},
     },
 };
@@ -128,9 +130,9 @@ impl Template {
     /// Returns the default events: those that change the list of containers that the template sees.
     pub fn default_events(&self) -> &'static str {
         if self.filter.includes_stopped() {
-            "create,start,stop,die,health_status,rename,pause,unpause,destroy"
+            "create,start,stop,die,health_status,rename,pause,unpause,destroy,certificate"
         } else {
-            "start,stop,die,health_status"
+            "start,stop,die,health_status,certificate"
         }
     }
 
@@ -141,13 +143,14 @@ impl Template {
 
     fn create_renderer(&self) -> TemplateRenderer {
         let Self { source, blanks, filter, environment: outside, .. } = self.clone();
-        let views = ContainerViews::default();
+        let (views, certificates) = <(ContainerViews, Arc<CertificateLists>)>::default();
         TemplateRenderer {
             source,
             blanks,
             filter,
             environment: outside,
             views,
+            certificates,
             first_undefined: None,
         }
     }
@@ -271,6 +274,7 @@ pub struct TemplateRenderer {
     filter: TemplateFilter,
     environment: TemplateEnv,
     views: ContainerViews,
+    certificates: Arc<CertificateLists>,
     /// The undefined value that was found first, kept until a rendering has none.
     first_undefined: Option<String>,
 }
@@ -278,8 +282,14 @@ pub struct TemplateRenderer {
 impl TemplateRenderer {
     /// Makes a renderer that keeps blank lines.
     pub fn new(source: TemplateSource, environment: TemplateEnv) -> Self {
-        let (filter, views) = (TemplateFilter::default(), ContainerViews::default());
-        Self { source, blanks: BlankLines::Keep, filter, environment, views, first_undefined: None }
+        let (filter, views, certificates) = Default::default();
+        let (blanks, first_undefined) = (BlankLines::Keep, None);
+        Self { source, blanks, filter, environment, views, certificates, first_undefined }
+    }
+
+    /// Sets the certificates that the next renderings see.
+    pub fn set_certificates(&mut self, certificates: Arc<CertificateLists>) {
+        self.certificates = certificates;
     }
 
     #[must_use]
@@ -315,7 +325,8 @@ impl TemplateRenderer {
         self.views.update_views(roster);
         let swarm = swarm.map(|written| Arc::new(Swarm::new(written)));
         let page = self.source.compile(self.blanks, &self.environment)?;
-        let root = TemplateContext::new(&self.views, &self.filter, swarm, &self.environment);
+        let views = (&self.views, &*self.certificates);
+        let root = TemplateContext::new(views, &self.filter, swarm, &self.environment);
         let text = page.render_text(&root)?;
         self.first_undefined = match (page.has_undefined(), self.first_undefined.take()) {
             (false, _) => None,

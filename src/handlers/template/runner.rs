@@ -13,6 +13,7 @@ use crate::{
     settings::RunMode,
     sources::{
         ContainerMap,
+        certificate::CertificateLists,
         docker::{Engine, SwarmState},
     },
     support::backoff::Backoff,
@@ -253,8 +254,10 @@ impl TemplateRunner {
 
     async fn render_text(&mut self, work: &HandlerContext) -> Result<String, RunError> {
         let roster = Arc::clone(&work.containers.borrow());
+        let certificates = Arc::clone(&work.certificates.borrow());
         if !self.needs_swarm {
-            let (text, needs_swarm) = self.render_with(Arc::clone(&roster), None).await?;
+            let input = (Arc::clone(&roster), Arc::clone(&certificates));
+            let (text, needs_swarm) = self.render_with(input, None).await?;
             if !needs_swarm {
                 return Ok(text);
             }
@@ -262,17 +265,18 @@ impl TemplateRunner {
         }
         let engine = Engine::connect(&work.access).await.map_err(RunError::from_transient)?;
         let swarm = engine.query_swarm().await.map_err(RunError::from_transient)?;
-        self.render_with(roster, swarm).await.map(|(text, _)| text)
+        self.render_with((roster, certificates), swarm).await.map(|(text, _)| text)
     }
 
     /// Also returns whether the template used what only a Swarm manager knows.
     async fn render_with(
         &mut self,
-        roster: Arc<ContainerMap>,
+        (roster, certificates): (Arc<ContainerMap>, Arc<CertificateLists>),
         swarm: Option<SwarmState>,
     ) -> Result<(String, bool), RunError> {
         let again = || self.template.create_renderer();
         let mut renderer = self.renderer.take().unwrap_or_else(again);
+        renderer.set_certificates(certificates);
         let work = run_blocking(move || {
             let text = renderer.render(&roster, swarm.as_ref());
             (text, renderer)

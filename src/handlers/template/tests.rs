@@ -20,7 +20,9 @@ use crate::{
     },
     model::container::ContainerId,
     settings::{GlueSettings, GlueTask, HostEnv, RunMode},
-    sources::{ContainerMap, Description, Source, docker::EngineSettings},
+    sources::{
+        ContainerMap, Description, Source, certificate::CertificateLists, docker::EngineSettings,
+    },
 };
 use minijinja::Value;
 use std::{
@@ -140,7 +142,7 @@ fn render_limited(text: &str, limits: RenderLimits) -> String {
     let template_env = TemplateEnv::default();
     let page = TemplateSource::Inline(text.to_owned()).compile(BlankLines::Keep, &template_env);
     let root = TemplateContext::new(
-        &ContainerViews::default(),
+        (&ContainerViews::default(), &CertificateLists::default()),
         &TemplateFilter::default(),
         None,
         &template_env,
@@ -516,6 +518,7 @@ async fn thousand_waiting_messages_are_one_render() {
         mailbox,
         containers: roster,
         leaving,
+        certificates: watch::channel(Arc::default()).1,
         access: EngineSettings::default(),
         source: Source::default(),
         settings: Arc::new(check_settings()),

@@ -44,7 +44,11 @@ impl ProblemKind {
             | Self::SeveralServers
             | Self::UnusedWithPass
             | Self::MapPortUnused
-            | Self::UnusualConstraint => Severity::Hint,
+            | Self::UnusualConstraint
+            | Self::WildcardNeedsDns
+            | Self::PrivateName
+            | Self::CaNotConfigured
+            | Self::HstsWithPlain => Severity::Hint,
             _ => Severity::Problem,
         }
     }
@@ -445,6 +449,22 @@ impl ProblemKind {
             Self::UnusualConstraint => row(
                 "A `--constraint` is written as for another program, and matches no label.",
                 "Write `LABEL` or `LABEL=VALUE`.",
+            ),
+            Self::WildcardNeedsDns => row(
+                "An HTTPS host is a wildcard, for which a CA issues a certificate only by a DNS challenge. Only `check` reports this.",
+                "Set `--acme-dns` or `--acme-challenge dns-persist`, or give a certificate file.",
+            ),
+            Self::PrivateName => row(
+                "No public CA signs the name of an HTTPS host. The message says whether docker-balancer's own CA does. Only `check` reports this.",
+                "Give the certificate of the own CA to clients (`docker-balancer certificate ca`), set the `cert` label to `self`, or give a certificate file.",
+            ),
+            Self::CaNotConfigured => row(
+                "A label of a compose file names a CA that the directory of `--client-ca` or `--backend-ca` does not have. Only `check` reports this.",
+                "Correct the name, or add the CA where the containers will run.",
+            ),
+            Self::HstsWithPlain => row(
+                "A host has `hsts`, and plain pages because of `tls=both`. Browsers that received the header do not use the plain pages. Only `check` reports this.",
+                "Set `tls` to `on`, or remove `hsts`.",
             ),
         }
     }

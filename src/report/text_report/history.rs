@@ -56,7 +56,17 @@ fn render_generation(generation: &GenerationStatus, width: Option<usize>) -> Str
     );
     text += &apply_style(DIM, wrap_text(&how, 4, width).trim_end());
     text += "\n";
-    text + &render_changes(&generation.changes, &generation.changed, generation.more, width)
+    text += &render_changes(&generation.changes, &generation.changed, generation.more, width);
+    text + &render_certificates(generation, width)
+}
+
+/// Renders the first few hosts whose certificates changed.
+fn render_certificates(generation: &GenerationStatus, width: Option<usize>) -> String {
+    let GenerationStatus { certificates, more_certificates, .. } = generation;
+    let lines: Vec<_> = certificates.iter().map(ToString::to_string).collect();
+    let styles: Vec<_> =
+        certificates.iter().map(|certificate| change_style(certificate.change)).collect();
+    render_lines(&lines, &styles, *more_certificates, width)
 }
 
 /// Renders the first few changes, each indented on a line of its own.
@@ -66,9 +76,14 @@ pub(crate) fn render_changes(
     more: usize,
     width: Option<usize>,
 ) -> String {
+    let styles: Vec<_> = statuses.iter().map(|status| change_style(status.change)).collect();
+    render_lines(changes, &styles, more, width)
+}
+
+fn render_lines(changes: &[String], styles: &[Style], more: usize, width: Option<usize>) -> String {
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(4));
     let line = |(at, change): (usize, &String)| {
-        let style = statuses.get(at).map_or(PLAIN, |status| change_style(status.change));
+        let style = styles.get(at).copied().unwrap_or(PLAIN);
         format!("    {}\n", apply_style(style, truncate_to_width(&join_lines(change), room)))
     };
     let text: String = changes.iter().take(MAX_CHANGES).enumerate().map(line).collect();

@@ -79,6 +79,15 @@ pub struct GlueOptions {
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub state_dir: Option<PathBuf>,
 
+    /// Read from this file which certificates docker-balancer has
+    ///
+    /// Its changes are the events certificate of handlers. docker-balancer writes the file, which contains no key.
+    ///
+    /// [default: /run/docker-glue/certificates.json; for a user certificates.json in $XDG_RUNTIME_DIR/docker-glue or
+    /// /tmp/docker-glue-UID]
+    #[arg(long, value_name = "FILE", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
+    pub certificate_list: Option<PathBuf>,
+
     /// Write the log to stderr in this format
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, default_value = "text")]
     pub log_format: LogFormat,

@@ -66,6 +66,15 @@ impl AcmeHost {
         Self { host, wildcard: false }
     }
 
+    /// Returns `None` for any host, for which no certificate is requested.
+    pub fn from_host_match(host: &HostMatch) -> Option<Self> {
+        match host {
+            HostMatch::Exact(host) => Some(Self::exact(host.clone())),
+            HostMatch::Wildcard(host) => Some(Self { host: host.clone(), wildcard: true }),
+            HostMatch::Any => None,
+        }
+    }
+
     /// Returns the host as routes have it.
     pub fn to_host_match(&self) -> HostMatch {
         let host = self.host.clone();

@@ -33,3 +33,4 @@ pub use client::TokenRequest;
 pub use follow::{AcmeHandles, AcmeRequest, IssuedCertificate, follow};
 pub use settings::AcmeSettings;
 pub use status::{AcmeStatus, HostStatus};
+pub use store::live_files;

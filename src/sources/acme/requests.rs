@@ -37,11 +37,7 @@ impl CertificateRequests {
         });
         let mut requests = Self::default();
         for (key, route) in ready {
-            let host = match key.host() {
-                HostMatch::Exact(host) => AcmeHost::exact(host.clone()),
-                HostMatch::Wildcard(host) => AcmeHost { host: host.clone(), wildcard: true },
-                HostMatch::Any => continue,
-            };
+            let Some(host) = AcmeHost::from_host_match(key.host()) else { continue };
             let CertificateOption(choice) = route.terms.get();
             let is_private = rules.is_some_and(|rules| rules.public_ca) && host.is_private();
             let is_ordered = match choice {

@@ -32,6 +32,12 @@ use std::{
 use tracing::warn;
 use zeroize::Zeroizing;
 
+/// The folder in the state directory, which has a folder for each CA.
+pub const STATE_FOLDER: &str = "acme";
+
+const CHAIN_FILE: &str = "fullchain.pem";
+const KEY_FILE: &str = "privkey.pem";
+
 /// Folders with earlier certificates of a host that are kept.
 const KEPT_ISSUES: usize = 2;
 
@@ -139,8 +145,8 @@ impl Store {
         let number = self.issues(host).last().map_or(1, |last| last + 1);
         let folder = self.issue_folder(host, number);
         create_directory(&folder, FileAccess::Private)?;
-        write_new(&folder.join("privkey.pem"), key, FileAccess::Private)?;
-        write_new(&folder.join("fullchain.pem"), chain, FileAccess::Private)?;
+        write_new(&folder.join(KEY_FILE), key, FileAccess::Private)?;
+        write_new(&folder.join(CHAIN_FILE), chain, FileAccess::Private)?;
         write_new(&folder.join("meta.json"), &meta(chain, ca), FileAccess::Private)?;
         for parent in folder.ancestors().take_while(|parent| parent.starts_with(&self.folder)) {
             sync_directory(parent)?;
@@ -242,6 +248,14 @@ impl std::fmt::Debug for PendingOrder {
     }
 }
 
+/// Returns the files of a host's present certificate: the chain, and the key. `folder` is the host's name in the store.
+/// `None` if `ca` is not a URL.
+pub fn live_files(state_dir: &Path, ca: &str, folder: &str) -> Option<[PathBuf; 2]> {
+    let store = Store::new(&state_dir.join(STATE_FOLDER), &ca.parse().ok()?);
+    let live = store.folder.join("live").join(folder);
+    Some([CHAIN_FILE, KEY_FILE].map(|name| live.join(name)))
+}
+
 /// Returns the chain, then the key, without empty lines.
 pub fn join_pem(chain: &str, key: &str) -> Zeroizing<String> {
     let mut pem = Zeroizing::new(String::with_capacity(chain.len() + key.len() + 2));
@@ -257,7 +271,7 @@ fn read_certificate(folder: &Path) -> Result<StoredCertificate, String> {
         let text = fs::read_to_string(folder.join(name)).map(Zeroizing::new);
         text.map_err(|error| format!("{name}: {error}"))
     };
-    let (key, chain) = (read("privkey.pem")?, read("fullchain.pem")?);
+    let (key, chain) = (read(KEY_FILE)?, read(CHAIN_FILE)?);
     if !key.contains("PRIVATE KEY-----") {
         return Err("privkey.pem is no private key".to_owned());
     }

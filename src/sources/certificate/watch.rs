@@ -26,7 +26,7 @@ pub(super) const LOOK_INTERVAL: Duration = Duration::from_mins(1);
 /// A reading that takes longer is logged. It cannot be cancelled.
 const SLOW_READING: Duration = Duration::from_secs(30);
 /// Directories may appear while others are listed; the next event or look finds those beyond this limit.
-const MAX_SCANS: usize = 4;
+pub(super) const MAX_SCANS: usize = 4;
 
 /// What is read and watched; used by one thread at a time.
 #[derive(Debug)]
