@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 # All tests that use HAProxy or start it: whole test binaries, and files of tests/balancer.
 TESTS='haproxy faults'
-FILES='backend_tls client_certificate https inside labels'
+FILES='backend_tls client_certificate http3 https inside labels'
 KEEP=$PWD/target/haproxy
 
 say() { echo "matrix: $*" >&2; }

@@ -44,7 +44,8 @@ pub fn offline_snapshot(
     };
     let (permanent, directory) = (BTreeSet::new(), CertificateDirectory::default());
     let (certificates, policy) = (&rules.certificates, TlsPolicy::default());
-    let tls = TlsContext { certificates, cas: &rules.cas, directory: &directory, policy };
+    let (cas, directory, http3) = (&rules.cas, &directory, false);
+    let tls = TlsContext { certificates, cas, directory, policy, http3 };
     let bound = |at| rules.bound_port(at);
     let config = Config::new(&decision.routes, layout, bound, &permanent, wait, tls);
     StateSnapshot {
