@@ -9,6 +9,7 @@ mod certificates;
 mod draining;
 mod exporter;
 mod health;
+mod http3;
 pub mod journal;
 mod measure;
 mod quarantine;
@@ -64,6 +65,7 @@ use certificates::CertificateState;
 use draining::DrainingBackends;
 use exporter::Exporter;
 use health::HealthMonitor;
+use http3::Http3;
 use journal::Journal;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -109,6 +111,7 @@ pub struct Balancer {
     /// When the events arrived that are not applied to HAProxy yet.
     event_times: Vec<Instant>,
     exporter: Exporter,
+    http3: Http3,
     budget: ReloadBudget,
     live: LiveHaproxy,
     pending_write: PendingWrite,
@@ -226,6 +229,7 @@ impl Balancer {
             metrics,
             event_times,
             exporter,
+            http3: Http3::default(),
             budget,
             live,
             pending_write,
@@ -348,6 +352,7 @@ impl Balancer {
     pub async fn reconcile(&mut self, world: &World, cause: &str) -> Result<PassReport> {
         let begun = Instant::now();
         self.retry_exporter(begun);
+        self.retry_http3(begun);
         self.live.draining.expire(begun);
         let unloadable = self.memory.unloadable_listeners.clone();
         for _ in 0..MAX_TRIES {
@@ -463,6 +468,7 @@ impl Balancer {
                 Provisioning::for_version(version, &self.render_context.base);
             self.render_context.requeue =
                 Requeue::of(build, &self.render_context.base, self.render_context.key);
+            self.adapt_http3(build);
         }
         NextStep::Reload(self.build_fresh_config(routes), why)
     }
@@ -544,7 +550,8 @@ impl Balancer {
             Some(_) => self.live.observed_at.map(|observed_at| observed_at + STATE_TTL),
             None => Some(now + OBSERVE_RETRY),
         };
-        [wake_at, again, stale, self.exporter.wake_at()].into_iter().flatten().min()
+        let options = [self.exporter.wake_at(), self.http3.wake_at()];
+        [wake_at, again, stale].into_iter().chain(options).flatten().min()
     }
 
     fn update_old_workers(&mut self) {
@@ -567,6 +574,7 @@ impl Balancer {
         self.update_old_workers();
         self.record_method(outcome);
         decided.problems.extend(self.exporter.problem());
+        decided.problems.extend(self.http3.problem());
         decided.problems.extend(self.certificate_problems());
         self.problem_log.log_changes(decided.problems);
         let delta = RouteDelta::from_routes(&self.served_routes, &decided.routes);

@@ -666,6 +666,9 @@ async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Res
     if let Some(address) = settings.haproxy_metrics {
         balancer.enable_exporter(address).await;
     }
+    if settings.http3 {
+        balancer.enable_http3();
+    }
     Ok(balancer)
 }
 

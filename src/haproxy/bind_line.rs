@@ -15,6 +15,13 @@ pub fn parse_bind_addresses(config: &str) -> BTreeSet<SocketAddr> {
     words.flat_map(|word| word.split(',')).filter_map(parse_address).collect()
 }
 
+/// Returns the UDP addresses of the `bind` lines for HTTP/3.
+pub(super) fn parse_udp_addresses(config: &str) -> BTreeSet<SocketAddr> {
+    let lines = config.lines().filter_map(|line| line.trim_start().strip_prefix("bind quic"));
+    let words = lines.filter_map(|line| line.split_whitespace().next());
+    words.filter_map(|word| parse_address(&format!("ipv{word}"))).collect()
+}
+
 pub fn parse_bind_ports(config: &str) -> BTreeSet<u16> {
     parse_bind_addresses(config).iter().map(SocketAddr::port).collect()
 }
@@ -38,6 +45,19 @@ pub(super) fn parse_address(word: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn http3_bind_line_parses_to_udp_addresses() {
+        for (config, expected) in [
+            ("  bind quic4@0.0.0.0:443 ssl\n  bind quic6@[::]:443 v6only", "0.0.0.0:443 [::]:443"),
+            ("  bind quic4@:8443 ssl", "0.0.0.0:8443"),
+            ("  bind 0.0.0.0:443 ssl\n  # bind quic4@:81", ""),
+        ] {
+            let found: Vec<_> =
+                parse_udp_addresses(config).iter().map(ToString::to_string).collect();
+            assert_eq!(found.join(" "), expected, "{config:?}");
+        }
+    }
 
     #[test]
     fn bind_line_parses_to_socket_addresses() {

@@ -25,6 +25,8 @@ pub struct ConfigRejection {
     pub lines: Vec<usize>,
     /// Ports that could not be bound. The configuration text is valid: such errors occur only when HAProxy starts.
     pub unbound_ports: Vec<u16>,
+    /// UDP ports that could not be bound.
+    pub unbound_udp_ports: Vec<u16>,
     /// The first reason, on one line and without the file's path.
     pub text: String,
 }
@@ -77,12 +79,15 @@ pub async fn check(bin: &Path, config: &Path, options: &[String]) -> io::Result<
 /// Parses HAProxy's output (stderr, or the answer to `reload`).
 pub fn parse_rejection(output: &str, config: &Path) -> ConfigRejection {
     let alerts: Vec<_> = output.lines().filter_map(|line| strip_level(line, "[ALERT]")).collect();
+    let (udp, tcp): (Vec<&str>, Vec<&str>) =
+        alerts.iter().partition(|alert| alert.contains(": protocol quic"));
     ConfigRejection {
         lines: alerts
             .iter()
             .filter_map(|alert| find_position(alert, config)?.1.parse().ok())
             .collect(),
-        unbound_ports: alerts.iter().filter_map(|alert| parse_unbound_port(alert)).collect(),
+        unbound_ports: tcp.into_iter().filter_map(parse_unbound_port).collect(),
+        unbound_udp_ports: udp.into_iter().filter_map(parse_unbound_port).collect(),
         text: append_hint(match alerts.first() {
             Some(alert) => strip_position(alert, config),
             None => last_line(output),
@@ -164,11 +169,12 @@ mod tests {
         assert!(BinaryId::from_path(Path::new("no-such-program")).is_err());
     }
 
-    /// `lines | ports | text`
+    /// `lines | ports | text`, or with UDP ports `lines | ports | udp UDP-PORTS | text`
     fn check(output: &str, expected: &str) {
-        let ConfigRejection { lines, unbound_ports: binds, text } =
+        let ConfigRejection { lines, unbound_ports: binds, unbound_udp_ports: udp, text } =
             parse_rejection(output, Path::new("/s/.x.cfg"));
-        assert_eq!(format!("{lines:?} | {binds:?} | {text}"), expected);
+        let udp = if udp.is_empty() { String::new() } else { format!("udp {udp:?} | ") };
+        assert_eq!(format!("{lines:?} | {binds:?} | {udp}{text}"), expected);
     }
 
     #[test]
@@ -220,6 +226,11 @@ mod tests {
             "Success=0\n--\n\
              [ALERT]    (14316) : Binding [/s/.x.cfg:14] for frontend f: protocol tcpv4: cannot bind socket (Address already in use) for [127.0.0.1:29980].\n",
             "[14] | [29980] | Binding for frontend f: protocol tcpv4: cannot bind socket (Address already in use) for [127.0.0.1:29980].",
+        );
+        check(
+            "[ALERT]    (7507) : Binding [/s/.x.cfg:13] for frontend f: protocol quic4: cannot bind socket (Address already in use) for [0.0.0.0:7555].\n\
+             [ALERT]    (7507) : [haproxy.main()] Some protocols failed to start their listeners! Exiting.\n",
+            "[13] | [] | udp [7555] | Binding for frontend f: protocol quic4: cannot bind socket (Address already in use) for [0.0.0.0:7555].",
         );
         check(
             "[ALERT]    (1) : Binding [/s/.x.cfg:9] for frontend f: cannot bind socket (Permission denied) for [:::80]\n",

@@ -9,7 +9,7 @@ use crate::{
         observed::ObservedState,
         provisioning::Provisioning,
         reload_reason::ReloadReason,
-        render::{self, RenderContext},
+        render::{self, Http3Mode, RenderContext},
         requeue::Requeue,
         tls::{self, TlsContext},
     },
@@ -83,6 +83,7 @@ impl ConfigBuilder<'_> {
             cas: &self.rules.cas,
             directory: &self.context.certificates,
             policy: self.context.tls_policy,
+            http3: self.context.http3 == Http3Mode::On,
         }
     }
 

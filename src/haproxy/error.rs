@@ -19,6 +19,10 @@ pub enum ApplyError {
     /// These ports cannot be bound, each with its reason. The caller leaves them out and retries later.
     #[error("cannot listen: {}", each(.0))]
     Bind(BTreeMap<u16, String>),
+    /// The UDP ports of HTTP/3 that cannot be bound, each with its reason. The caller does without HTTP/3 and retries
+    /// later.
+    #[error("cannot listen for HTTP/3: {}", each(.0))]
+    BindUdp(BTreeMap<u16, String>),
     #[error("{0}")]
     Unreachable(String),
     #[error(transparent)]
@@ -45,11 +49,14 @@ pub enum OpenError {
 /// Converts the error of a start or a reload. A rejection by the check is [`ApplyError::Refused`].
 impl From<ConfigRejection> for ApplyError {
     fn from(refusal: ConfigRejection) -> Self {
-        if refusal.unbound_ports.is_empty() {
-            return Self::NotLoaded(refusal);
+        let with_reason = |ports: &[u16]| -> BTreeMap<_, _> {
+            ports.iter().map(|port| (*port, refusal.text.clone())).collect()
+        };
+        match (&refusal.unbound_ports[..], &refusal.unbound_udp_ports[..]) {
+            ([], []) => Self::NotLoaded(refusal),
+            ([], udp) => Self::BindUdp(with_reason(udp)),
+            (tcp, _) => Self::Bind(with_reason(tcp)),
         }
-        let text = &refusal.text;
-        Self::Bind(refusal.unbound_ports.iter().map(|port| (*port, text.clone())).collect())
     }
 }
 

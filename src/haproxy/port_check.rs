@@ -4,7 +4,7 @@
 //! served during that time. A start that shares a port with another HAProxy reports no error at all.
 
 use super::error::ApplyError;
-use crate::support::port_owner;
+use crate::support::port_owner::{self, Transport};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -27,6 +27,7 @@ pub(super) enum BindPrivilege {
 /// Fails with the ports that cannot be bound. Waits up to `max_wait`, because sockets of a process that was just killed
 /// may linger.
 pub(super) async fn check_ports(
+    transport: Transport,
     new: &[SocketAddr],
     own_pids: &BTreeSet<u32>,
     privilege: BindPrivilege,
@@ -34,26 +35,32 @@ pub(super) async fn check_ports(
 ) -> Result<(), ApplyError> {
     let deadline = Instant::now() + max_wait;
     loop {
-        let conflicts: BTreeMap<_, _> =
-            new.iter().filter_map(|address| find_conflict(*address, own_pids, privilege)).collect();
+        let conflicts = new
+            .iter()
+            .filter_map(|address| find_conflict(transport, *address, own_pids, privilege));
+        let conflicts: BTreeMap<_, _> = conflicts.collect();
         if conflicts.is_empty() {
             return Ok(());
         }
         if deadline <= Instant::now() {
-            return Err(ApplyError::Bind(conflicts));
+            return Err(match transport {
+                Transport::Tcp => ApplyError::Bind(conflicts),
+                Transport::Udp => ApplyError::BindUdp(conflicts),
+            });
         }
         sleep(POLL_INTERVAL).await;
     }
 }
 
 fn find_conflict(
+    transport: Transport,
     address: SocketAddr,
     own_pids: &BTreeSet<u32>,
     privilege: BindPrivilege,
 ) -> Option<(u16, String)> {
-    let e = port_owner::try_bind(address).err()?;
+    let e = port_owner::try_bind(transport, address).err()?;
     if e.kind() == io::ErrorKind::AddrInUse {
-        let owner = port_owner::find_owner(address.port(), own_pids)?;
+        let owner = port_owner::find_owner(transport, address.port(), own_pids)?;
         return Some((address.port(), format!("used by {owner}")));
     }
     (privilege == BindPrivilege::Own)

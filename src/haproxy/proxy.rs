@@ -29,10 +29,14 @@ use super::{
     stored_state, tls,
     version::{Build, Version, build, has_exporter},
 };
-use crate::support::atomic_file::{self, FileAccess, Staged, WriteError};
+use crate::support::{
+    atomic_file::{self, FileAccess, Staged, WriteError},
+    port_owner::Transport,
+};
 use std::{
     collections::BTreeSet,
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -580,21 +584,21 @@ impl Proxy {
     }
 
     async fn check_ports(&self, config: &str) -> Result<(), ApplyError> {
-        let bound_ports =
-            self.serving_config().map(bind_line::parse_bind_ports).unwrap_or_default();
-        let new = bind_line::parse_bind_addresses(config)
-            .into_iter()
-            .filter(|at| !bound_ports.contains(&at.port()));
+        let serving = self.serving_config().unwrap_or_default();
+        let bound = bind_line::parse_bind_ports(serving);
+        let is_new = |at: &SocketAddr| !bound.contains(&at.port());
+        let tcp: Vec<_> =
+            bind_line::parse_bind_addresses(config).into_iter().filter(is_new).collect();
+        let bound = bind_line::parse_udp_addresses(serving);
+        let udp = bind_line::parse_udp_addresses(config).difference(&bound).copied().collect();
         let privilege =
             if self.settings.is_managed() { BindPrivilege::Own } else { BindPrivilege::Service };
         let max_wait = if self.running.is_some() { Duration::ZERO } else { SOCKET_LINGER };
-        port_check::check_ports(
-            &new.collect::<Vec<_>>(),
-            &self.list_pids().await,
-            privilege,
-            max_wait,
-        )
-        .await
+        let own_pids = self.list_pids().await;
+        for (transport, new) in [(Transport::Tcp, tcp), (Transport::Udp, udp)] {
+            port_check::check_ports(transport, &new, &own_pids, privilege, max_wait).await?;
+        }
+        Ok(())
     }
 
     /// Returns the configuration whose ports HAProxy has already bound.

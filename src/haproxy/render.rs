@@ -13,14 +13,14 @@ use super::{
     request_pattern,
     requeue::{self, Requeue},
     server_setting::ServerSetting,
-    tls::{self, CertificateDirectory, TlsLine},
+    tls::{self, CertificateDirectory, TCP_ALPN, TlsLine},
 };
 use crate::model::{option_value::Host, tls::TlsPolicy};
 use askama::Template;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -50,6 +50,8 @@ pub struct RenderContext {
     pub passthrough: bool,
     /// Whether hosts may verify certificates of clients.
     pub verifies_clients: bool,
+    pub http3: Http3Mode,
+    pub worker_privilege: WorkerPrivilege,
     /// Networks whose X-Forwarded-* headers are trusted.
     pub trusted: Vec<ipnet::IpNet>,
     /// A `log` target of HAProxy: `stdout format raw daemon`, `/dev/log local0`, …
@@ -68,6 +70,22 @@ pub struct RenderContext {
     pub hard_stop_after: Duration,
 }
 
+/// Whether HTTPS listeners also serve HTTP/3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Http3Mode {
+    #[default]
+    Off,
+    On,
+}
+
+/// What the workers of a master that runs as root can keep of its privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerPrivilege {
+    None,
+    /// The capability to bind ports below 1024.
+    LowPorts,
+}
+
 /// Addresses that listeners bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bind {
@@ -75,6 +93,15 @@ pub enum Bind {
     Everywhere,
     /// This address. The unspecified IPv6 address accepts only IPv6.
     At(IpAddr),
+}
+
+impl Bind {
+    fn addresses(self) -> Vec<IpAddr> {
+        match self {
+            Self::Everywhere => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            Self::At(address) => vec![address],
+        }
+    }
 }
 
 /// The sections that docker-balancer does not decide.
@@ -365,7 +392,7 @@ impl RenderContext {
     /// of a certificate is refused.
     fn tls_words(&self, frontend: &Frontend) -> String {
         let mut words =
-            format!(" ssl crt-list {} strict-sni alpn h2,http/1.1", tls::list_name(frontend.port));
+            format!(" ssl crt-list {} strict-sni alpn {TCP_ALPN}", tls::list_name(frontend.port));
         if self.verifies_clients {
             words.push_str(" no-tls-tickets");
         }
@@ -373,6 +400,31 @@ impl RenderContext {
             write!(words, " {keyword} {value}").expect("writing to a string cannot fail");
         }
         words
+    }
+
+    /// Returns the `bind` lines for HTTP/3 of one port, which have the same certificates. HAProxy issues tickets for TLS
+    /// sessions over QUIC also with `no-tls-tickets`; so hosts that verify their clients exclude HTTP/3, see
+    /// [`tls::host_lines`].
+    fn http3_bind_lines(&self, frontend: &Frontend) -> Vec<String> {
+        if !self.has_http3(frontend) {
+            return Vec::new();
+        }
+        let (port, list) = (frontend.bound, tls::list_name(frontend.port));
+        let addresses = self.bind.iter().flat_map(|bind| bind.addresses());
+        let lines = addresses.map(|address| match address {
+            IpAddr::V4(v4) => format!("quic4@{v4}:{port}"),
+            IpAddr::V6(v6) if v6.is_unspecified() => format!("quic6@[::]:{port} v6only"),
+            IpAddr::V6(v6) => format!("quic6@[{v6}]:{port}"),
+        });
+        lines.map(|line| format!("{line} ssl crt-list {list} strict-sni alpn h3")).collect()
+    }
+
+    fn has_http3(&self, frontend: &Frontend) -> bool {
+        self.http3 == Http3Mode::On && frontend.is_https()
+    }
+
+    fn keeps_capability(&self) -> bool {
+        self.http3 == Http3Mode::On && self.worker_privilege == WorkerPrivilege::LowPorts
     }
 
     fn trusted_list(&self) -> String {

@@ -63,7 +63,8 @@ mod tests {
         let file = |text: &str| BaseConfig::File { path: "base.cfg".into(), text: text.to_owned() };
         let of = |minor, has_lua, base| {
             let version = Version { major: 3, minor };
-            Requeue::of(Build { version, has_lua }, &base, 7).map(|requeue| requeue.says_booleans)
+            Requeue::of(Build { version, has_lua, has_quic: false }, &base, 7)
+                .map(|requeue| requeue.says_booleans)
         };
         let built_in = || BaseConfig::BuiltIn { drop_to: None };
         assert_eq!(of(0, true, built_in()), Some(false));

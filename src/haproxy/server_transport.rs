@@ -191,6 +191,7 @@ mod tests {
             cas: &cas,
             directory: &directory,
             policy: policy_of_hosts,
+            http3: false,
         };
         let key = format!("{host}:80/").parse().unwrap();
         ServerTransport::new(&key, &policy(labels), context)

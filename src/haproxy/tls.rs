@@ -30,6 +30,8 @@ pub struct TlsContext<'a> {
     pub directory: &'a CertificateDirectory,
     /// Policy of hosts whose labels do not set one. The `bind` lines have it.
     pub policy: TlsPolicy,
+    /// Whether listeners also serve HTTP/3.
+    pub http3: bool,
 }
 
 /// Name of the list of each HTTPS listener → its lines.
@@ -244,6 +246,9 @@ pub fn needs_certificate(listener: Listener, route: &Route) -> bool {
     listener.is_https() || route.redirects(listener)
 }
 
+/// Protocols of connections over TCP. On the line of a host, it excludes HTTP/3.
+pub const TCP_ALPN: &str = "h2,http/1.1";
+
 /// Returns the options of the host's lines. `None` if they need a CA that does not exist.
 fn line_options(route: &Route, context: TlsContext<'_>) -> Option<BTreeSet<String>> {
     let TlsPolicyChoice(policy) = route.terms.get();
@@ -251,12 +256,14 @@ fn line_options(route: &Route, context: TlsContext<'_>) -> Option<BTreeSet<Strin
     let words = policy.map(policy_words).unwrap_or_default();
     let of_policy = words.into_iter().map(|(keyword, value)| format!("{keyword} {value}"));
     let ca = client_ca(route, context)?.map(|ca| format!("ca-file {ca}"));
+    // HAProxy resumes TLS sessions over QUIC whatever the configuration is, and then does not verify the client again.
     let verify = match route.terms.get::<ClientCertificate>() {
         ClientCertificate::Off => None,
         ClientCertificate::Required(_) => Some("verify required".to_owned()),
         ClientCertificate::Optional(_) => Some("verify optional".to_owned()),
     };
-    Some(of_policy.chain(ca).chain(verify).collect())
+    let without_http3 = (context.http3 && ca.is_some()).then(|| format!("alpn {TCP_ALPN}"));
+    Some(of_policy.chain(ca).chain(verify).chain(without_http3).collect())
 }
 
 /// Returns the keywords of a policy, for a `bind` line and for a line of a list.

@@ -1,12 +1,18 @@
 //! The installed HAProxy's version, and whether it is new enough.
 
 use super::socket::with_timeout;
-use std::{fmt, io, path::Path, path::PathBuf, process::Stdio, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeSet, fmt, io, path::Path, path::PathBuf, process::Stdio, str::FromStr,
+    time::Duration,
+};
 use tokio::process::Command;
 
 /// 2.6 is the first version with all keywords of the generated configuration (`default-path`, `idle-close`, dynamic
 /// servers), and the oldest one in a supported distribution.
 pub const OLDEST: Version = Version { major: 2, minor: 6 };
+
+/// 3.0 is the first long-term version with all keywords of HTTP/3 in the generated configuration (`setcap`).
+const OLDEST_WITH_QUIC: Version = Version { major: 3, minor: 0 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
@@ -19,6 +25,8 @@ pub struct Version {
 pub struct Build {
     pub version: Version,
     pub has_lua: bool,
+    /// Whether it can serve HTTP/3.
+    pub has_quic: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,10 +60,12 @@ pub async fn query_version(bin: &Path) -> Result<Version, VersionError> {
     parse_version(bin, &String::from_utf8_lossy(&output.stdout))
 }
 
-/// Returns the version, and whether HAProxy was built with Lua.
+/// Returns the version, and what HAProxy was built with.
 pub async fn build(bin: &Path) -> Result<Build, VersionError> {
     let version = query_version(bin).await?;
-    Ok(Build { version, has_lua: lists_lua(&details(bin).await) })
+    let details = details(bin).await;
+    let has_quic = OLDEST_WITH_QUIC <= version && lists_quic(&details);
+    Ok(Build { version, has_lua: lists_lua(&details), has_quic })
 }
 
 /// Whether HAProxy can export its metrics to Prometheus.
@@ -73,6 +83,14 @@ async fn details(bin: &Path) -> String {
 /// `Built with Lua version : Lua 5.3.6`
 fn lists_lua(output: &str) -> bool {
     output.lines().any(|line| line.starts_with("Built with Lua version"))
+}
+
+/// `Feature list : … +QUIC -QUIC_OPENSSL_COMPAT …`. With the compatibility layer for OpenSSL before 3.5, no handshake
+/// with curl succeeds.
+fn lists_quic(output: &str) -> bool {
+    let lists = output.lines().filter_map(|line| line.strip_prefix("Feature list"));
+    let features: BTreeSet<_> = lists.flat_map(str::split_whitespace).collect();
+    features.contains("+QUIC") && !features.contains("+QUIC_OPENSSL_COMPAT")
 }
 
 /// `Available services : prometheus-exporter`
@@ -150,6 +168,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(lists_lua(output), expected, "{output}");
+        }
+    }
+
+    #[test]
+    fn quic_is_recognized_without_compatibility_layer_only() {
+        for (output, expected) in [
+            ("Feature list : -ECH +QUIC -QUIC_OPENSSL_COMPAT +RT\n", true),
+            ("Feature list : +PROMEX +QUIC\n", true),
+            ("Feature list : -ENGINE +QUIC +QUIC_OPENSSL_COMPAT +RT\n", false),
+            ("Feature list : +PROMEX -QUIC +RT\n", false),
+            ("       quic : mode=HTTP  side=FE|BE  mux=QUIC  flags=HTX|NO_UPG|FRAMED\n", false),
+            ("", false),
+        ] {
+            assert_eq!(lists_quic(output), expected, "{output}");
         }
     }
 

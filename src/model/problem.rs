@@ -260,6 +260,13 @@ pub enum Reason {
     },
     /// HAProxy was built without its exporter.
     NoExporter,
+    /// HAProxy was built without HTTP/3.
+    NoQuic,
+    /// Another program uses the UDP port of HTTP/3.
+    UdpPortTaken {
+        port: u16,
+        why: String,
+    },
     /// The connection of HAProxy's check is refused.
     ConnectionRefused {
         address: SocketAddr,
@@ -854,6 +861,15 @@ impl fmt::Display for ReasonText<'_> {
             Reason::NoExporter => f.write_str(
                 "this HAProxy has no Prometheus exporter (haproxy -vv prints -PROMEX); install an \
                  HAProxy that has one, or remove the option",
+            ),
+            Reason::NoQuic => f.write_str(
+                "this HAProxy has no HTTP/3 (haproxy -vv prints -QUIC or +QUIC_OPENSSL_COMPAT); \
+                 install HAProxy 3.2 or later that has it, or remove the option",
+            ),
+            Reason::UdpPortTaken { port, why } => write!(
+                f,
+                "UDP port {port} is {why}, so there is no HTTP/3; retrying every few seconds, HTTP/1.1 \
+                 and HTTP/2 are not affected"
             ),
             Reason::ConnectionRefused { address, port, exposed } => {
                 write!(

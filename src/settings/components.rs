@@ -6,7 +6,7 @@ use crate::{
         name,
         process::Stdout,
         provisioning::Provisioning,
-        render::{BaseConfig, RenderContext},
+        render::{BaseConfig, Http3Mode, RenderContext, WorkerPrivilege},
         requeue::Requeue,
         settings::{ProxyMode, ProxySettings},
         tls::CertificateDirectory,
@@ -23,6 +23,7 @@ use crate::{
     sources::{ContainerFilter, OwnLabels, certificate::CaDirectories},
 };
 use anyhow::{Context as _, Result};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities};
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt as _,
@@ -144,6 +145,8 @@ impl Settings {
             passthrough: self.passthrough || self.uses_tls_alpn(),
             acme_tls: self.uses_tls_alpn(),
             verifies_clients: self.client_ca.is_some(),
+            http3: Http3Mode::Off,
+            worker_privilege: worker_privilege(&self.haproxy),
             bind: self.bind.clone(),
             trusted: self.trusted_proxies.clone(),
             log: match &self.access_log {
@@ -189,6 +192,18 @@ fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
         HaproxyMode::Managed { .. } | HaproxyMode::Service { user: None, .. } => {
             Ok(find_account("haproxy"))
         }
+    }
+}
+
+/// Returns what workers can keep. A managed HAProxy inherits the capabilities of this process; a service that starts as
+/// root has all of them.
+fn worker_privilege(haproxy: &HaproxyMode) -> WorkerPrivilege {
+    let may_bind = |sets: CapabilitySets| sets.effective.contains(CapabilitySet::NET_BIND_SERVICE);
+    match haproxy {
+        HaproxyMode::Managed { .. } if !capabilities(None).is_ok_and(may_bind) => {
+            WorkerPrivilege::None
+        }
+        HaproxyMode::Managed { .. } | HaproxyMode::Service { .. } => WorkerPrivilege::LowPorts,
     }
 }
 

@@ -82,6 +82,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// TLS versions and ciphers of hosts whose labels do not set them.
     pub tls_policy: TlsPolicy,
+    /// Whether HTTPS ports also serve HTTP/3, if HAProxy can.
+    pub http3: bool,
     /// Directories with certificates.
     pub certificates: Vec<PathBuf>,
     /// How certificates are ordered, if they are.

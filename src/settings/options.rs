@@ -276,6 +276,16 @@ pub struct Options {
     #[arg(default_value = "intermediate", hide_short_help = true)]
     pub tls_policy: TlsPolicy,
 
+    /// Serve HTTP/3 on HTTPS ports, over UDP
+    ///
+    /// HAProxy 3.2 or later, built with QUIC, is needed. Responses tell clients about HTTP/3, so UDP has to reach
+    /// the same port as TCP. Requests over HTTP/3 that are in progress during a reload fail. Hosts with a
+    /// client_cert label stay without HTTP/3.
+    #[arg(long, value_name = "BOOL", help_heading = TLS, default_value = "false")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = value::parse_bool, hide_short_help = true)]
+    pub http3: bool,
+
     /// Log requests to ADDRESS or stdout, or turn the log off
     ///
     /// WHERE is off, stdout, a socket such as /dev/log, or a syslog server as in 192.0.2.1:514.
@@ -591,7 +601,7 @@ pub enum HaproxyModeArg {
     Service,
 }
 
-/// The type of a certificate's key.
+/// The types of the keys of certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AcmeKey {
     Ecdsa,

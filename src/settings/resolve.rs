@@ -74,6 +74,7 @@ impl Settings {
             port_map: build_port_map(options.map_port)?,
             trusted_proxies: options.trusted_proxies,
             tls_policy: options.tls_policy,
+            http3: options.http3,
             certificates: options.certificates,
             acme,
             passthrough: options.passthrough,

@@ -1,14 +1,20 @@
-//! Finds the program that listens on a TCP port of this machine.
+//! Finds the program that listens on a TCP or UDP port of this machine.
 //!
-//! All users may read `/proc/net/tcp` and `tcp6`. `/proc/*/fd` shows which process owns a socket, but an unprivileged
+//! All users may read `/proc/net/tcp`, `tcp6`, `udp` and `udp6`. `/proc/*/fd` shows which process owns a socket, but an unprivileged
 //! user sees only their own processes there.
 
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 use tokio::net::TcpSocket;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
 
 /// A listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,9 +41,10 @@ impl fmt::Display for PortOwner {
 
 /// Returns the program that listens on the port, at any address, other than the processes in `except` (those of our
 /// own HAProxy).
-pub fn find_owner(port: u16, except: &BTreeSet<u32>) -> Option<PortOwner> {
+pub fn find_owner(transport: Transport, port: u16, except: &BTreeSet<u32>) -> Option<PortOwner> {
+    let sockets = read_listeners(transport);
     let inodes: BTreeSet<u64> =
-        read_listeners().iter().filter(|l| l.at.port() == port).map(|l| l.inode).collect();
+        sockets.iter().filter(|l| l.at.port() == port).map(|l| l.inode).collect();
     if inodes.is_empty() {
         return None;
     }
@@ -55,24 +62,41 @@ pub fn find_owner(port: u16, except: &BTreeSet<u32>) -> Option<PortOwner> {
 ///
 /// A failed bind in HAProxy itself interrupts service for two seconds: its reload pauses every listener and tries two
 /// hundred times.
-pub fn try_bind(at: SocketAddr) -> io::Result<()> {
+pub fn try_bind(transport: Transport, at: SocketAddr) -> io::Result<()> {
+    match transport {
+        Transport::Tcp => try_bind_tcp(at),
+        // A UDP socket that shares its port gets a part of the packets, so the port must not be shared.
+        Transport::Udp => UdpSocket::bind(at).map(drop),
+    }
+}
+
+fn try_bind_tcp(at: SocketAddr) -> io::Result<()> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(at)
 }
 
-fn read_listeners() -> Vec<ListeningSocket> {
-    let read = |path| parse_sockets(&fs::read_to_string(path).unwrap_or_default());
-    [read("/proc/net/tcp"), read("/proc/net/tcp6")].concat()
+fn read_listeners(transport: Transport) -> Vec<ListeningSocket> {
+    let read = |path| parse_sockets(transport, &fs::read_to_string(path).unwrap_or_default());
+    match transport {
+        Transport::Tcp => [read("/proc/net/tcp"), read("/proc/net/tcp6")].concat(),
+        Transport::Udp => [read("/proc/net/udp"), read("/proc/net/udp6")].concat(),
+    }
 }
 
-/// Returns the listening sockets of `/proc/net/tcp` or `tcp6`: `sl local_address rem_address st … uid timeout inode`.
-pub fn parse_sockets(table: &str) -> Vec<ListeningSocket> {
-    const LISTEN: &str = "0A";
+/// Returns the listening sockets of `/proc/net/tcp` or another table:
+/// `sl local_address rem_address st … uid timeout inode`.
+pub fn parse_sockets(transport: Transport, table: &str) -> Vec<ListeningSocket> {
+    // States of TCP. A UDP socket without a peer is closed.
+    let state = match transport {
+        Transport::Tcp => "0A",
+        Transport::Udp => "07",
+    };
     let row = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
-        let [_, local, _, LISTEN, _, _, _, _, _, inode, ..] = words[..] else { return None };
-        Some(ListeningSocket { at: parse_address(local)?, inode: inode.parse().ok()? })
+        let [_, local, _, st, _, _, _, _, _, inode, ..] = words[..] else { return None };
+        let socket = ListeningSocket { at: parse_address(local)?, inode: inode.parse().ok()? };
+        (st == state).then_some(socket)
     };
     table.lines().skip(1).filter_map(row).collect()
 }
@@ -145,22 +169,44 @@ mod tests {
             ("", ""),
             ("header\ngarbage", ""),
         ] {
-            let found: Vec<_> =
-                parse_sockets(table).iter().map(|l| format!("{}={}", l.at, l.inode)).collect();
+            let found: Vec<_> = parse_sockets(Transport::Tcp, table)
+                .iter()
+                .map(|l| format!("{}={}", l.at, l.inode))
+                .collect();
             assert_eq!(found.join(" "), expected);
         }
     }
 
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn proc_net_udp_parses_to_sockets_without_peer() {
+        let table = "\
+   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
+  107: 00000000:01BB 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 21836 2 0 0
+  491: 0100007F:01BB 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 21837 2 0 0
+";
+        let at = SocketAddr::from(([0, 0, 0, 0], 443));
+        let expected = ListeningSocket { at, inode: 21836 };
+        assert_eq!(parse_sockets(Transport::Udp, table), [expected]);
+    }
+
     #[test]
     fn excepted_process_is_not_reported_as_port_owner() {
+        fn check(transport: Transport, at: SocketAddr, socket: impl Sized) {
+            let me = std::process::id();
+            let owner = |except: &[u32]| {
+                find_owner(transport, at.port(), &except.iter().copied().collect())
+            };
+            assert_eq!(owner(&[]).unwrap().pid, Some(me));
+            assert_eq!(owner(&[me]), None);
+            assert_eq!(try_bind(transport, at).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(socket);
+            assert_eq!(owner(&[]), None);
+            try_bind(transport, at).unwrap();
+        }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = listener.local_addr().unwrap();
-        let me = std::process::id();
-        assert_eq!(find_owner(at.port(), &BTreeSet::new()).unwrap().pid, Some(me));
-        assert_eq!(find_owner(at.port(), &BTreeSet::from([me])), None);
-        assert_eq!(try_bind(at).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(listener);
-        assert_eq!(find_owner(at.port(), &BTreeSet::new()), None);
-        try_bind(at).unwrap();
+        check(Transport::Tcp, listener.local_addr().unwrap(), listener);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        check(Transport::Udp, socket.local_addr().unwrap(), socket);
     }
 }

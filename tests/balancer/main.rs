@@ -15,6 +15,7 @@ mod docker;
 mod drain;
 mod elsewhere;
 mod explain_live;
+mod http3;
 mod https;
 mod https_browser;
 mod inside;

@@ -21,7 +21,7 @@ use docker_glue::{
         layout::Layout,
         observed::ObservedState,
         provisioning::Provisioning,
-        render::{BaseConfig, Bind, RenderContext},
+        render::{BaseConfig, Bind, Http3Mode, RenderContext, WorkerPrivilege},
         requeue::Requeue,
         tls::CertificateDirectory,
         version::{Build, OLDEST, Version},
@@ -206,6 +206,8 @@ pub fn default_frame() -> RenderContext {
         passthrough: false,
         acme_tls: false,
         verifies_clients: false,
+        http3: Http3Mode::Off,
+        worker_privilege: WorkerPrivilege::LowPorts,
         trusted: Vec::new(),
         log: Some("stdout format raw daemon".into()),
         exporter: None,
@@ -213,7 +215,7 @@ pub fn default_frame() -> RenderContext {
         wait: Duration::from_secs(10),
         key: KEY,
         requeue: Requeue::of(
-            Build { version: OLDEST, has_lua: true },
+            Build { version: OLDEST, has_lua: true, has_quic: false },
             &BaseConfig::BuiltIn { drop_to: None },
             KEY,
         ),
@@ -249,6 +251,12 @@ pub fn config_at_start(routes: &Routes, stock: usize, adds: bool) -> Config {
 pub fn config_within(routes: &Routes, observed: &ObservedState) -> (Config, usize) {
     let (layout, homeless) = Layout::for_running_worker(routes, observed, &BTreeSet::new());
     (config_with_layout(routes, layout, observed.can_add_backends()), homeless.len())
+}
+
+/// Returns the same in this context.
+pub fn config_in_frame(routes: &Routes, stock: usize, frame: &RenderContext) -> Config {
+    let (rules, layout) = (default_rules(), Layout::for_new_worker(routes, stock));
+    builder(&rules, frame, &BTreeSet::new(), &BTreeSet::new()).build_config(routes, layout)
 }
 
 fn config_with_layout(routes: &Routes, layout: Layout, adds: bool) -> Config {

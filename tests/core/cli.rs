@@ -33,6 +33,7 @@ const VALUES: &[(&str, &str)] = &[
     ("acme_profile", "shortlived"),
     ("acme_key", "rsa"),
     ("wildcard", "example.com"),
+    ("http3", "true"),
     ("acme_ca_file", "/etc/docker-glue/ca.pem"),
     ("tls_policy", "modern"),
     ("backend_ca", "/etc/docker-glue/backend-ca"),

@@ -4,7 +4,10 @@
 
 use crate::common::story;
 use docker_glue::{
-    haproxy::{self, render::RenderContext},
+    haproxy::{
+        self,
+        render::{Http3Mode, RenderContext},
+    },
     routing::decide,
 };
 use std::{fmt::Write as _, fs, path::Path, time::Instant};
@@ -21,10 +24,14 @@ fn configuration_of_a_story_matches_snapshots() {
     }
 }
 
-/// Returns the context of every case; a line such as `# --haproxy-metrics 127.0.0.1:9106` adds the exporter.
+/// Returns the context of every case; a line such as `# --haproxy-metrics 127.0.0.1:9106` adds the exporter, and
+/// `# --http3` HTTP/3.
 fn frame_of(story: &str) -> RenderContext {
     let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
-    RenderContext { exporter: exporter.map(|text| text.parse().unwrap()), ..story::default_frame() }
+    let exporter = exporter.map(|text| text.parse().unwrap());
+    let has_http3 = story.lines().any(|line| line == "# --http3");
+    let http3 = if has_http3 { Http3Mode::On } else { Http3Mode::Off };
+    RenderContext { http3, exporter, ..story::default_frame() }
 }
 
 /// Adding, changing or removing the exporter needs a reload.
@@ -45,8 +52,7 @@ fn check_case(case: &Path) {
         &story::default_rules(),
     );
     let frame = frame_of(&story);
-    let mut config = story::build_config(&decided.routes);
-    config.fingerprint = haproxy::render::static_fingerprint(&config, &frame);
+    let config = story::config_in_frame(&decided.routes, 1, &frame);
     let files = haproxy::render::render_files(&config, &frame);
     let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
         writeln!(text, "{problem}").unwrap();
@@ -58,8 +64,9 @@ fn check_case(case: &Path) {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("haproxy.cfg", files.config);
-        let adding = story::config_at_start(&decided.routes, 0, true);
-        let adding = haproxy::render::render_files(&adding, &story::frame_for(true));
+        let adding_frame = RenderContext { http3: frame.http3, ..story::frame_for(true) };
+        let adding = story::config_in_frame(&decided.routes, 0, &adding_frame);
+        let adding = haproxy::render::render_files(&adding, &adding_frame);
         assert_eq!(adding.generation, files.generation);
         insta::assert_snapshot!("haproxy-3.4.cfg", adding.config);
         let as_is = |name: &str| name.contains(".http") || name.contains(".lua");

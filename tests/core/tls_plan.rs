@@ -12,7 +12,7 @@ use docker_glue::{
         layout::Layout,
         observed::ObservedState,
         plan::plan_commands,
-        render::RenderContext,
+        render::{Http3Mode, RenderContext},
         tls::{ObservedTls, TlsContext, TlsLine, TlsLists, host_lines, list_name},
     },
     model::{
@@ -291,6 +291,7 @@ impl Run {
             cas: &self.rules.cas,
             directory: &self.context.certificates,
             policy: self.context.tls_policy,
+            http3: self.context.http3 == Http3Mode::On,
         };
         let routes = self.routes.0.iter().filter(|(key, _)| key.is_https());
         let wrong = routes.filter(|(key, route)| {

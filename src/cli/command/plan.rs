@@ -8,7 +8,7 @@ use crate::{
         config_builder::ConfigBuilder,
         layout::Layout,
         reload_reason::ReloadReason,
-        render::{self, RenderContext},
+        render::{self, Http3Mode, RenderContext},
         route_recovery,
         version::{Build, build, has_exporter},
     },
@@ -248,7 +248,9 @@ async fn diff_when_settled(
         let daemon = inputs::daemon_status(settings).await;
         let before = inputs::load_current_state(settings).await?;
         let exporter = exporter_address(settings, daemon.as_ref()).await;
-        let frame = render_context(settings, build, rules, &before, exporter)?;
+        let http3 = http3_mode(settings, build, daemon.as_ref());
+        let complete = |context| RenderContext { http3, exporter, ..context };
+        let frame = render_context(settings, build, rules, &before, complete)?;
         let resting = BTreeSet::new();
         let (frame, stock) = (&frame, usize::from(settings.spare_backends));
         let unavailable = BTreeSet::new();
@@ -271,11 +273,21 @@ async fn diff_when_settled(
 
 /// Returns the address at which HAProxy serves metrics, unless the address is in use or HAProxy has no exporter.
 async fn exporter_address(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
-    let problems = daemon.into_iter().flat_map(|status| &status.problems);
-    let has_none =
-        problems.into_iter().any(|problem| problem.option.as_deref() == Some("--haproxy-metrics"));
+    let has_none = has_problem(daemon, "--haproxy-metrics");
     let address = settings.haproxy_metrics.filter(|_| !has_none)?;
     has_exporter(&settings.haproxy_bin).await.then_some(address)
+}
+
+/// Returns whether docker-balancer serves HTTP/3: not if HAProxy cannot, or if the UDP port is in use.
+fn http3_mode(settings: &Settings, build: Build, daemon: Option<&Status>) -> Http3Mode {
+    let is_on = settings.http3 && build.has_quic && !has_problem(daemon, "--http3");
+    if is_on { Http3Mode::On } else { Http3Mode::Off }
+}
+
+/// Whether docker-balancer reports a problem with the option.
+fn has_problem(daemon: Option<&Status>, option: &str) -> bool {
+    let mut problems = daemon.into_iter().flat_map(|status| &status.problems);
+    problems.any(|problem| problem.option.as_deref() == Some(option))
 }
 
 /// Returns the settings of a docker-balancer with `--watch`, or with `--once` if only that one produces the current
@@ -285,15 +297,15 @@ fn render_context(
     build: Build,
     rules: &Rules,
     before: &CurrentState,
-    exporter: Option<SocketAddr>,
+    complete: impl Fn(RenderContext) -> RenderContext,
 ) -> Result<RenderContext> {
-    let follows = RenderContext { exporter, ..settings.render_context(build)? };
+    let follows = complete(settings.render_context(build)?);
     let managed = matches!(settings.haproxy, HaproxyMode::Managed { .. });
     if !managed || settings.access_log != AccessLog::Stdout {
         return Ok(follows);
     }
     let quiet = Settings { command: RunMode::Once, access_log: AccessLog::Off, ..settings.clone() };
-    let once = RenderContext { exporter, ..quiet.render_context(build)? };
+    let once = complete(quiet.render_context(build)?);
     let routes = route_recovery::recover_routes(&before.observed);
     let rendered = |frame: &RenderContext| {
         let resting = BTreeSet::new();

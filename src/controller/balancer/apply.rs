@@ -215,6 +215,10 @@ impl Balancer {
                 self.exclude_taken_ports(&config, taken, Instant::now())?;
                 Ok(None)
             }
+            Err(ApplyError::BindUdp(taken)) => {
+                self.release_http3_ports(taken, Instant::now())?;
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }

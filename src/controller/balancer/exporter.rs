@@ -5,7 +5,7 @@ use super::Balancer;
 use crate::{
     model::problem::{Problem, ProblemSubject, Reason},
     routing::decide::{PORT_RETRY_INTERVAL, PortConflict},
-    support::port_owner,
+    support::port_owner::{self, Transport},
 };
 use std::{io, net::SocketAddr, time::Instant};
 
@@ -76,7 +76,7 @@ impl Balancer {
             return;
         }
         taken.until = now + PORT_RETRY_INTERVAL;
-        let in_use = port_owner::try_bind(*address)
+        let in_use = port_owner::try_bind(Transport::Tcp, *address)
             .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
         if !in_use {
             let address = *address;

@@ -327,6 +327,14 @@ impl ProblemKind {
                 "This HAProxy has no Prometheus exporter.",
                 "Install an HAProxy that has one, or remove `--haproxy-metrics`.",
             ),
+            Self::NoQuic => row(
+                "This HAProxy has no HTTP/3.",
+                "Install HAProxy 3.2 or later that was built with QUIC, or remove `--http3`.",
+            ),
+            Self::UdpPortTaken => row(
+                "Another program has the UDP port of HTTP/3. docker-balancer retries every few seconds.",
+                "Stop that program, or remove `--http3`.",
+            ),
             Self::ConnectionRefused => row(
                 "HAProxy's check is refused: nothing listens at the address and port.",
                 "Use the port that the program listens on, and have it listen on 0.0.0.0, not on 127.0.0.1.",
