@@ -39,7 +39,7 @@ impl CertificateRequests {
         for (key, route) in ready {
             let host = match key.host() {
                 HostMatch::Exact(host) => AcmeHost::exact(host.clone()),
-                HostMatch::Wildcard(host) => AcmeHost { host: host.clone(), wildcard: true },
+                HostMatch::Wildcard(host) => AcmeHost::wildcard(host.clone()),
                 HostMatch::Any => continue,
             };
             let CertificateOption(choice) = route.terms.get();
