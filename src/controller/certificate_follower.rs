@@ -10,7 +10,9 @@ use crate::{
     sources::{
         acme::{
             self, AcmeHandles, AcmeHost, AcmeRequest, AcmeSettings, AcmeStatus, IssuedCertificate,
-            TokenRequest, acme_host::NameRules, requests::CertificateRequests,
+            TokenRequest,
+            acme_host::{CertificateVariant, NameRules},
+            requests::CertificateRequests,
         },
         certificate::{
             self, CaSnapshot, CertificateProblem, CertificateShelf, CertificateSnapshot,
@@ -230,7 +232,8 @@ impl CertificateFollower {
         let status = self.status.borrow();
         let found = host.parse::<AcmeHost>().ok().and_then(|host| status.find_host(&host));
         let Some((found, _)) = found else {
-            let hosts = status.hosts.keys().take(MAX_LISTED_HOSTS).map(ToString::to_string);
+            let hosts = status.hosts.keys().filter(|host| host.variant == CertificateVariant::Main);
+            let hosts = hosts.take(MAX_LISTED_HOSTS).map(ToString::to_string);
             return Err(ApiError::UnknownHost { host: host.to_owned(), hosts: hosts.collect() });
         };
         self.send_request(AcmeRequest::Renew(found.clone()))?;

@@ -275,7 +275,7 @@ pub fn presented_certificates<'a>(
 fn find_order(orders: Option<&AcmeStatus>, host: &HostMatch) -> Option<OrderInfo> {
     let host = match host {
         HostMatch::Exact(host) => AcmeHost::exact(host.clone()),
-        HostMatch::Wildcard(host) => AcmeHost { host: host.clone(), wildcard: true },
+        HostMatch::Wildcard(host) => AcmeHost::wildcard(host.clone()),
         HostMatch::Any => return None,
     };
     let (_, status) = orders?.find_host(&host)?;

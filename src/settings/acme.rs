@@ -8,7 +8,7 @@ use crate::{
     sources::acme::{
         AcmeSettings,
         dns::DnsUpdate,
-        settings::{AcmeKeyType, Challenge, DirectoryUrl, DnsPublisher, EabKey},
+        settings::{AcmeKeyType, AcmeKeys, Challenge, DirectoryUrl, DnsPublisher, EabKey},
         store::STATE_FOLDER,
     },
     support::secret::read_secret_file,
@@ -27,7 +27,7 @@ pub struct AcmeOptions {
     pub eab: Option<(String, PathBuf)>,
     pub profile: Option<String>,
     pub challenge: ChallengeOption,
-    pub key_type: AcmeKeyType,
+    pub keys: AcmeKeys,
     /// Root certificates of a private CA.
     pub ca_file: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ impl Settings {
         let challenge = read_challenge(&options.challenge)?;
         let mut acme =
             AcmeSettings::new(options.directory.clone(), folder).with_challenge(challenge);
-        acme.key_type = options.key_type;
+        acme.keys = options.keys;
         acme.email.clone_from(&options.email);
         acme.profile.clone_from(&options.profile);
         acme.ca_file.clone_from(&options.ca_file);
@@ -89,9 +89,10 @@ pub(super) fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
         eab: options.acme_eab.clone(),
         profile: options.acme_profile.clone(),
         challenge,
-        key_type: match options.acme_key {
-            AcmeKey::Ecdsa => AcmeKeyType::Ecdsa,
-            AcmeKey::Rsa => AcmeKeyType::Rsa,
+        keys: match options.acme_key {
+            AcmeKey::Ecdsa => AcmeKeys::One(AcmeKeyType::Ecdsa),
+            AcmeKey::Rsa => AcmeKeys::One(AcmeKeyType::Rsa),
+            AcmeKey::Both => AcmeKeys::Both,
         },
         ca_file: options.acme_ca_file.clone(),
     }))
@@ -169,7 +170,7 @@ mod tests {
         match Settings::from_args(&args, &HostEnv::default()) {
             Ok(settings) => {
                 let acme = settings.acme.unwrap();
-                format!("{:?} {}", acme.challenge, acme.key_type)
+                format!("{:?} {}", acme.challenge, acme.keys)
             }
             Err(error) => format!("{error:?}"),
         }
@@ -180,6 +181,7 @@ mod tests {
         for (words, expected) in [
             ("--acme letsencrypt", "Http ecdsa"),
             ("--acme letsencrypt --acme-key rsa", "Http rsa"),
+            ("--acme letsencrypt --acme-key both", "Http both"),
             ("--acme letsencrypt --acme-dns exec:/p", "Dns(Program(\"/p\")) ecdsa"),
             (
                 "--acme letsencrypt --acme-dns rfc2136:/f --wildcard example.com",

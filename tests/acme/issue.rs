@@ -10,10 +10,10 @@ use docker_glue::sources::acme::{
     AcmeSettings, chain,
     decide::HostState,
     error::FailureKind,
-    settings::{AcmeKeyType, EabKey},
+    settings::{AcmeKeyType, AcmeKeys, EabKey},
 };
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 use tempfile::TempDir;
 
 const HOST: &str = "a.example.com";
@@ -219,12 +219,61 @@ async fn rsa_key_is_used_if_it_is_set() {
     let Some(pebble) = Pebble::start(Options::default()) else { return };
     let state = tempfile::tempdir().unwrap();
     let mut settings = pebble.settings(&state);
-    settings.key_type = AcmeKeyType::Rsa;
+    settings.keys = AcmeKeys::One(AcmeKeyType::Rsa);
     let mut follower = start_with(&pebble, settings).await;
     follower.want(&[HOST]);
     let (_, pem) = follower.next_issued().await;
     let leaf = chain::parse_leaf(&pem).unwrap();
     assert!(256 < leaf.public_key.len(), "{} bytes", leaf.public_key.len());
+}
+
+#[tokio::test]
+async fn both_key_types_are_stored_renewed_and_not_ordered_again() {
+    let Some(pebble) = Pebble::start(Options::default()) else { return };
+    let state = tempfile::tempdir().unwrap();
+    let mut settings = pebble.settings(&state);
+    settings.keys = AcmeKeys::Both;
+    let rsa = format!("{HOST}+rsa");
+    let mut follower = start_with(&pebble, settings.clone()).await;
+    let is_rsa = |pem: &str| 256 < chain::parse_leaf(pem).unwrap().public_key.len();
+    follower.want(&[HOST]);
+    let mut first = BTreeMap::new();
+    for (name, expected) in [(HOST, false), (&rsa, true)] {
+        let (host, pem) = follower.next_issued().await;
+        assert_eq!((host.as_str(), is_rsa(&pem)), (name, expected));
+        assert_eq!(chain::parse_leaf(&pem).unwrap().names, [HOST]);
+        first.insert(host, pem);
+    }
+    follower.until_state(&rsa, HostState::Issued).await;
+    // An operator renews both.
+    follower.renew(HOST).await;
+    let mut second = BTreeMap::new();
+    for _ in 0..2 {
+        let (host, pem) = follower.next_issued().await;
+        assert_eq!(is_rsa(&pem), host == rsa);
+        assert_ne!(first[&host], pem);
+        second.insert(host, pem);
+    }
+    let status = follower.until_state(&rsa, HostState::Issued).await;
+    assert_eq!(status.failures, 0);
+    let status = follower.until_state(HOST, HostState::Issued).await;
+    assert_eq!(status.failures, 0);
+    drop(follower);
+    for name in [HOST, &rsa] {
+        let live = ca_folder(&state).join("live").join(name);
+        let chain = fs::read_to_string(live.join("fullchain.pem")).unwrap();
+        assert!(second[name].starts_with(chain.lines().next().unwrap()), "{name}");
+    }
+    // A restart orders nothing.
+    let mut follower = start_with(&pebble, settings).await;
+    follower.want(&[HOST]);
+    let mut stored = BTreeMap::new();
+    for _ in 0..2 {
+        stored.extend([follower.next_issued().await]);
+    }
+    assert_eq!(stored, second);
+    follower.until_state(&rsa, HostState::Issued).await;
+    assert_eq!(follower.status().counters.orders, 0);
 }
 
 #[tokio::test]

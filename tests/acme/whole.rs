@@ -11,7 +11,11 @@ use crate::{
 };
 use docker_glue::sources::acme::AcmeSettings;
 use nix::sys::signal::Signal;
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 /// Returns the plan of a balancer that orders from this CA, which validates on its port 80.
 fn plan(pebble: &Pebble) -> Option<BalancerPlan> {
@@ -129,6 +133,53 @@ fn container_gets_certificate_and_restarts_order_nothing() {
         assert!(file.contains("/certs/") || file.contains("/acme/"), "{file}");
     }
     assert!(!balancer.log().contains("PRIVATE KEY"));
+}
+
+/// Returns the algorithm of the certificate's key that a client gets if it supports only these signatures.
+fn presented_key(balancer: &Balancer, host: &str, signatures: &str) -> Option<String> {
+    let connect = format!("127.0.0.1:{}", balancer.bound_port(443));
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-tls1_2", "-connect", &connect, "-servername", host]);
+    client.args(["-sigalgs", signatures]).stdin(Stdio::null());
+    let pem = client.output().unwrap().stdout;
+    let certificate = String::from_utf8_lossy(&pem);
+    let begin = certificate.find("-----BEGIN CERTIFICATE")?;
+    let mut decode = Command::new("openssl");
+    decode.args(["x509", "-noout", "-text"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut decode = decode.spawn().unwrap();
+    decode.stdin.take().unwrap().write_all(&pem[begin..]).unwrap();
+    let text = decode.wait_with_output().unwrap().stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("Public Key Algorithm: ").map(str::to_owned))
+}
+
+#[test]
+fn client_gets_certificate_of_key_type_that_it_supports() {
+    let Some(pebble) = Pebble::start(Options::default()) else { return };
+    let Some(plan) = plan(&pebble) else { return };
+    let plan = plan.option(&["--acme-key", "both"]);
+    let labels = "glue_http_80_host=a.example.com glue_http_80_tls=on";
+    let _container = plan.run("a").labels(labels).start();
+    let balancer = plan.start().wait_until_started();
+    for (signatures, expected) in [
+        ("ECDSA+SHA256", "id-ecPublicKey"),
+        ("RSA+SHA256", "rsaEncryption"),
+        ("ECDSA+SHA256:RSA+SHA256", "id-ecPublicKey"),
+    ] {
+        wait_for(&format!("{signatures}: {expected}"), || {
+            let key = presented_key(&balancer, "a.example.com", signatures);
+            (key.as_deref() == Some(expected)).then_some(())
+        });
+    }
+    let output = balancer.command().args(["certificates"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for key in ["ECDSA", "RSA"] {
+        assert!(text.contains(key), "{text}");
+    }
+    let log = pebble.log();
+    assert_eq!(log.matches("orders in the db").count(), 2, "{log}");
+    assert!(!balancer.log().contains("reloaded HAProxy"), "{}", balancer.log());
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Site {
     }
 
     /// Returns the outcome of a request: `NAME saw PATH`, `status → URL`, or `refused`. Options of curl may follow.
-    pub(crate) fn outcome(&self, balancer: &Balancer, url: &str, options: &[&str]) -> String {
+    pub(crate) fn outcome(&self, balancer: &BalancerPlan, url: &str, options: &[&str]) -> String {
         let (scheme, remainder) = url.split_once("://").unwrap();
         let host = remainder.split('/').next().unwrap();
         let public = if scheme == "https" { 443 } else { 80 };

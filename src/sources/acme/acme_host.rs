@@ -13,14 +13,29 @@ const MAX_NAME_BYTES: usize = 253;
 const PRIVATE_DOMAINS: [&str; 8] =
     ["local", "internal", "test", "localhost", "invalid", "onion", "home.arpa", "lan"];
 
-/// A host, or all direct subdomains of a host together with the host itself. One certificate is issued for each.
+/// A host, or all direct subdomains of a host together with the host itself. One certificate is issued for each, or two
+/// with keys of different types, which are ordered and renewed independently.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AcmeHost {
     pub host: Host,
     /// Whether the certificate is for `*.host` and `host`.
     pub wildcard: bool,
+    pub variant: CertificateVariant,
 }
+
+/// Which of the certificates of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CertificateVariant {
+    /// The only one, or the first of two.
+    #[default]
+    Main,
+    /// The one with an RSA key, next to one with an ECDSA key.
+    Rsa,
+}
+
+/// End of the text and of the folder of [`CertificateVariant::Rsa`]. No host contains this character.
+const RSA_SUFFIX: &str = "+rsa";
 
 /// What the CA and the settings allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +78,22 @@ pub enum NameRefusal {
 impl AcmeHost {
     /// Returns the requested certificate of one host.
     pub fn exact(host: Host) -> Self {
-        Self { host, wildcard: false }
+        Self { host, wildcard: false, variant: CertificateVariant::Main }
+    }
+
+    /// Returns the requested certificate of a host's direct subdomains and of the host.
+    pub fn wildcard(host: Host) -> Self {
+        Self { host, wildcard: true, variant: CertificateVariant::Main }
+    }
+
+    /// Returns the other certificate for the same names.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        let variant = match self.variant {
+            CertificateVariant::Main => CertificateVariant::Rsa,
+            CertificateVariant::Rsa => CertificateVariant::Main,
+        };
+        Self { variant, ..self.clone() }
     }
 
     /// Returns `None` for any host, for which no certificate is requested.
@@ -88,7 +118,7 @@ impl AcmeHost {
         let mut shared = [Some(host.clone()), parent].into_iter().flatten();
         let shared = shared.find(|domain| wildcards.contains(domain));
         match shared {
-            Some(host) => Self { host, wildcard: true },
+            Some(host) => Self::wildcard(host),
             None => Self::exact(host.clone()),
         }
     }
@@ -107,15 +137,18 @@ impl AcmeHost {
     /// Returns the name of the folder that holds its certificates. No host contains an empty first label or only an
     /// underscore in it, because a CA signs neither.
     pub fn folder(&self) -> String {
-        if self.wildcard { format!("_.{}", self.host) } else { self.host.to_string() }
+        let prefix = if self.wildcard { "_." } else { "" };
+        format!("{prefix}{}{}", self.host, self.variant.suffix())
     }
 
     /// Returns the requested host whose certificates a folder holds.
     pub fn from_folder(name: &str) -> Option<Self> {
-        match name.strip_prefix("_.") {
-            Some(host) => Some(Self { host: host.parse().ok()?, wildcard: true }),
-            None => Some(Self::exact(name.parse().ok()?)),
-        }
+        let (name, variant) = CertificateVariant::split(name);
+        let main = match name.strip_prefix("_.") {
+            Some(host) => Self::wildcard(host.parse().ok()?),
+            None => Self::exact(name.parse().ok()?),
+        };
+        Some(Self { variant, ..main })
     }
 
     /// Returns the domain whose names the CA counts together: the last two labels.
@@ -166,10 +199,24 @@ fn has_outer_hyphen(label: &str) -> bool {
     label.starts_with('-') || label.ends_with('-')
 }
 
+impl CertificateVariant {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Main => "",
+            Self::Rsa => RSA_SUFFIX,
+        }
+    }
+
+    /// Returns a text without its suffix, and the variant.
+    fn split(text: &str) -> (&str, Self) {
+        text.strip_suffix(RSA_SUFFIX).map_or((text, Self::Main), |host| (host, Self::Rsa))
+    }
+}
+
 impl fmt::Display for AcmeHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = if self.wildcard { "*." } else { "" };
-        write!(f, "{prefix}{}", self.host)
+        write!(f, "{prefix}{}{}", self.host, self.variant.suffix())
     }
 }
 
@@ -177,9 +224,10 @@ impl FromStr for AcmeHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (host, wildcard) = text.strip_prefix("*.").map_or((text, false), |host| (host, true));
+        let (name, variant) = CertificateVariant::split(text);
+        let (host, wildcard) = name.strip_prefix("*.").map_or((name, false), |host| (host, true));
         let host = host.parse().map_err(|_| format!("not a host: {}", text.escape_debug()))?;
-        Ok(Self { host, wildcard })
+        Ok(Self { host, wildcard, variant })
     }
 }
 
@@ -241,10 +289,12 @@ mod tests {
 
     #[test]
     fn folder_and_text_return_to_the_same_host() {
-        for name in ["a.example.com", "*.example.com", "nas"] {
+        for name in ["a.example.com", "*.example.com", "nas", "a.example.com+rsa", "*.b.com+rsa"] {
             let host: AcmeHost = name.parse().unwrap();
             assert_eq!(host.to_string(), name);
-            assert_eq!(AcmeHost::from_folder(&host.folder()), Some(host));
+            assert_eq!(AcmeHost::from_folder(&host.folder()), Some(host.clone()));
+            assert_eq!(host.sibling().sibling(), host);
+            assert_eq!(host.sibling().names(), host.names());
         }
     }
 

@@ -11,7 +11,7 @@
 //! ```
 
 use super::{
-    acme_host::{AcmeHost, NameRefusal, NameRules},
+    acme_host::{AcmeHost, CertificateVariant, NameRefusal, NameRules},
     ledger::{HostRecord, Ledger, Limits},
     schedule,
 };
@@ -268,10 +268,31 @@ impl Decision {
                 let until = pause.until;
                 self.wake(until);
                 self.delay(&candidate, HostState::Paused, until);
+            } else if self.waits_for_sibling(view, candidate.host) {
+                // The end of the other order leads to another decision.
             } else if 0 < free && self.order(view, &candidate) {
                 free -= 1;
             }
         }
+    }
+
+    /// Whether the order must wait for that of the other certificate for the same names: a CA answers an order with an
+    /// unfinished one for the same names (RFC 8555, 7.4), and would issue one certificate for both.
+    ///
+    /// Of two certificates, the first one shows whether the CA issues any for the names. So a name that fails counts
+    /// once against the CA's limits.
+    fn waits_for_sibling(&self, view: &View<'_>, host: &AcmeHost) -> bool {
+        let sibling = host.sibling();
+        let record = self.ledger.record(&sibling);
+        if record.started.is_some() {
+            return true;
+        }
+        let is_first = host.variant == CertificateVariant::Main;
+        if is_first || !view.requested.contains(&sibling) {
+            return false;
+        }
+        let is_proven = view.issued.contains_key(&sibling) && record.failures == 0;
+        view.pending.contains(&sibling) || (!is_proven && !view.pending.contains(host))
     }
 
     /// Begins an order, unless the account or a permit is missing.
@@ -287,7 +308,9 @@ impl Decision {
         let replaces = candidate.predecessor().filter(|_| renewal_info && !staging);
         let free = staging || replaces.is_some() || view.pending.contains(candidate.host);
         if !free {
-            let new = candidate.issued.is_none();
+            // The CA counts another certificate for the same names as a renewal.
+            let is_main = candidate.host.variant == CertificateVariant::Main;
+            let new = candidate.issued.is_none() && is_main;
             let taken = self.ledger.take_permits(candidate.host, new, view.limits, view.now);
             if let Err(at) = taken {
                 self.wake(at);

@@ -1,11 +1,13 @@
 //! Settings of the orders: the CA, the account, and the proof of control.
 
 use super::{
-    acme_host::{AcmeHost, NameRules},
+    acme_host::{AcmeHost, CertificateVariant, NameRules},
     dns::DnsUpdate,
     ledger::Limits,
 };
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration,
+};
 use zeroize::Zeroizing;
 
 /// The longest time of an order that HAProxy proves.
@@ -79,6 +81,40 @@ pub enum AcmeKeyType {
     Rsa,
 }
 
+/// Which certificates a host gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "snake_case")]
+pub enum AcmeKeys {
+    /// One with a key of this type.
+    #[strum(to_string = "{0}")]
+    One(AcmeKeyType),
+    /// One for each type. The client's abilities decide which one HAProxy presents.
+    Both,
+}
+
+impl Default for AcmeKeys {
+    fn default() -> Self {
+        Self::One(AcmeKeyType::default())
+    }
+}
+
+impl AcmeKeys {
+    /// Returns all certificates that hosts get, which have one each in `hosts`.
+    pub fn expand(self, hosts: &BTreeSet<AcmeHost>) -> BTreeSet<AcmeHost> {
+        let second = hosts.iter().filter(|_| self == Self::Both).map(AcmeHost::sibling);
+        hosts.iter().cloned().chain(second).collect()
+    }
+
+    /// Returns the type of a certificate's key.
+    pub fn key_type(self, variant: CertificateVariant) -> AcmeKeyType {
+        match (self, variant) {
+            (_, CertificateVariant::Rsa) => AcmeKeyType::Rsa,
+            (Self::One(key_type), CertificateVariant::Main) => key_type,
+            (Self::Both, CertificateVariant::Main) => AcmeKeyType::Ecdsa,
+        }
+    }
+}
+
 /// All settings of [`super::follow`].
 #[derive(Debug, Clone)]
 pub struct AcmeSettings {
@@ -92,7 +128,7 @@ pub struct AcmeSettings {
     pub profile: Option<String>,
     pub challenge: Challenge,
     pub dns: DnsLookup,
-    pub key_type: AcmeKeyType,
+    pub keys: AcmeKeys,
     /// The root certificates of a private CA. They replace those of the system. Such a CA may sign any name.
     pub ca_file: Option<PathBuf>,
     /// The folder `STATE/acme`, which is created.
@@ -176,7 +212,7 @@ impl AcmeSettings {
             profile: None,
             challenge: Challenge::Http,
             dns: DnsLookup::default(),
-            key_type: AcmeKeyType::default(),
+            keys: AcmeKeys::default(),
             ca_file: None,
             folder,
             limits: Limits::default(),

@@ -39,7 +39,7 @@ impl AcmeStatus {
         let covering = [Some(host.host.clone()), host.host.parent()].into_iter().flatten();
         let mut wildcards = covering.filter(|_| !host.wildcard);
         exact.or_else(|| {
-            wildcards.find_map(|host| self.hosts.get_key_value(&AcmeHost { host, wildcard: true }))
+            wildcards.find_map(|host| self.hosts.get_key_value(&AcmeHost::wildcard(host)))
         })
     }
 }

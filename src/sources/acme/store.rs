@@ -5,6 +5,7 @@
 //! STATE/acme/CA/account.json.next                             the same with another key, while the CA replaces it
 //! STATE/acme/CA/archive/HOST/N/{privkey,fullchain}.pem, meta.json
 //! STATE/acme/CA/live/HOST -> ../archive/HOST/N                as certbot: other programs can read it
+//! STATE/acme/CA/live/HOST+rsa -> ../archive/HOST+rsa/N        the second one of a host with keys of both types
 //! STATE/acme/CA/pending/HOST.json                             an order's URL, and its key from the request on
 //! ```
 //!

@@ -214,7 +214,10 @@ impl Run<'_> {
         let key = match key {
             Some(key) if ca.state().status != OrderStatus::Ready => return Ok(key),
             Some(key) => key,
-            None => generate_key(self.client.settings.key_type).await?,
+            None => {
+                let variant = self.order.host.variant;
+                generate_key(self.client.settings.keys.key_type(variant)).await?
+            }
         };
         self.keep(PendingOrder { url: ca.url().to_owned(), key: Some(key.clone()) }).await?;
         let (request, _) = sign_request(&self.order.host, &key)?;

@@ -131,6 +131,68 @@ fn requested_host_is_ordered_once() {
     assert!((57 * schedule::DAY..63 * schedule::DAY).contains(&wake), "{wake}");
 }
 
+const BOTH: [&str; 2] = ["a.example.com", "a.example.com+rsa"];
+
+#[test]
+fn second_key_type_is_ordered_after_the_first_certificate() {
+    let mut scene = Scene::new(&BOTH);
+    assert_eq!(scene.orders(), ["a.example.com"]);
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com+rsa"), "missing");
+    scene.finish(&host("a.example.com"), false, None);
+    assert_eq!(scene.orders(), ["a.example.com+rsa"]);
+    scene.finish(&host("a.example.com+rsa"), false, None);
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com+rsa"), "issued");
+}
+
+#[test]
+fn failing_name_is_tried_once_for_both_key_types() {
+    let mut scene = Scene::new(&BOTH);
+    scene.staging = None;
+    for _ in 0..5 {
+        assert_eq!(scene.orders(), ["a.example.com"]);
+        scene.fail("a.example.com", false, FailureKind::Unauthorized);
+        assert_eq!(scene.orders(), [""; 0]);
+        scene.now = scene.decide().wake_at.unwrap();
+    }
+}
+
+#[test]
+fn certificates_of_both_key_types_are_renewed_one_after_the_other() {
+    let mut scene = Scene::new(&BOTH);
+    for name in BOTH {
+        scene.hold(name, 80 * schedule::DAY, 90 * schedule::DAY);
+    }
+    let first = scene.orders();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(scene.orders(), [""; 0]);
+    let order = host(first[0].strip_suffix(" replaces").unwrap());
+    scene.finish(&order, false, None);
+    assert_eq!(scene.orders(), [format!("{} replaces", order.sibling())]);
+}
+
+#[test]
+fn unfinished_order_of_one_key_type_is_not_continued_by_the_other() {
+    for (pending, expected) in
+        [("a.example.com", [""; 0].to_vec()), ("a.example.com+rsa", vec!["a.example.com+rsa"])]
+    {
+        let mut scene = Scene::new(&BOTH);
+        scene.hold("a.example.com", 0, 90 * schedule::DAY);
+        scene.pending.insert(host(pending));
+        assert_eq!(scene.orders(), expected, "{pending}");
+    }
+}
+
+#[test]
+fn second_key_type_takes_no_permit_for_a_new_name() {
+    let mut scene = Scene::new(&BOTH);
+    scene.limits.names = BucketLimit { capacity: 1, refill: 86_400 };
+    assert_eq!(scene.orders(), ["a.example.com"]);
+    scene.finish(&host("a.example.com"), false, None);
+    assert_eq!(scene.orders(), ["a.example.com+rsa"]);
+}
+
 #[test]
 fn refused_name_is_not_ordered() {
     let mut scene = Scene::new(&["nas.local"]);

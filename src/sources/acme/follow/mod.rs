@@ -62,7 +62,7 @@ pub struct AcmeHandles {
 /// A request of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AcmeRequest {
-    /// Renew the certificate now. A host that has none, and that needs none, is ignored.
+    /// Renew the certificates of the host now. A host that has none, and that needs none, is ignored.
     Renew(AcmeHost),
     /// Replace the key of the account (RFC 8555, 7.3.5). The result is in [`AcmeStatus::key_replacement`].
     ReplaceAccountKey,
@@ -202,7 +202,7 @@ impl Follower {
     }
 
     fn decide(&self, ledger: &Ledger, now: i64) -> Decision {
-        let requested = self.handles.hosts.borrow().clone();
+        let requested = self.settings.keys.expand(&self.handles.hosts.borrow());
         let usable = |_: &&Environment| self.staging_pause <= now;
         let view = View {
             requested: &requested,
@@ -239,7 +239,11 @@ impl Follower {
 
     fn take_request(&mut self, request: &AcmeRequest) {
         match request {
-            AcmeRequest::Renew(host) => self.force(host),
+            AcmeRequest::Renew(host) => {
+                for host in [host, &host.sibling()] {
+                    self.force(host);
+                }
+            }
             AcmeRequest::ReplaceAccountKey => self.key_requested = true,
         }
     }
