@@ -100,7 +100,7 @@ impl AcmeHost {
     pub fn from_host_match(host: &HostMatch) -> Option<Self> {
         match host {
             HostMatch::Exact(host) => Some(Self::exact(host.clone())),
-            HostMatch::Wildcard(host) => Some(Self { host: host.clone(), wildcard: true }),
+            HostMatch::Wildcard(host) => Some(Self::wildcard(host.clone())),
             HostMatch::Any => None,
         }
     }
