@@ -1,11 +1,10 @@
 //! Certificates of a CA: the time until a new host is served, and the orders of restarts and recreations.
 
 use crate::{
-    client,
     pebble::{Options, Pebble},
     print_row,
     site::Site,
-    summarize,
+    summarize, tls_client,
 };
 use std::{thread::sleep, time::Duration};
 
@@ -21,7 +20,7 @@ pub(crate) fn measure_orders(app: u16) {
         format!("--map-port=80={}", pebble.http_port),
     ];
     let mut site = Site::new(app, &[], 0).with(&options);
-    site.trust = client::trust(&pebble.root_pem(), "http/1.1");
+    site.trust = tls_client::trust(&pebble.root_pem(), "http/1.1");
     site.start();
     site.start_container(0, "first.example.com");
     site.wait_for("first.example.com");

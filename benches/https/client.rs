@@ -1,10 +1,6 @@
-//! TLS clients that verify the certificate, and the server of all containers.
+//! HTTP/1.1 clients, and the server of all containers.
 
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    client::Resumption,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -16,19 +12,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection that sends one HTTP/1.1 request at a time.
 pub(crate) type Connection = BufReader<StreamOwned<ClientConnection, TcpStream>>;
-
-/// Returns the configuration of a client that trusts this CA and makes a full handshake for each connection.
-pub(crate) fn trust(ca: &str, protocol: &str) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    Arc::new(config)
-}
 
 /// Connects without a request: the handshake is made by the first one.
 pub(crate) fn connect(port: u16, host: &str, config: &Arc<ClientConfig>) -> io::Result<Connection> {

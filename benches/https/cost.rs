@@ -6,6 +6,7 @@ use crate::{
     common::{balancer::free_port, haproxy::find_haproxy},
     load, print_row,
     site::{Process, Site, process_cpu_time},
+    tls_client,
 };
 use std::{fs, process::Command, thread::scope, time::Duration};
 use tempfile::TempDir;
@@ -122,7 +123,7 @@ fn measure_http1(site: &Site, target: &Target) -> Duration {
 }
 
 fn measure_http2(site: &Site, target: &Target) -> Duration {
-    let config = client::trust(&site.ca.pem(), "h2");
+    let config = tls_client::trust(&site.ca.pem(), "h2");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut senders = Vec::new();
     for _ in 0..CONNECTIONS {

@@ -1,11 +1,15 @@
 //! Replacements of certificates while clients connect: fresh handshakes at a constant rate, and HTTP/2 requests.
 
-use crate::{client, print_row, site::Site, to_megabytes};
+use crate::{
+    client, print_row,
+    site::Site,
+    tls_client::{connect_tls, start_http2, trust},
+    to_megabytes,
+};
 use docker_glue::haproxy::tls::parse_lines;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{body::Bytes, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -69,7 +73,7 @@ pub(crate) fn replace_under_load(app: u16) {
             let (site, hosts, outcomes, stop) = (&site, &hosts, &handshakes, &stop);
             scope.spawn(move || connect_often(site, hosts, number, outcomes, stop));
         }
-        let config = client::trust(&site.ca.pem(), "h2");
+        let config = trust(&site.ca.pem(), "h2");
         let (host, port, outcomes, stop_requests) = (&hosts[0], site.port, &requests, &stop);
         scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -161,15 +165,8 @@ async fn send_requests(
 pub(crate) type Sender = http2::SendRequest<Empty<Bytes>>;
 
 pub(crate) async fn connect_http2(port: u16, host: &str, config: Arc<ClientConfig>) -> Sender {
-    let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let name = ServerName::try_from(host.to_owned()).unwrap();
-    let connector = tokio_rustls::TlsConnector::from(config);
-    let stream = connector.connect(name, stream).await.unwrap();
-    let (sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
+    let stream = connect_tls((Ipv4Addr::LOCALHOST, port).into(), host, &config).await.unwrap();
+    start_http2(stream).await.unwrap()
 }
 
 /// Returns the status of the response to a GET.

@@ -23,6 +23,7 @@ mod event;
 mod load;
 mod many;
 mod site;
+mod tls_client;
 
 use std::time::Duration;
 

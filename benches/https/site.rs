@@ -4,6 +4,7 @@ use crate::{
     client,
     common::{balancer::free_port, certificates::TestCa},
     engine::{Engine, Simulated},
+    tls_client,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -49,7 +50,7 @@ impl Site {
         let first = hosts.iter().take(containers).enumerate();
         let all = first.map(|(number, host)| https_container(number, host, app)).collect();
         let engine = Engine::start(&folder.path().join("engine.sock"), all);
-        let (port, trust) = (free_port(), client::trust(&ca.pem(), "http/1.1"));
+        let (port, trust) = (free_port(), tls_client::trust(&ca.pem(), "http/1.1"));
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut options = ["-w", "--settings=/dev/null", "--access-log=off", "--stop-timeout=1s"]
             .map(str::to_owned)

@@ -2,6 +2,8 @@
 
 use crate::{
     chaos::{Activity, Chaos, Span},
+    entry::Protocol,
+    http::{Answer, Failure},
     load::{Kind, build_request, send_on_new},
 };
 use std::{cell::Cell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
@@ -10,7 +12,7 @@ use tokio::{
     time::{interval, sleep},
 };
 
-const SERVICE: &str = "alone";
+pub(crate) const SERVICE: &str = "alone";
 /// How long after the container's start its program listens.
 const UP_AFTER: &str = "1500ms";
 /// Interval between two requests of one client.
@@ -40,21 +42,45 @@ pub(crate) struct Count {
 
 pub(crate) type Counts = BTreeMap<Case, Count>;
 
-/// Clients that send requests until they are stopped: one with GET, one with POST.
+/// Of clients through HAProxy: half of them use HTTPS.
+const CLIENTS: [(Protocol, Kind); 4] = [
+    (Protocol::Http, Kind::GetNew),
+    (Protocol::Http, Kind::PostNew),
+    (Protocol::Https, Kind::GetNew),
+    (Protocol::Http2, Kind::PostNew),
+];
+
+/// Clients that send requests until they are stopped.
+#[derive(Default)]
 struct Clients {
     stop: Rc<Cell<bool>>,
     clients: Vec<JoinHandle<Count>>,
 }
 
 impl Clients {
-    fn start(at: SocketAddr, host: &str) -> Self {
-        let stop = Rc::new(Cell::new(false));
-        let client = |kind| {
-            let (stop, question) = (Rc::clone(&stop), build_request(kind, "/alone", host));
-            spawn_local(async move { ask_until(&stop, at, &question).await })
-        };
-        let clients = [Kind::GetNew, Kind::PostNew].map(client).into();
-        Self { stop, clients }
+    /// Starts clients of HAProxy.
+    fn start(chaos: &Chaos) -> Self {
+        let mut clients = Self::default();
+        for (protocol, kind) in CLIENTS {
+            let (entry, host) = (chaos.entry.clone(), chaos.crowd.host(SERVICE));
+            clients.add(async move || entry.send_on_new(protocol, kind, "/alone", &host).await);
+        }
+        clients
+    }
+
+    /// Starts clients of the container itself.
+    fn start_direct(at: SocketAddr, host: &str) -> Self {
+        let mut clients = Self::default();
+        for kind in [Kind::GetNew, Kind::PostNew] {
+            let request = build_request(kind, "/alone", host);
+            clients.add(async move || send_on_new(at, &request).await);
+        }
+        clients
+    }
+
+    fn add(&mut self, send: impl AsyncFn() -> Result<Answer, Failure> + 'static) {
+        let stop = Rc::clone(&self.stop);
+        self.clients.push(spawn_local(async move { ask_until(&stop, send).await }));
     }
 
     async fn end(self) -> Count {
@@ -69,10 +95,10 @@ impl Clients {
 }
 
 /// Sends one request after another, because each may wait for a container.
-async fn ask_until(stop: &Cell<bool>, at: SocketAddr, question: &[u8]) -> Count {
+async fn ask_until(stop: &Cell<bool>, send: impl AsyncFn() -> Result<Answer, Failure>) -> Count {
     let (mut count, mut pace) = (Count::default(), interval(PACE));
     while !stop.get() {
-        let answer = send_on_new(at, question).await;
+        let answer = send().await;
         count.sent += 1;
         count.lost += u64::from(answer.is_err());
         pace.tick().await;
@@ -114,7 +140,7 @@ pub(crate) async fn measure_single_container(chaos: &Chaos) {
 }
 
 async fn start_clients(chaos: &Chaos) -> Clients {
-    let clients = Clients::start(chaos.at, &chaos.crowd.host(SERVICE));
+    let clients = Clients::start(chaos);
     sleep(CALM).await;
     clients
 }
@@ -133,8 +159,8 @@ async fn measure_stop(chaos: &Chaos) {
     let name = crowd.create(SERVICE, &["--ignore-term"]).await;
     crowd.start(&name).await;
     chaos.wait_until_served(SERVICE, &name).await;
-    let proxied = Clients::start(chaos.at, &host);
-    let direct = Clients::start(crowd.address(&name).await, &host);
+    let proxied = Clients::start(chaos);
+    let direct = Clients::start_direct(crowd.address(&name).await, &host);
     sleep(CALM).await;
     // The engine kills the container after this; later requests would be lost with and without a proxy.
     let stop = crowd.stop(&name, STOP_TIMEOUT);

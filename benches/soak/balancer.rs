@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 use tokio::{
@@ -25,7 +25,9 @@ pub(crate) struct Balancer {
     /// Kept after the run.
     logs: PathBuf,
     constraint: String,
-    pub(crate) at: SocketAddr,
+    certificates: PathBuf,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
     child: Option<tokio::process::Child>,
 }
 
@@ -37,20 +39,22 @@ pub(crate) struct Workers {
 }
 
 impl Balancer {
-    pub(crate) fn new(constraint: String) -> Self {
+    pub(crate) fn new(constraint: String, certificates: PathBuf) -> Self {
         let program = std::env::var_os("SOAK_BIN");
         let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_docker-balancer").into());
         let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak");
         let _ = fs::remove_dir_all(&logs);
         fs::create_dir_all(&logs).unwrap();
-        // The port was free a moment ago; there is no stronger guarantee.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // The ports were free a moment ago; there is no stronger guarantee.
+        let [http, https] = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         Self {
             program: program.into(),
             home: tempfile::tempdir().unwrap(),
             logs,
             constraint,
-            at: free.local_addr().unwrap(),
+            certificates,
+            http: http.local_addr().unwrap(),
+            https: https.local_addr().unwrap(),
             child: None,
         }
     }
@@ -62,15 +66,22 @@ impl Balancer {
         command
             .args(["--watch", "--leave-running", "--access-log", "stdout"])
             .args(["--bind-address", "127.0.0.1"])
-            .args(["--map-port", &format!("80={}", self.at.port())])
+            .args(["--map-port", &format!("80={}", self.http.port())])
+            .args(["--map-port", &format!("443={}", self.https.port())])
+            .arg("--certificates")
+            .arg(&self.certificates)
             .args(["--constraint", &self.constraint])
             .arg("--state-dir")
             .arg(self.home.path().join("state"))
             .arg("--runtime-dir")
             .arg(self.home.path().join("run"))
+            .args(std::env::var("SOAK_OPTIONS").unwrap_or_default().split_whitespace())
             .stdin(Stdio::null())
             .stdout(log("access.log"))
             .stderr(log("balancer.log"));
+        if let Some(haproxy) = std::env::var_os("HAPROXY_BIN") {
+            command.arg("--haproxy-bin").arg(haproxy);
+        }
         self.child = Some(command.spawn().unwrap());
     }
 
@@ -83,11 +94,6 @@ impl Balancer {
         if timeout(Duration::from_secs(10), child.wait()).await.is_err() {
             let _ = child.kill().await;
         }
-    }
-
-    pub(crate) fn can_drain(&self) -> bool {
-        let help = Command::new(&self.program).arg("--help").output().unwrap();
-        String::from_utf8_lossy(&help.stdout).contains("docker-balancer drain")
     }
 
     /// Runs `docker-balancer drain CONTAINER`; returns whether the container gets no new requests. Its websockets may

@@ -3,13 +3,15 @@
 use crate::{
     alone,
     balancer::{Balancer, until_served},
+    certificates::Certificates,
     crowd::{ContainerFleet, Fate},
+    entry::{Entry, Protocol},
     latency::{self, Latencies},
-    load::{Kind, Odd, build_request, send_on_new},
+    load::{Kind, Odd},
 };
 use futures_util::{StreamExt, stream};
 use nix::sys::signal::Signal;
-use std::{cell::RefCell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc, time::Duration};
 use tokio::{
     task::{JoinSet, spawn_local},
     time::{Instant, sleep},
@@ -28,6 +30,7 @@ pub(crate) struct Plan {
     pub(crate) others: usize,
     pub(crate) restarts: usize,
     pub(crate) pause_between_restarts: Duration,
+    pub(crate) pause_between_renewals: Duration,
     /// Samples of each latency.
     pub(crate) samples: usize,
     pub(crate) late: usize,
@@ -43,6 +46,7 @@ pub(crate) enum Activity {
     Restarting,
     Latency,
     Alone,
+    Renewing,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +60,8 @@ pub(crate) struct Span {
 #[derive(Debug, Default)]
 pub(crate) struct Story {
     pub(crate) counts: BTreeMap<Activity, u64>,
+    /// How many containers were drained, and how many of these drains succeeded.
+    pub(crate) drains: u64,
     pub(crate) drained: u64,
     pub(crate) spans: Vec<Span>,
     pub(crate) odd: Vec<Odd>,
@@ -63,16 +69,18 @@ pub(crate) struct Story {
     pub(crate) never_served: Vec<String>,
     pub(crate) latencies: Latencies,
     pub(crate) alone: alone::Counts,
+    /// Renewed certificates that no client received.
+    pub(crate) never_received: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Chaos {
     pub(crate) crowd: Rc<ContainerFleet>,
     pub(crate) balancer: Rc<tokio::sync::RwLock<Balancer>>,
-    pub(crate) at: SocketAddr,
+    pub(crate) certificates: Rc<Certificates>,
+    pub(crate) entry: Entry,
     pub(crate) plan: Plan,
     pub(crate) story: Rc<RefCell<Story>>,
-    pub(crate) can_drain: bool,
 }
 
 impl Chaos {
@@ -83,15 +91,19 @@ impl Chaos {
         self.crowd.start(&first).await;
         self.crowd.start(&still).await;
         self.balancer.write().await.start();
-        until_served(self.at).await;
+        until_served(self.entry.http).await;
         self.wait_until_served(SERVICE, &first).await;
         self.wait_until_served(STILL, &still).await;
+        let missing = self.certificates.renew(&self.entry).await;
+        assert_eq!(missing, 0, "both services are served over HTTPS");
         // Errors of probes before the services were available do not count.
         self.story.take();
         first
     }
 
     pub(crate) async fn run(&self, first: String) {
+        let renewals = self.clone();
+        let renewals = spawn_local(async move { renewals.renew_certificates().await });
         latency::measure_latencies(self).await;
         alone::measure_single_container(self).await;
         let (others, restarts) = (self.clone(), self.clone());
@@ -110,6 +122,18 @@ impl Chaos {
         }
         others.await.unwrap();
         restarts.await.unwrap();
+        renewals.abort();
+    }
+
+    /// Renews the certificates until it is aborted.
+    async fn renew_certificates(&self) {
+        loop {
+            sleep(self.plan.pause_between_renewals).await;
+            let span = Span::begin(Activity::Renewing);
+            let missing = self.certificates.renew(&self.entry).await;
+            self.story.borrow_mut().never_received += missing;
+            self.end_span(span);
+        }
     }
 
     /// Starts a new container, waits until it has served, and stops the old one; every second old
@@ -122,9 +146,9 @@ impl Chaos {
         leaving: &mut JoinSet<()>,
     ) -> String {
         let span = Span::begin(Activity::Rolling);
-        let drained = self.can_drain && number % 2 == 1;
+        let drained = number % 2 == 1;
         // The container that is started here is ended by the next roll.
-        let drops = self.can_drain && number.is_multiple_of(2);
+        let drops = number.is_multiple_of(2);
         let arguments: &[&str] = if drops { &["--drop-on-term"] } else { &[] };
         let new = self.crowd.create(SERVICE, arguments).await;
         self.crowd.start(&new).await;
@@ -141,6 +165,7 @@ impl Chaos {
 
     async fn drain_and_end(&self, old: &str) {
         let fate = if self.drain(old).await { Fate::Drained } else { Fate::Undrained };
+        self.story.borrow_mut().drains += 1;
         self.story.borrow_mut().drained += u64::from(fate == Fate::Drained);
         self.crowd.end_container(old, fate).await;
     }
@@ -238,7 +263,7 @@ impl Chaos {
             let probe = self.story.borrow().probes;
             let path = format!("/probe/{probe}");
             let at = Instant::now();
-            let answer = send_on_new(self.at, &build_request(Kind::Probe, &path, &host)).await;
+            let answer = self.entry.send_on_new(Protocol::Http, Kind::Probe, &path, &host).await;
             self.story.borrow_mut().probes += 1;
             match answer {
                 Ok(answer) if answer.whoami == name => return,
@@ -246,6 +271,7 @@ impl Chaos {
                 Err(failure) if flag => {
                     let after = at.elapsed();
                     let odd = Odd {
+                        protocol: Protocol::Http,
                         kind: Kind::Probe,
                         path,
                         at,
@@ -290,6 +316,7 @@ impl Plan {
             others: 100,
             restarts: 10,
             pause_between_restarts: Duration::from_secs(15),
+            pause_between_renewals: Duration::from_secs(5),
             samples: 20,
             late: 2,
         };
@@ -321,6 +348,7 @@ impl fmt::Display for Activity {
             Self::Restarting => "balancer killed and restarted",
             Self::Latency => "latencies measured",
             Self::Alone => "only container of a route replaced and stopped",
+            Self::Renewing => "two certificates renewed",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The containers: starts, ends and records them; all are removed on drop.
 
-use crate::load::to_micros;
+use crate::{alone, chaos, load::to_micros};
 use bollard::{
     Docker,
     models::{ContainerCreateBody, EventMessage, HostConfig},
@@ -21,6 +21,8 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 const IMAGE: &str = "docker-glue-whoami:soak";
+/// The services with clients of HTTPS. All others have only plain HTTP.
+const HTTPS_SERVICES: [&str; 3] = [chaos::SERVICE, chaos::STILL, alone::SERVICE];
 
 #[derive(Debug)]
 pub(crate) struct ContainerFleet {
@@ -79,6 +81,8 @@ impl ContainerFleet {
         self.count.set(self.count.get() + 1);
         let name = format!("{}-{service}-{}", self.id, self.count.get());
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        // Each listener needs a backend of its own, and spare ones are limited.
+        let tls = if HTTPS_SERVICES.contains(&service) { "both" } else { "off" };
         let body = ContainerCreateBody {
             image: Some(IMAGE.to_owned()),
             hostname: Some(name.clone()),
@@ -86,6 +90,7 @@ impl ContainerFleet {
             labels: Some(HashMap::from([
                 label("docker-glue.soak", &self.id),
                 label("glue_http_80_host", &self.host(service)),
+                label("glue_http_80_tls", tls),
             ])),
             host_config: Some(HostConfig::default()),
             ..ContainerCreateBody::default()

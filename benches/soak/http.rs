@@ -1,17 +1,23 @@
 //! Minimal HTTP client for the load: one connection, one request at a time, cheap.
 
+use crate::entry::finish;
 use std::{fmt, io, net::SocketAddr, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A stream of bytes, with or without TLS.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + fmt::Debug> Stream for T {}
 
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     /// Time of the last use.
     pub(crate) used: Instant,
@@ -35,6 +41,8 @@ pub(crate) enum Failure {
     /// Closed or reset in the middle of the answer.
     Cut,
     Timeout,
+    /// The handshake failed, or a record was not valid.
+    Tls,
     /// A lack of resources of the client's machine, such as ports or memory.
     Local,
     Status(u16),
@@ -46,21 +54,29 @@ struct Head {
 }
 
 impl Connection {
+    /// Connects without TLS.
     pub(crate) async fn open(to: SocketAddr) -> Result<Self, Failure> {
-        let stream = match timeout(PATIENCE, TcpStream::connect(to)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Failure::from_io(&error)),
-            Err(_) => return Err(Failure::Timeout),
-        };
+        let stream = finish(timeout(PATIENCE, TcpStream::connect(to)).await)?;
         stream.set_nodelay(true).map_err(|error| Failure::from_io(&error))?;
-        Ok(Self { stream, buffer: Vec::with_capacity(2048), used: Instant::now() })
+        Ok(Self::new(stream))
+    }
+
+    pub(crate) fn new(stream: impl Stream + 'static) -> Self {
+        let buffer = Vec::with_capacity(2048);
+        Self { stream: Box::new(stream), buffer, used: Instant::now() }
+    }
+
+    /// Writes bytes, and sends those that TLS holds back.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Sends a request and reads its answer; only the length of the body matters.
     pub(crate) async fn send_request(&mut self, request: &[u8]) -> Result<Answer, Failure> {
         self.with_timeout(async |this| {
             // An answer may have arrived before the rest of the request was refused.
-            let _ = this.stream.write_all(request).await;
+            let _ = this.write(request).await;
             this.read_answer().await
         })
         .await
@@ -75,11 +91,11 @@ impl Connection {
         pause: Duration,
     ) -> Result<Answer, Failure> {
         self.with_timeout(async |this| {
-            let mut sent = this.stream.write_all(head).await;
+            let mut sent = this.write(head).await;
             for _ in 0..parts {
                 sleep(pause).await;
                 if sent.is_ok() {
-                    sent = this.stream.write_all(part).await;
+                    sent = this.write(part).await;
                 }
             }
             this.read_answer().await
@@ -158,7 +174,7 @@ impl Connection {
     /// Requests another protocol; bytes after the head stay in the buffer.
     pub(crate) async fn upgrade(&mut self, request: &[u8]) -> Result<Answer, Failure> {
         let exchange = async {
-            let _ = self.stream.write_all(request).await;
+            let _ = self.write(request).await;
             self.read_head().await
         };
         let head = timeout(PATIENCE, exchange).await.unwrap_or(Err(Failure::Timeout))?;
@@ -189,11 +205,13 @@ impl Head {
 }
 
 impl Failure {
-    fn from_io(error: &io::Error) -> Self {
+    pub(crate) fn from_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::InvalidData => Self::Tls,
             io::ErrorKind::ConnectionReset
+            | io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe => Self::Reset,
             _ => Self::Local,
@@ -208,6 +226,7 @@ impl fmt::Display for Failure {
             Self::Reset => f.write_str("reset"),
             Self::Cut => f.write_str("cut"),
             Self::Timeout => f.write_str("timeout"),
+            Self::Tls => f.write_str("TLS"),
             Self::Local => f.write_str("local"),
             Self::Status(status) => write!(f, "{status}"),
         }

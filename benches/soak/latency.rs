@@ -3,7 +3,8 @@
 use crate::{
     chaos::{Activity, Chaos, Span},
     crowd::{Fate, now_nanos},
-    load::{Kind, Odd, build_request, send_on_new, to_micros},
+    entry::Protocol,
+    load::{Kind, Odd, to_micros},
 };
 use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc, time::Duration};
 use tokio::{
@@ -168,11 +169,12 @@ async fn time_request(chaos: Chaos, service: String) -> Duration {
     let path = format!("/late/{number}");
     let at = Instant::now();
     let host = chaos.crowd.host(&service);
-    let answer = send_on_new(chaos.at, &build_request(Kind::Probe, &path, &host)).await;
+    let answer = chaos.entry.send_on_new(Protocol::Http, Kind::Probe, &path, &host).await;
     let after = at.elapsed();
     if let Err(failure) = answer {
+        let (protocol, kind) = (Protocol::Http, Kind::Probe);
         let odd =
-            Odd { kind: Kind::Probe, path, at, after, lag: Duration::ZERO, failure: Some(failure) };
+            Odd { protocol, kind, path, at, after, lag: Duration::ZERO, failure: Some(failure) };
         chaos.story.borrow_mut().odd.push(odd);
     }
     after
@@ -181,23 +183,27 @@ async fn time_request(chaos: Chaos, service: String) -> Duration {
 impl Prober {
     fn start(chaos: &Chaos, service: &str, a_tick: usize) -> Self {
         let shots: Rc<RefCell<Vec<Probe>>> = Rc::default();
-        let (at, host, shared) = (chaos.at, chaos.crowd.host(service), Rc::clone(&shots));
+        let entry = Rc::new(chaos.entry.clone());
+        let host: Rc<str> = chaos.crowd.host(service).into();
+        let shared = Rc::clone(&shots);
         let hammering = spawn_local(async move {
             let mut tick = interval(TICK);
             tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            let request: Rc<[u8]> = build_request(Kind::Probe, "/hammer", &host).into();
             let mut flying = JoinSet::new();
             loop {
                 tick.tick().await;
                 while flying.try_join_next().is_some() {}
                 for _ in 0..a_tick {
-                    let (shots, request) = (Rc::clone(&shared), Rc::clone(&request));
+                    let (shots, entry, host) =
+                        (Rc::clone(&shared), Rc::clone(&entry), Rc::clone(&host));
                     if 200 < flying.len() {
                         break;
                     }
                     flying.spawn_local(async move {
                         let sent = now_nanos();
-                        if let Ok(answer) = send_on_new(at, &request).await {
+                        let (protocol, kind) = (Protocol::Http, Kind::Probe);
+                        let answer = entry.send_on_new(protocol, kind, "/hammer", &host).await;
+                        if let Ok(answer) = answer {
                             let (done, whoami) = (now_nanos(), answer.whoami);
                             shots.borrow_mut().push(Probe { sent, done, whoami });
                         }

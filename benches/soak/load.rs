@@ -1,22 +1,25 @@
 //! The clients: requests at a constant rate, websockets, slow transfers. Runs in its own thread.
 
-use crate::http::{Answer, Connection, Failure};
-use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, time::Duration};
+use crate::{
+    entry::{Entry, Protocol},
+    http::{Answer, Connection, Failure},
+    http2::Http2Connection,
+};
+use std::{cell::RefCell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
-    io::AsyncWriteExt,
     sync::watch,
     task::{JoinSet, LocalSet, spawn_local},
     time::{Instant, interval, sleep, sleep_until, timeout},
 };
 
-/// 500 requests a second.
-const PERIOD: Duration = Duration::from_millis(2);
+/// Requests a second, unless `SOAK_RATE` says otherwise.
+const RATE: u32 = 500;
 /// Limit of requests in flight; further ones are not sent, but counted.
 const MAX_IN_FLIGHT: usize = 4000;
 /// HAProxy closes idle connections after 15 s; a client that reuses one at that moment would lose
 /// its request.
 const IDLE: Duration = Duration::from_secs(10);
-const BODY: &[u8] = &[b'x'; 2000];
+pub(crate) const BODY: &[u8] = &[b'x'; 2000];
 const WEBSOCKETS: usize = 50;
 const SLOW_ONES: usize = 4;
 /// Limit of failed or slow requests that are kept individually.
@@ -25,7 +28,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) at: SocketAddr,
+    pub(crate) entry: Entry,
     /// The service that changes all the time.
     pub(crate) host: String,
     /// A service that does not change.
@@ -47,6 +50,7 @@ pub(crate) enum Kind {
 /// A request that failed or took long.
 #[derive(Debug, Clone)]
 pub(crate) struct Odd {
+    pub(crate) protocol: Protocol,
     pub(crate) kind: Kind,
     /// Identifies the request in the access log.
     pub(crate) path: String,
@@ -67,9 +71,9 @@ pub(crate) struct Ended {
 
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
-    pub(crate) requests: std::collections::BTreeMap<Kind, u64>,
+    pub(crate) requests: BTreeMap<(Protocol, Kind), u64>,
     /// Microseconds from the scheduled time to the whole answer.
-    pub(crate) latencies: Vec<u32>,
+    pub(crate) latencies: BTreeMap<Protocol, Vec<u32>>,
     /// How late the load generator itself was, in microseconds.
     pub(crate) lags: Vec<u32>,
     pub(crate) odd: Vec<Odd>,
@@ -82,16 +86,18 @@ pub(crate) struct Measured {
 struct Client {
     target: Rc<Target>,
     measured: Rc<RefCell<Measured>>,
-    /// Idle keep-alive connections, the most recently used last.
-    idle: Rc<RefCell<Vec<Connection>>>,
+    /// Idle keep-alive connections by protocol, the most recently used last.
+    idle: Rc<RefCell<BTreeMap<Protocol, Vec<Connection>>>>,
+    /// The connection that all requests over HTTP/2 share, except those with a connection of their own.
+    shared: Rc<RefCell<Option<Http2Connection>>>,
     stop: watch::Receiver<bool>,
 }
 
 /// Runs the load until it is stopped.
 pub(crate) fn run_load(target: Target, stop: watch::Receiver<bool>) -> Measured {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client =
-        Client { target: Rc::new(target), measured: Rc::default(), idle: Rc::default(), stop };
+    let (measured, idle, shared) = (Rc::default(), Rc::default(), Rc::default());
+    let client = Client { target: Rc::new(target), measured, idle, shared, stop };
     LocalSet::new().block_on(&runtime, client.send_all());
     client.measured.take()
 }
@@ -111,10 +117,10 @@ impl Client {
     }
 
     async fn arrivals(&self) {
-        let begin = Instant::now();
+        let (begin, period) = (Instant::now(), Duration::from_secs(1) / read_rate());
         let mut running = JoinSet::new();
         for number in 0.. {
-            let due = begin + PERIOD * number;
+            let due = begin + period * number;
             sleep_until(due).await;
             while running.try_join_next().is_some() {}
             if *self.stop.borrow() {
@@ -138,87 +144,116 @@ impl Client {
             (true, false) => Kind::PostNew,
             (true, true) => Kind::PostKept,
         };
-        let path = format!("/r/{number}");
-        let request = build_request(kind, &path, &self.target.host);
-        let answer = match kind {
-            Kind::GetKept | Kind::PostKept => self.send_on_kept(&request).await,
-            _ => send_on_new(self.target.at, &request).await.map(|_| ()),
+        // Every kind is sent by every protocol.
+        let protocol = Protocol::of_client(number as usize / 20);
+        let (path, Target { entry, host, .. }) = (format!("/r/{number}"), &*self.target);
+        let answer = match (kind, protocol) {
+            (Kind::GetKept | Kind::PostKept, Protocol::Http2) => {
+                self.send_on_shared(kind, &path).await
+            }
+            (Kind::GetKept | Kind::PostKept, _) => self.send_on_kept(protocol, kind, &path).await,
+            _ => entry.send_on_new(protocol, kind, &path, host).await.map(drop),
         };
-        self.record_result(kind, path, due, begun - due, answer);
+        self.record_result((protocol, kind), path, due, begun - due, answer);
         let mut measured = self.measured.borrow_mut();
-        measured.latencies.push(to_micros(due.elapsed()));
+        measured.latencies.entry(protocol).or_default().push(to_micros(due.elapsed()));
         measured.lags.push(to_micros(begun - due));
     }
 
-    async fn send_on_kept(&self, request: &[u8]) -> Result<(), Failure> {
-        let idle =
-            self.idle.borrow_mut().pop().filter(|connection| connection.used.elapsed() < IDLE);
-        let mut connection = match idle {
+    async fn send_on_kept(
+        &self,
+        protocol: Protocol,
+        kind: Kind,
+        path: &str,
+    ) -> Result<(), Failure> {
+        let Target { entry, host, .. } = &*self.target;
+        let idle = self.idle.borrow_mut().entry(protocol).or_default().pop();
+        let mut connection = match idle.filter(|connection| connection.used.elapsed() < IDLE) {
             Some(connection) => connection,
-            None => Connection::open(self.target.at).await?,
+            None => entry.connect(protocol, host).await?,
         };
-        if connection.send_request(request).await?.keeps {
-            self.idle.borrow_mut().push(connection);
+        if connection.send_request(&build_request(kind, path, host)).await?.keeps {
+            self.idle.borrow_mut().entry(protocol).or_default().push(connection);
         }
         Ok(())
     }
 
+    async fn send_on_shared(&self, kind: Kind, path: &str) -> Result<(), Failure> {
+        let Target { entry, host, .. } = &*self.target;
+        let shared = self.shared.borrow().clone().filter(Http2Connection::is_open);
+        let mut connection = match shared {
+            Some(connection) => connection,
+            None => entry.connect_http2(host).await?,
+        };
+        *self.shared.borrow_mut() = Some(connection.clone());
+        connection.send_request(kind, path, host).await.map(drop)
+    }
+
     fn record_result(
         &self,
-        kind: Kind,
+        (protocol, kind): (Protocol, Kind),
         path: String,
         due: Instant,
         lag: Duration,
         answer: Result<(), Failure>,
     ) {
         let mut measured = self.measured.borrow_mut();
-        *measured.requests.entry(kind).or_default() += 1;
+        *measured.requests.entry((protocol, kind)).or_default() += 1;
         let slow = matches!(kind, Kind::SlowGet | Kind::SlowPost);
         let long = LONG < due.elapsed() && !slow;
         if (long || answer.is_err()) && measured.odd.len() < MAX_KEPT {
             let (after, failure) = (due.elapsed(), answer.err());
-            measured.odd.push(Odd { kind, path, at: due, after, lag, failure });
+            measured.odd.push(Odd { protocol, kind, path, at: due, after, lag, failure });
         }
     }
 
     async fn downloads(&self, lane: usize) {
+        let (protocol, kind) = (Protocol::of_client(lane), Kind::SlowGet);
         for number in 0.. {
             if *self.stop.borrow() {
                 return;
             }
             let path = format!("/bytes/200000?ms=1500&n={lane}-{number}");
             let due = Instant::now();
-            let request = build_request(Kind::SlowGet, &path, &self.target.host);
-            let answer = send_on_new(self.target.at, &request).await.map(|_| ());
-            self.record_result(Kind::SlowGet, path, due, Duration::ZERO, answer);
+            let Target { entry, host, .. } = &*self.target;
+            let answer = entry.send_on_new(protocol, kind, &path, host).await.map(drop);
+            self.record_result((protocol, kind), path, due, Duration::ZERO, answer);
         }
     }
 
     async fn uploads(&self, lane: usize) {
+        let protocol = Protocol::of_client(lane);
         for number in 0.. {
             if *self.stop.borrow() {
                 return;
             }
             let path = format!("/upload/{lane}-{number}");
             let due = Instant::now();
-            let host = &self.target.host;
-            let head = format!(
-                "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
-                 Content-Length: 60000\r\n\r\n"
-            );
-            let upload = async {
-                let mut connection = Connection::open(self.target.at).await?;
-                let pause = Duration::from_millis(50);
-                connection.upload(head.as_bytes(), &BODY[..2000], 30, pause).await.map(|_| ())
-            };
-            let answer = upload.await;
-            self.record_result(Kind::SlowPost, path, due, Duration::ZERO, answer);
+            let answer = self.upload(protocol, &path).await.map(drop);
+            self.record_result((protocol, Kind::SlowPost), path, due, Duration::ZERO, answer);
         }
     }
 
-    /// Keeps a websocket open; every second one uses the service that changes.
+    async fn upload(&self, protocol: Protocol, path: &str) -> Result<Answer, Failure> {
+        let (Target { entry, host, .. }, pause) = (&*self.target, Duration::from_millis(50));
+        if protocol == Protocol::Http2 {
+            let mut connection = entry.connect_http2(host).await?;
+            return connection.upload(path, host, (BODY, 30), pause).await;
+        }
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Content-Length: 60000\r\n\r\n"
+        );
+        let mut connection = entry.connect(protocol, host).await?;
+        connection.upload(head.as_bytes(), BODY, 30, pause).await
+    }
+
+    /// Keeps a websocket open; every second one uses the service that changes, and half of these HTTPS.
     async fn websockets(&self, number: usize) {
         let host = if number.is_multiple_of(2) { &self.target.host } else { &self.target.still };
+        let protocol =
+            if (number / 2).is_multiple_of(2) { Protocol::Http } else { Protocol::Https };
+        let kind = (protocol, Kind::Handshake);
         for life in 0.. {
             let path = format!("/ws/{number}-{life}");
             let request = format!(
@@ -227,13 +262,13 @@ impl Client {
             );
             let due = Instant::now();
             let open = async {
-                let mut connection = Connection::open(self.target.at).await?;
+                let mut connection = self.target.entry.connect(protocol, host).await?;
                 let answer = connection.upgrade(request.as_bytes()).await?;
                 Ok((connection, answer.whoami))
             };
             match open.await {
                 Ok((mut connection, whoami)) => {
-                    self.record_result(Kind::Handshake, path, due, Duration::ZERO, Ok(()));
+                    self.record_result(kind, path, due, Duration::ZERO, Ok(()));
                     let why = self.echo_until_closed(&mut connection).await;
                     if *self.stop.borrow() {
                         return;
@@ -242,7 +277,7 @@ impl Client {
                     self.measured.borrow_mut().ended.push(ended);
                 }
                 Err(failure) => {
-                    self.record_result(Kind::Handshake, path, due, Duration::ZERO, Err(failure));
+                    self.record_result(kind, path, due, Duration::ZERO, Err(failure));
                     sleep(Duration::from_millis(200)).await;
                 }
             }
@@ -272,7 +307,7 @@ impl Client {
                         return "no echo".to_owned();
                     }
                     // A text frame of five bytes with a zero mask.
-                    let _ = connection.stream.write_all(b"\x81\x85\0\0\0\0hello").await;
+                    let _ = connection.write(b"\x81\x85\0\0\0\0hello").await;
                 }
                 _ = stop.wait_for(|stop| *stop) => return "the end".to_owned(),
             }
@@ -280,6 +315,13 @@ impl Client {
     }
 }
 
+/// Returns the number of requests a second. A slow or busy machine needs a lower one.
+fn read_rate() -> u32 {
+    let rate = std::env::var("SOAK_RATE").ok();
+    rate.map_or(RATE, |text| text.parse().expect("SOAK_RATE is a number of requests a second"))
+}
+
+/// Sends a request over HTTP on a new connection.
 pub(crate) async fn send_on_new(at: SocketAddr, request: &[u8]) -> Result<Answer, Failure> {
     Connection::open(at).await?.send_request(request).await
 }

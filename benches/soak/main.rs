@@ -1,22 +1,34 @@
-//! Containers are started, stopped, killed and replaced under constant load; measures the effect on clients.
+//! Containers are started, stopped, killed and replaced, and certificates renewed, under constant load over HTTP and
+//! HTTPS; measures the effect on clients.
 //!
-//! `make soak` runs for five minutes, `SOAK=short` for one, `SOAK=long` for an hour. It prints figures and the missed
-//! goals, for people and as a line of JSON; it fails only if it could not run.
+//! `make soak` runs for five minutes, `SOAK=short` for one, `SOAK=long` for an hour. `SOAK_RATE` sets the number of
+//! requests a second for a slow or busy machine, `SOAK_OPTIONS` adds options of docker-balancer, and `HAPROXY_BIN` names
+//! another HAProxy. It prints figures and the missed goals, for people and as a line of JSON;
+//! it fails only if it could not run.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "this is a measurement")]
 
 mod alone;
 mod balancer;
+mod certificates;
 mod chaos;
 mod crowd;
+mod entry;
 mod http;
+mod http2;
 mod latency;
 mod load;
 mod report;
+#[path = "../../tests/common/certificates.rs"]
+mod test_certificates;
+#[path = "../https/tls_client.rs"]
+mod tls_client;
 
 use balancer::Balancer;
+use certificates::Certificates;
 use chaos::{Chaos, Plan};
 use crowd::ContainerFleet;
+use entry::{Entry, Protocol};
 use std::{rc::Rc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -37,11 +49,13 @@ fn main() {
 
 async fn run_soak(plan: Plan) {
     let crowd = Rc::new(ContainerFleet::new());
-    let balancer = Balancer::new(crowd.label());
-    let (at, can_drain) = (balancer.at, balancer.can_drain());
+    let certificates = Certificates::new(crowd.host(chaos::SERVICE), crowd.host(chaos::STILL));
+    let balancer = Balancer::new(crowd.label(), certificates.directory());
+    let entry = Entry::new(balancer.http, balancer.https, &certificates.ca_pem());
     let balancer = Rc::new(RwLock::new(balancer));
     let story = Rc::default();
-    let chaos = Chaos { crowd, balancer, at, plan, story, can_drain };
+    let certificates = Rc::new(certificates);
+    let chaos = Chaos { crowd, balancer, certificates, entry, plan, story };
     let listening = Rc::clone(&chaos.crowd);
     let listening = spawn_local(async move { listening.follow_events().await });
     tokio::select! {
@@ -57,7 +71,7 @@ async fn run_phases(chaos: &Chaos) {
     let before = chaos.balancer.read().await.workers().await;
     let (stop, stopped) = watch::channel(false);
     let target = load::Target {
-        at: chaos.at,
+        entry: chaos.entry.clone(),
         host: chaos.crowd.host(chaos::SERVICE),
         still: chaos.crowd.host(chaos::STILL),
     };
@@ -74,7 +88,7 @@ async fn run_phases(chaos: &Chaos) {
     {
         let mut story = chaos.story.borrow_mut();
         measured.odd.append(&mut story.odd);
-        measured.requests.insert(load::Kind::Probe, story.probes);
+        measured.requests.insert((Protocol::Http, load::Kind::Probe), story.probes);
     }
     let after = chaos.balancer.read().await.workers().await;
     let logs = report::Logs::read(&*chaos.balancer.read().await, &measured);

@@ -5,6 +5,7 @@ use crate::{
     balancer::{Balancer, Workers},
     chaos::{Activity, Chaos},
     crowd::{End, Fate},
+    entry::Protocol,
     http::Failure,
     load::{Ended, Kind, LONG, Measured, Odd},
 };
@@ -86,13 +87,19 @@ impl Logs {
         if state != "----" {
             *self.states.entry(format!("{state} {status}")).or_default() += 1;
         }
-        let path = text.split('"').nth(1).and_then(|request| request.split(' ').nth(1));
-        if let Some(path) = path.filter(|path| texts.contains(path)) {
+        let target = text.split('"').nth(1).and_then(|request| request.split(' ').nth(1));
+        if let Some(path) = target.map(path_of).filter(|path| texts.contains(path)) {
             let server = place.split_once('/').map_or("", |(_, server)| server);
             let container = server.rsplit_once('-').map_or(server, |(name, _)| name).to_owned();
             self.lines.insert(path.to_owned(), Line { container, text: text.to_owned() });
         }
     }
+}
+
+/// Returns the path of a request's target, which is a URL in HTTP/2.
+fn path_of(target: &str) -> &str {
+    let Some((_, remainder)) = target.split_once("://") else { return target };
+    remainder.find('/').map_or("/", |slash| &remainder[slash..])
 }
 
 fn log_lines(balancer: &Balancer, name: &str) -> impl Iterator<Item = String> {
@@ -104,6 +111,7 @@ impl Report<'_> {
     pub(crate) fn print(self) {
         let goals = self.goals();
         self.print_load();
+        self.print_protocols();
         self.print_errors();
         self.print_latencies();
         self.print_alone();
@@ -117,7 +125,7 @@ impl Report<'_> {
     }
 
     fn print_load(&self) {
-        let Measured { requests, latencies, lags, .. } = &self.measured;
+        let Measured { latencies, lags, .. } = &self.measured;
         let story = self.chaos.story.borrow();
         println!(
             "{:.0} s; containers started in {}",
@@ -129,13 +137,46 @@ impl Report<'_> {
         }
         println!("{:<40} {:>8}", "of the rolls, drained before the stop", story.drained);
         println!("\n{:<40} {:>8} {:>8}", "load", "sent", "lost");
-        for (kind, count) in requests {
-            let lost = self.odd().filter(|odd| odd.kind == *kind && odd.failure.is_some()).count();
-            println!("{kind:<40} {count:>8} {lost:>8}");
+        for (kind, sent) in self.count_requests(|(_, kind)| *kind) {
+            let lost = self.count_lost(|odd| odd.kind == kind);
+            println!("{kind:<40} {sent:>8} {lost:>8}");
         }
         println!("{:<40} {:>8}", "websocket echoes", self.measured.echoes);
-        println!("{:<40} {}", "latency of the constant arrivals", format_spread(latencies));
+        let all = latencies.values().flatten().copied().collect::<Vec<_>>();
+        println!("{:<40} {}", "latency of the constant arrivals", format_spread(&all));
         println!("{:<40} {}", "of that, the generator's own lag", format_spread(lags));
+    }
+
+    fn print_protocols(&self) {
+        let requests = self.count_requests(|(protocol, _)| *protocol);
+        println!(
+            "\n{:<40} {:>8} {:>8}  latency of the constant arrivals",
+            "protocol", "sent", "lost"
+        );
+        for protocol in Protocol::ALL {
+            let sent = requests.get(&protocol).copied().unwrap_or_default();
+            let lost = self.count_lost(|odd| odd.protocol == protocol);
+            let spread = format_spread(self.latencies(protocol));
+            println!("{protocol:<40} {sent:>8} {lost:>8}  {spread}");
+        }
+        let received = self.chaos.entry.count_certificates();
+        println!("{:<40} {received:>8}", "certificates that clients received");
+    }
+
+    /// Returns the number of requests by a part of their kind.
+    fn count_requests<K: Ord>(&self, key: impl Fn(&(Protocol, Kind)) -> K) -> BTreeMap<K, u64> {
+        self.measured.requests.iter().fold(BTreeMap::new(), |mut counts, (both, count)| {
+            *counts.entry(key(both)).or_default() += count;
+            counts
+        })
+    }
+
+    fn count_lost(&self, is_counted: impl Fn(&Odd) -> bool) -> usize {
+        self.odd().filter(|odd| odd.failure.is_some() && is_counted(odd)).count()
+    }
+
+    fn latencies(&self, protocol: Protocol) -> &[u32] {
+        self.measured.latencies.get(&protocol).map_or(&[], Vec::as_slice)
     }
 
     fn print_errors(&self) {
@@ -160,7 +201,8 @@ impl Report<'_> {
                     .lines
                     .get(&odd.path)
                     .map_or("not in the access log", |writer| &writer.text);
-                println!("  {} {} after {:?}: {text}", odd.kind, odd.path, odd.after);
+                let Odd { protocol, kind, path, after, .. } = odd;
+                println!("  {protocol}: {kind} {path} after {after:?}: {text}");
             }
         }
     }
@@ -218,6 +260,11 @@ impl Report<'_> {
         let goal = |name, n, found| Goal { name, requests: n, found };
         vec![
             goal(
+                "drains that succeeded",
+                self.chaos.story.borrow().drains,
+                self.chaos.story.borrow().drained,
+            ),
+            goal(
                 "requests lost whose container was drained",
                 0,
                 count(&|engine| fate(engine) == Some(Fate::Drained)),
@@ -272,6 +319,11 @@ impl Report<'_> {
                 0,
                 self.chaos.story.borrow().never_served.len() as u64,
             ),
+            goal(
+                "renewed certificates that clients did not receive",
+                0,
+                self.chaos.story.borrow().never_received as u64,
+            ),
         ]
     }
 
@@ -314,7 +366,7 @@ impl Report<'_> {
             story.spans.iter().filter(|span| span.from <= end && odd.at <= span.to + AFTERMATH);
         let during: BTreeSet<_> = during.map(|span| span.doing.short()).collect();
         let during = during.into_iter().collect::<Vec<_>>().join(" ");
-        format!("{}, {how}, {container}, {during}", odd.kind)
+        format!("{}, {}, {how}, {container}, {during}", odd.protocol, odd.kind)
     }
 
     /// Returns the lost websockets whose own container had not ended.
@@ -325,33 +377,36 @@ impl Report<'_> {
         })
     }
 
+    fn protocols_json(&self) -> BTreeMap<String, serde_json::Value> {
+        let sent = self.count_requests(|(protocol, _)| *protocol);
+        let row = |protocol: Protocol| {
+            let lost = self.count_lost(|odd| odd.protocol == protocol);
+            let ms = spread_json(self.latencies(protocol));
+            json!({"sent": sent.get(&protocol), "lost": lost, "answer_ms": ms})
+        };
+        Protocol::ALL.map(|protocol| (format!("{protocol:?}"), row(protocol))).into()
+    }
+
     fn json(&self, goals: &[Goal]) -> serde_json::Value {
         let story = self.chaos.story.borrow();
-        let three = |samples: &[u32]| {
-            let [p50, p99, max] = [50, 99, 100].map(|rank| to_millis(percentile(samples, rank)));
-            json!({"p50": p50, "p99": p99, "max": max, "n": samples.len()})
-        };
         let latencies: BTreeMap<_, _> = story
             .latencies
             .iter()
-            .map(|(channel, samples)| (format!("{channel:?}"), three(samples)))
+            .map(|(channel, samples)| (format!("{channel:?}"), spread_json(samples)))
             .collect();
-        let requests: BTreeMap<_, _> = self
-            .measured
-            .requests
-            .iter()
-            .map(|(kind, count)| (format!("{kind:?}"), count))
-            .collect();
+        let all = self.measured.latencies.values().flatten().copied().collect::<Vec<_>>();
         let done: BTreeMap<_, _> =
             story.counts.iter().map(|(doing, count)| (format!("{doing:?}"), count)).collect();
         json!({
             "seconds": self.took.as_secs(),
             "done": done,
             "drained": story.drained,
-            "requests": requests,
+            "requests": self.count_requests(|(_, kind)| format!("{kind:?}")),
+            "protocols": self.protocols_json(),
+            "certificates": self.chaos.entry.count_certificates(),
             "odd": count_words(self.odd().map(|odd| self.class(odd))),
-            "answer_ms": three(&self.measured.latencies),
-            "lag_ms": three(&self.measured.lags),
+            "answer_ms": spread_json(&all),
+            "lag_ms": spread_json(&self.measured.lags),
             "latency_ms": latencies,
             "retried": self.logs.retries,
             "redispatched": self.logs.redispatched,
@@ -371,14 +426,17 @@ impl Activity {
             Self::Restarting => "restart",
             Self::Latency => "latency",
             Self::Alone => "alone",
+            Self::Renewing => "renew",
         }
     }
 }
 
 /// HAProxy closes a keep-alive connection without an answer and without a log line if the container closes its own
-/// keep-alive connection just as a request is sent on it. The container is then known only by the time of its end.
+/// keep-alive connection just as a request is sent on it. A stream of HTTP/2 is reset in the same way, whatever the
+/// request. The container is then known only by the time of its end.
 fn unlogged(odd: &Odd, ends: &BTreeMap<String, End>) -> Option<Fate> {
-    let kept = matches!(odd.kind, Kind::GetKept | Kind::PostKept);
+    let is_kept = matches!(odd.kind, Kind::GetKept | Kind::PostKept);
+    let kept = is_kept || odd.protocol == Protocol::Http2;
     let closed = kept && odd.failure == Some(Failure::Reset);
     let just_then = |end: &&End| end.at <= odd.at + odd.after && odd.at <= end.at + EARLY;
     ends.values().find(just_then).map(|end| end.fate).filter(|_| closed)
@@ -394,6 +452,11 @@ fn count_words(words: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
 fn format_spread(samples: &[u32]) -> String {
     let [p50, p99, max] = [50, 99, 100].map(|rank| to_millis(percentile(samples, rank)));
     format!("p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")
+}
+
+fn spread_json(samples: &[u32]) -> serde_json::Value {
+    let [p50, p99, max] = [50, 99, 100].map(|rank| to_millis(percentile(samples, rank)));
+    json!({"p50": p50, "p99": p99, "max": max, "n": samples.len()})
 }
 
 fn percentile(samples: &[u32], rank: usize) -> u32 {
