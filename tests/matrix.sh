@@ -1,15 +1,16 @@
 #!/bin/sh
 # Runs the live tests with HAProxy of several Debian releases. The packages are downloaded and unpacked under
-# target/haproxy/ without installing anything. Prints which versions pass.
+# target/haproxy/ without installing anything. Prints a table of the parts that pass with each version.
 #
 # Usage: tests/matrix.sh [SUITE...]    (default: bookworm trixie sid experimental)
+# PARTS='haproxy balancer/https' runs only these parts of the tests (default: all, see below).
 # FRESH=1 downloads the packages again, because sid changes. Needs Debian, for apt.
 set -eu
 cd "$(dirname "$0")/.."
 
-# All tests that use HAProxy or start it: whole test binaries, and files of tests/balancer.
-TESTS='haproxy faults'
-FILES='backend_tls client_certificate https inside labels'
+# All tests that use HAProxy or start it: TEST, a test binary, or TEST/FILE, a file of one.
+ALL='haproxy faults acme/whole balancer/backend_tls balancer/client_certificate balancer/https
+    balancer/https_browser balancer/inside balancer/labels'
 KEEP=$PWD/target/haproxy
 
 say() { echo "matrix: $*" >&2; }
@@ -35,45 +36,70 @@ need_apt
 mkdir -p "$KEEP"
 patchelf=$(patchelf_at)
 
+parts=${PARTS:-$ALL}
 words=''
-for test in $TESTS; do
-    words="$words --test $test"
-done
-filters=''
-for file in $FILES; do
-    filters="$filters $file::"
+for part in $parts; do
+    words="$words --test ${part%%/*}"
 done
 # shellcheck disable=SC2086 # a list of words
-cargo test --quiet --no-run $words --test balancer
+cargo test --quiet --no-run $words
 
-# run_tests HAPROXY
-run_tests() {
-    export CI=1 HAPROXY_BIN="$1"
-    status=0
-    # shellcheck disable=SC2086 # a list of words
-    cargo test --no-fail-fast $words || status=$?
-    # shellcheck disable=SC2086 # a list of words
-    cargo test --test balancer -- $filters || status=$?
-    return "$status"
+# run_part PART HAPROXY
+run_part() {
+    test=${1%%/*} filter=''
+    [ "$test" = "$1" ] || filter=${1#*/}::
+    # shellcheck disable=SC2086 # no word, or one
+    CI=1 HAPROXY_BIN=$2 cargo test --no-fail-fast --test "$test" -- $filter
 }
 
-table=$KEEP/table
-: >"$table"
+# result_of STATUS LOG: prints the number of tests that passed, or of those that failed.
+result_of() {
+    if [ "$1" = 0 ]; then
+        count passed "$2"
+    else
+        echo "$(count failed "$2")-FAILED"
+    fi
+}
+
+# print_table RESULTS: prints one row for each part, from lines of suite, version, part and result.
+print_table() {
+    awk '{ if (!($1 in version)) suites[++columns] = $1
+            if (!($3 in known)) parts[++rows] = $3
+            version[$1] = $2; known[$3] = 1; cell[$1, $3] = $4 }
+        END {
+            row = sprintf("%-28s", "tests passed")
+            for (i = 1; i <= columns; i++) row = row sprintf(" %-14s", suites[i])
+            print row
+            row = sprintf("%-28s", "HAProxy")
+            for (i = 1; i <= columns; i++) row = row sprintf(" %-14s", substr(version[suites[i]], 1, 14))
+            print row
+            for (j = 1; j <= rows; j++) {
+                row = sprintf("%-28s", parts[j])
+                for (i = 1; i <= columns; i++) row = row sprintf(" %-14s", cell[suites[i], parts[j]])
+                print row
+            }
+        }' "$1"
+}
+
+results=$KEEP/results
+: >"$results"
 worst=0
 for suite in "$@"; do
     haproxy_of "$suite"
     bin=$KEEP/$suite/bin/haproxy
     version=$(version_of "$bin")
-    log=$KEEP/$suite.log
-    say "HAProxy $version of $suite; the whole story is in $log"
-    verdict=passed
-    if ! (run_tests "$bin") >"$log" 2>&1; then
-        verdict=FAILED worst=1
-        grep -E '^(test .* FAILED|thread .* panicked)' "$log" >&2 || tail -n 20 "$log" >&2
-    fi
-    printf '%-10s %-22s %6s %6s  %s\n' "$suite" "$version" "$(count passed "$log")" \
-        "$(count failed "$log")" "$verdict" >>"$table"
+    say "HAProxy $version of $suite; the logs are in $KEEP/$suite-*.log"
+    for part in $parts; do
+        log=$KEEP/$suite-$(echo "$part" | tr / -).log
+        status=0
+        run_part "$part" "$bin" >"$log" 2>&1 || status=$?
+        if [ "$status" != 0 ]; then
+            worst=1
+            grep -E '^(test .* FAILED|thread .* panicked)' "$log" >&2 || tail -n 20 "$log" >&2
+        fi
+        echo "$suite $version $part $(result_of "$status" "$log")" >>"$results"
+        say "$suite: $part: $(result_of "$status" "$log")"
+    done
 done
-printf '%-10s %-22s %6s %6s\n' suite HAProxy passed failed
-cat "$table"
+print_table "$results"
 exit "$worst"
