@@ -171,8 +171,12 @@ pub fn parse_host(text: &str) -> Result<Host, String> {
     text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string())
 }
 
+/// Parses the mode of ports without the label. Passing TLS through needs other labels as well, so it is no default.
 pub fn parse_tls_mode(text: &str) -> Result<TlsMode, String> {
-    text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string())
+    match text.parse() {
+        Ok(mode) if mode != TlsMode::Pass => Ok(mode),
+        _ => Err("it is off, on, both or only".to_owned()),
+    }
 }
 
 pub fn parse_tls_policy(text: &str) -> Result<TlsPolicy, String> {

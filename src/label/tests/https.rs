@@ -48,9 +48,9 @@ fn port_with_invalid_tls_value_is_not_served() {
     let excluded = "port 80 is not served, because the value of tls is invalid; without it the \
                     port would be less protected";
     for (value, reason) in [
-        ("onn", "\"onn\": tls is off, on, both or only"),
+        ("onn", "\"onn\": tls is off, on, both, only or pass"),
         ("", "\"\": the value is empty; set a value, or remove the label"),
-        ("pass", "\"pass\": tls is off, on, both or only"),
+        ("passed", "\"passed\": tls is off, on, both, only or pass"),
     ] {
         check(
             &format!("glue_http_80_host=a.test glue_http_80_tls={value}"),
@@ -62,7 +62,7 @@ fn port_with_invalid_tls_value_is_not_served() {
     check(
         "glue_http_80_tls=onn glue_http_80_host.x=x.test glue_http_80_tls.x=only",
         &["https://x.test:443/ -> 80 tls only"],
-        &["label glue_http_80_tls=\"onn\": tls is off, on, both or only"],
+        &["label glue_http_80_tls=\"onn\": tls is off, on, both, only or pass"],
     );
 }
 
