@@ -73,7 +73,7 @@ pub async fn run_command<S>(
 ) -> Result<()> {
     let proxy = Proxy::open(settings.proxy()).await?;
     match settings.command {
-        RunMode::Once => run_once(&settings, proxy).await,
+        RunMode::Once => Box::pin(run_once(&settings, proxy)).await,
         RunMode::Watch => {
             let (source, _follower) = match source {
                 Some(source) => (source, JoinSet::new()),

@@ -53,7 +53,7 @@ impl ConfigBuilder<'_> {
         let mut config = Config::new(routes, layout, &listeners, wait, self.tls_context());
         config.requeue = self.context.requeue.map(Requeue::key);
         config.maps.acme.clone_from(&self.rules.acme_tokens);
-        if self.context.acme_tls {
+        if self.context.acme.is_certificate() {
             let directory = &self.context.certificates;
             let line = |(host, digest): (&_, &_)| tls::challenge_line(host, *digest, directory);
             let lines = self.rules.acme_certificates.iter().map(line).collect();

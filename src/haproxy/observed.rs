@@ -183,7 +183,9 @@ impl ObservedState {
             let Some(from) = self.maps.get(map) else { continue };
             match map {
                 MapName::Routes | MapName::Tcp => {
-                    keys.iter().for_each(|key| copy(from, *key, entries))
+                    for key in &keys {
+                        copy(from, *key, entries);
+                    }
                 }
                 MapName::Acme => {}
                 MapName::Checks | MapName::CheckHosts => {

@@ -43,9 +43,7 @@ pub struct RenderContext {
     /// Policy of HTTPS hosts whose labels do not set one.
     pub tls_policy: TlsPolicy,
     /// Whether frontends answer the challenges of an ACME CA.
-    pub acme: bool,
-    /// Whether they present certificates for challenges.
-    pub acme_tls: bool,
+    pub acme: ChallengeAnswer,
     /// Whether HTTPS listeners can pass connections through before the first route asks for it.
     pub passthrough: bool,
     /// Whether hosts may verify certificates of clients.
@@ -84,6 +82,17 @@ pub enum WorkerPrivilege {
     None,
     /// The capability to bind ports below 1024.
     LowPorts,
+}
+
+/// How HAProxy answers the challenges of an ACME CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChallengeAnswer {
+    /// It does not.
+    None,
+    /// By tokens on plain ports (http-01).
+    Token,
+    /// By certificates on HTTPS ports (tls-alpn-01).
+    Certificate,
 }
 
 /// Addresses that listeners bind.
@@ -155,9 +164,9 @@ struct CfgTemplate<'a> {
 }
 
 impl CfgTemplate<'_> {
-    fn hold_line(&self, shape: &BackendShape) -> &str {
+    fn hold_line(&self, can_requeue: bool) -> &str {
         let [of_requests, of_connections] = &self.hold_lines;
-        if shape.can_requeue() { of_requests } else { of_connections }
+        if can_requeue { of_requests } else { of_connections }
     }
 }
 
@@ -257,7 +266,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         ("check-hosts.map".to_owned(), format_map(&maps.check_hosts)),
         ("servers.state".to_owned(), format_server_states(config)),
     ]);
-    let acme = context.acme.then(|| (MapName::Acme.to_string(), format_map(&maps.acme)));
+    let acme = context.acme.is_token().then(|| (MapName::Acme.to_string(), format_map(&maps.acme)));
     let tcp = config.has_passthrough().then(|| (MapName::Tcp.to_string(), format_map(&maps.tcp)));
     files.into_iter().chain(lua).chain(acme).chain(tcp).chain(list_files(config)).collect()
 }
@@ -351,6 +360,16 @@ fn format_error_file(status: u16) -> String {
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+impl ChallengeAnswer {
+    fn is_token(self) -> bool {
+        self == Self::Token
+    }
+
+    pub(super) fn is_certificate(self) -> bool {
+        self == Self::Certificate
+    }
 }
 
 impl RenderContext {

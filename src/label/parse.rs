@@ -293,9 +293,12 @@ impl<'a> LabelParser<'a> {
             [OptionPlace::Policy, OptionPlace::Terms, OptionPlace::Server]
                 .map(|place| options.values.select(place));
         self.requests.reserve(requested);
-        let rule = |host: &HostMatch, prefix: &PathPrefix| match is_passed {
-            true => Match::Tcp { server_name: host.clone() },
-            false => Match::Http { host: host.clone(), prefix: prefix.clone() },
+        let rule = |host: &HostMatch, prefix: &PathPrefix| {
+            if is_passed {
+                Match::Tcp { server_name: host.clone() }
+            } else {
+                Match::Http { host: host.clone(), prefix: prefix.clone() }
+            }
         };
         for &listener in &listeners {
             for host in &hosts {

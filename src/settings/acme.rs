@@ -5,6 +5,7 @@ use super::{
     options::{AcmeChallenge, AcmeKey, Options},
 };
 use crate::{
+    haproxy::render::ChallengeAnswer,
     sources::acme::{
         AcmeSettings,
         dns::DnsUpdate,
@@ -50,9 +51,15 @@ pub enum AcmeDns {
 }
 
 impl Settings {
-    /// Whether HAProxy presents certificates for challenges of the CA.
-    pub(super) fn uses_tls_alpn(&self) -> bool {
-        self.acme.as_ref().is_some_and(|acme| acme.challenge == ChallengeOption::TlsAlpn)
+    /// Returns how HAProxy answers the challenges of the CA.
+    pub(super) fn challenge_answer(&self) -> ChallengeAnswer {
+        match self.acme.as_ref().map(|acme| &acme.challenge) {
+            Some(ChallengeOption::Http) => ChallengeAnswer::Token,
+            Some(ChallengeOption::TlsAlpn) => ChallengeAnswer::Certificate,
+            Some(ChallengeOption::Dns(_) | ChallengeOption::DnsPersist) | None => {
+                ChallengeAnswer::None
+            }
+        }
     }
 
     /// Returns the settings of certificate orders; `None` if nothing is ordered.

@@ -8,7 +8,6 @@ use crate::common::{
     tls_server::TestCa,
     wait_for,
 };
-use docker_glue::haproxy::version;
 use std::{
     fs,
     net::{Ipv4Addr, UdpSocket},
@@ -100,9 +99,7 @@ fn find_curl() -> Option<PathBuf> {
 }
 
 fn has_quic() -> bool {
-    let bin = find_haproxy().expect("an HAProxy runs already");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(version::build(&bin)).unwrap().has_quic
+    common::haproxy::has_quic(&find_haproxy().expect("an HAProxy runs already"))
 }
 
 fn https_run(plan: &BalancerPlan, name: &str) -> Run {

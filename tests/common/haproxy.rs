@@ -14,7 +14,7 @@ use docker_glue::haproxy::{
     requeue::Requeue,
     runtime::RuntimeClient,
     settings::{ProxyMode, ProxySettings},
-    version::Build,
+    version::{self, Build},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -142,6 +142,12 @@ impl Drop for HAProxy {
             let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
         }
     }
+}
+
+/// Whether this HAProxy serves HTTP/3.
+pub fn has_quic(bin: &Path) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(version::build(bin)).unwrap().has_quic
 }
 
 /// Returns the program. Returns `None` and records the skip if there is none, which fails if CI is set.

@@ -1,6 +1,6 @@
 //! HAProxy accepts every golden configuration. The program is `HAPROXY_BIN`, or else the installed one.
 
-use crate::common::{certificates, story};
+use crate::common::{certificates, haproxy::has_quic, story};
 use docker_glue::{
     haproxy::{
         config::Config,
@@ -27,6 +27,8 @@ fn haproxy_accepts_every_golden_configuration() {
         fs::read_dir(goldens).unwrap().map(|case| case.unwrap().path()).collect();
     cases.sort();
     assert!(!cases.is_empty());
+    // docker-balancer does not write this one for an HAProxy without QUIC.
+    cases.retain(|case| !case.ends_with("http3") || has_quic(&haproxy));
     let names: &[_] = if adds_backends(&haproxy) {
         &["haproxy.cfg", "haproxy-3.4.cfg"]
     } else {
