@@ -28,7 +28,7 @@ const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
 /// The blocks that are not run in a session. Each is run in another test.
-const ELSEWHERE: [&str; 17] = [
+const ELSEWHERE: [&str; 18] = [
     // tests/acme/whole.rs does the same with a CA of its own, and tests/balancer/https.rs with files.
     "docker-balancer --watch --acme letsencrypt-staging\n",
     "docker run -d -l glue_http_3000_host=app.example.com -l glue_http_3000_tls=on my-app\n",
@@ -38,6 +38,8 @@ const ELSEWHERE: [&str; 17] = [
     "docker-balancer certificate import acme.json --to /etc/docker-glue/certificates\n",
     "docker-balancer --watch --certificates /etc/letsencrypt/live\n",
     "docker-balancer --watch --certificates /srv/nginx-proxy/certs\n",
+    // tests/balancer/passthrough.rs starts such a container.
+    "docker run -d -l glue_http_8443_host=vault.example.com -l glue_http_8443_tls=pass my-vault\n",
     // tests/packages/compose.rs does the same with its own image.
     "make image\nsh tests/whoami-image.sh demo\ndocker compose -f examples/compose.yaml up --detach\n\
      curl -H 'Host: app.example.com' http://127.0.0.1/api/users\n",
