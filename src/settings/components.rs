@@ -140,6 +140,7 @@ impl Settings {
             stats_socket: self.proxy().stats_socket(),
             generations: self.state_dir.join("gen"),
             certificates: CertificateDirectory::new(self.state_dir.join("certs")),
+            default_host: self.default_certificate.clone(),
             tls_policy: self.tls_policy,
             acme: self.acme.is_some(),
             passthrough: self.passthrough || self.uses_tls_alpn(),
