@@ -152,6 +152,8 @@ struct LiveHaproxy {
     pending_deletions: Option<PendingDeletions>,
     /// Commands did not lead to the desired state.
     has_diverged: bool,
+    /// The worker that has a known default certificate, and the certificate whose content that has.
+    default_certificate: Option<(u32, String)>,
     /// Delay until refused deletions are tried again; `None` if none was refused.
     delete_backoff: Option<Backoff>,
     /// Backends that no other route may get yet.
@@ -488,7 +490,7 @@ impl Balancer {
             return;
         }
         let before = self.live.observed.take();
-        self.live.observed = self.proxy.read_state().await;
+        self.live.observed = self.read_state().await;
         self.live.observed_at = Some(now);
         self.live.may_have_old_workers = true;
         if let (Some(before), Some(after)) = (before, &self.live.observed)

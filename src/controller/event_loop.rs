@@ -22,6 +22,7 @@ use crate::{
     sources::{
         Registration, Snapshot, SnapshotConfig, Source, StreamHeartbeat,
         acme::{AcmeHost, TokenRequest},
+        certificate::CertificateStore,
         docker::{self, Engine},
     },
     support::{
@@ -663,6 +664,8 @@ async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Res
     let mut balancer = Balancer::new(proxy, rules, context, settings.spare_backends.into()).await;
     let (list, state_dir) = (settings.certificate_list.clone(), settings.state_dir.clone());
     balancer.set_certificate_publisher(CertificatePublisher::start(list, state_dir));
+    let access = settings.proxy().file_access();
+    balancer.set_default_store(CertificateStore::new(&settings.state_dir, access));
     if let Some(address) = settings.haproxy_metrics {
         balancer.enable_exporter(address).await;
     }

@@ -6,7 +6,7 @@ use super::{
     config::{AdminState, BackendShape, MapName, Server},
     name,
     server_setting::{SETTINGS, ServerSetting},
-    tls::TlsLine,
+    tls::{DEFAULT_FILE, TlsLine},
 };
 use std::{fmt, net::SocketAddr};
 use strum::{IntoStaticStr, VariantNames};
@@ -87,6 +87,10 @@ pub enum RuntimeCommand {
     LoadCertificate {
         certificate: String,
     },
+    /// Replaces the content of the default certificate by that of this one's file, as [`Self::LoadCertificate`] does.
+    SetDefaultCertificate {
+        certificate: String,
+    },
     /// HAProxy refuses it while a line has the certificate.
     DelCertificate {
         certificate: String,
@@ -154,9 +158,10 @@ impl RuntimeCommand {
             Self::AddServer { .. } => ExpectedReply::Exact("New server registered."),
             Self::DelServer { .. } => ExpectedReply::Exact("Server deleted."),
             Self::SetAddress { .. } => ExpectedReply::Contains("changed from '"),
-            Self::LoadCertificate { .. } | Self::LoadCa { .. } | Self::AddTlsLine { .. } => {
-                ExpectedReply::Contains("Success!")
-            }
+            Self::LoadCertificate { .. }
+            | Self::SetDefaultCertificate { .. }
+            | Self::LoadCa { .. }
+            | Self::AddTlsLine { .. } => ExpectedReply::Contains("Success!"),
             Self::DelTlsLine { .. } | Self::DelCertificate { .. } | Self::DelCa { .. } => {
                 ExpectedReply::Contains(" deleted")
             }
@@ -198,6 +203,7 @@ impl RuntimeCommand {
             | Self::SetMap { .. }
             | Self::DelMap { .. }
             | Self::LoadCertificate { .. }
+            | Self::SetDefaultCertificate { .. }
             | Self::DelCertificate { .. }
             | Self::LoadCa { .. }
             | Self::DelCa { .. }
@@ -283,6 +289,9 @@ impl fmt::Display for RuntimeCommand {
             Self::DelMap { map, key } => write!(f, "del map {map} {}", Escaped(key)),
             Self::LoadCertificate { certificate } => {
                 write!(f, "commit ssl cert {}", Escaped(certificate))
+            }
+            Self::SetDefaultCertificate { certificate } => {
+                write!(f, "commit ssl cert {DEFAULT_FILE} as {}", Escaped(certificate))
             }
             Self::DelCertificate { certificate } => {
                 write!(f, "del ssl cert {}", Escaped(certificate))

@@ -7,7 +7,7 @@ use super::{
     name, requeue,
     server_setting::ServerSettings,
     server_transport::{self, ServerTransport},
-    tls::{self, ConnectionGuard, TlsContext, TlsLists},
+    tls::{self, ConnectionGuard, DefaultCertificate, TlsContext, TlsLists},
     tls_merge::{HostLines, merge_lines},
 };
 use crate::model::{
@@ -37,6 +37,7 @@ pub struct Config {
     pub maps: Maps,
     /// Has each HTTPS listener.
     pub tls: TlsLists,
+    pub default_certificate: DefaultCertificate,
     /// HAProxy's names of the CAs that servers and lists have.
     pub cas: BTreeSet<String>,
     /// The key of [`super::requeue`], if requests wait that way.
@@ -317,7 +318,8 @@ impl Config {
         }
         let needs_certificate = tls::needs_certificate(key.listener, route);
         let lines = if needs_certificate { tls::host_lines(key, route, tls) } else { Vec::new() };
-        let guard = key.listener.is_https().then(|| tls::connection_guard(route, tls)).flatten();
+        let guard =
+            key.listener.is_https().then(|| tls::connection_guard(route, &lines, tls)).flatten();
         self.cas.extend(lines.first().and_then(|_| tls::client_ca(route, tls)).flatten());
         if route.redirects(key.listener) && lines.is_empty() {
             name::NO_CERTIFICATE.clone_into(&mut name);

@@ -11,7 +11,7 @@ use crate::{
         reload_reason::ReloadReason,
         render::{self, Http3Mode, RenderContext},
         requeue::Requeue,
-        tls::{self, TlsContext},
+        tls::{self, DefaultCertificate, TlsContext},
     },
     model::route::{Listener, Routes},
     routing::decide::Rules,
@@ -59,6 +59,11 @@ impl ConfigBuilder<'_> {
             let lines = self.rules.acme_certificates.iter().map(line).collect();
             config.tls.insert(tls::CHALLENGE_LIST.to_owned(), lines);
         }
+        config.default_certificate = DefaultCertificate::new(
+            self.context.default_host.as_ref(),
+            &self.rules.certificates,
+            &self.context.certificates,
+        );
         config.fingerprint = render::static_fingerprint(&config, self.context);
         config
     }
@@ -84,6 +89,7 @@ impl ConfigBuilder<'_> {
             directory: &self.context.certificates,
             policy: self.context.tls_policy,
             http3: self.context.http3 == Http3Mode::On,
+            has_default: self.context.default_host.is_some(),
         }
     }
 

@@ -66,6 +66,7 @@ impl ObservedState {
             maps: MapName::ALL.map(|map| (map, config.maps.entries(map))).into(),
             tls: ObservedTls {
                 cas: config.cas.clone(),
+                default_certificate: config.default_certificate.certificate().cloned(),
                 ..ObservedTls::new(config.tls.clone(), BTreeSet::new())
             },
         }
@@ -121,6 +122,7 @@ impl ObservedState {
                 self.maps.entry(*map).or_default().remove(key);
             }
             RuntimeCommand::LoadCertificate { .. }
+            | RuntimeCommand::SetDefaultCertificate { .. }
             | RuntimeCommand::DelCertificate { .. }
             | RuntimeCommand::LoadCa { .. }
             | RuntimeCommand::DelCa { .. }

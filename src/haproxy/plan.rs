@@ -19,6 +19,7 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     // Lines come before the map entries that redirect requests to HTTPS.
     let mut plan = observed.tls.plan_ca_additions(&config.cas);
     plan.extend(observed.tls.plan_additions(&config.tls));
+    plan.extend(observed.tls.plan_default(&config.default_certificate));
     // The map entries that checks use have to exist before the first check.
     for (map, desired) in maps.iter().filter(|(map, _)| !map.has_routes()) {
         set_entries(&mut plan, observed, *map, desired);

@@ -40,6 +40,9 @@ pub struct RenderContext {
     pub bind: Vec<Bind>,
     /// Directory of the certificates that HAProxy loads.
     pub certificates: CertificateDirectory,
+    /// The host whose certificate clients get that ask for no name, or for one without a certificate. `None`: they are
+    /// refused.
+    pub default_host: Option<Host>,
     /// Policy of HTTPS hosts whose labels do not set one.
     pub tls_policy: TlsPolicy,
     /// Whether frontends answer the challenges of an ACME CA.
@@ -268,19 +271,24 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
     ]);
     let acme = context.acme.is_token().then(|| (MapName::Acme.to_string(), format_map(&maps.acme)));
     let tcp = config.has_passthrough().then(|| (MapName::Tcp.to_string(), format_map(&maps.tcp)));
-    files.into_iter().chain(lua).chain(acme).chain(tcp).chain(list_files(config)).collect()
+    files.into_iter().chain(lua).chain(acme).chain(tcp).chain(list_files(config, context)).collect()
 }
 
 /// Returns the files of the certificate lists. HAProxy's check reads the empty one in place of the others: reading
 /// 10,000 certificates takes HAProxy 2.6 up to 20 s.
-fn list_files(config: &Config) -> impl Iterator<Item = (String, String)> {
+fn list_files(config: &Config, context: &RenderContext) -> impl Iterator<Item = (String, String)> {
     let empty = (!config.tls.is_empty()).then(|| (EMPTY_LIST.to_owned(), String::new()));
-    let lists = config.tls.iter().map(|(name, lines)| (name.clone(), format_list(lines)));
-    lists.chain(empty)
+    let default = move |name: &str| {
+        let has_default = context.default_host.is_some() && tls::list_port(name).is_some();
+        has_default.then(|| context.certificates.default_line())
+    };
+    let list = move |(name, lines): (&String, _)| (name.clone(), format_list(default(name), lines));
+    config.tls.iter().map(list).chain(empty)
 }
 
-fn format_list(lines: &BTreeSet<TlsLine>) -> String {
-    let mut text = String::new();
+/// HAProxy's default is the certificate of the first line, if the `bind` line has no `strict-sni`.
+fn format_list(default: Option<String>, lines: &BTreeSet<TlsLine>) -> String {
+    let mut text = default.map_or_else(String::new, |line| line + "\n");
     for line in lines {
         writeln!(text, "{line}").expect("writing to a string cannot fail");
     }
@@ -294,8 +302,11 @@ const EMPTY_LIST: &str = "no-certificates.list";
 pub fn without_certificates(config: &str) -> Option<String> {
     let lists: BTreeSet<_> =
         config.split_whitespace().filter(|word| tls::is_list_name(word)).collect();
+    // HAProxy accepts an empty list with `strict-sni` only.
+    let empty = format!(" crt-list {EMPTY_LIST} strict-sni ");
     let replace = |text: String, list: &str| {
-        text.replace(&format!(" crt-list {list} "), &format!(" crt-list {EMPTY_LIST} "))
+        let text = text.replace(&format!(" crt-list {list} strict-sni "), &empty);
+        text.replace(&format!(" crt-list {list} "), &empty)
     };
     (!lists.is_empty()).then(|| lists.into_iter().fold(config.to_owned(), replace))
 }
@@ -408,10 +419,9 @@ impl RenderContext {
     }
 
     /// Returns the words of an HTTPS listener's `bind` line, with the space before them. A connection without the name
-    /// of a certificate is refused.
+    /// of a certificate is refused, unless there is a default certificate.
     fn tls_words(&self, frontend: &Frontend) -> String {
-        let mut words =
-            format!(" ssl crt-list {} strict-sni alpn {TCP_ALPN}", tls::list_name(frontend.port));
+        let mut words = format!("{} alpn {TCP_ALPN}", self.list_words(frontend));
         if self.verifies_clients {
             words.push_str(" no-tls-tickets");
         }
@@ -428,14 +438,19 @@ impl RenderContext {
         if !self.has_http3(frontend) {
             return Vec::new();
         }
-        let (port, list) = (frontend.bound, tls::list_name(frontend.port));
+        let (port, list) = (frontend.bound, self.list_words(frontend));
         let addresses = self.bind.iter().flat_map(|bind| bind.addresses());
         let lines = addresses.map(|address| match address {
             IpAddr::V4(v4) => format!("quic4@{v4}:{port}"),
             IpAddr::V6(v6) if v6.is_unspecified() => format!("quic6@[::]:{port} v6only"),
             IpAddr::V6(v6) => format!("quic6@[{v6}]:{port}"),
         });
-        lines.map(|line| format!("{line} ssl crt-list {list} strict-sni alpn h3")).collect()
+        lines.map(|line| format!("{line}{list} alpn h3")).collect()
+    }
+
+    fn list_words(&self, frontend: &Frontend) -> String {
+        let strict = if self.default_host.is_some() { "" } else { " strict-sni" };
+        format!(" ssl crt-list {}{strict}", tls::list_name(frontend.port))
     }
 
     fn has_http3(&self, frontend: &Frontend) -> bool {

@@ -163,6 +163,9 @@ impl RuntimeClient {
                 RuntimeCommand::LoadCertificate { certificate } => {
                     tls.load_certificate(self, certificate).await?
                 }
+                RuntimeCommand::SetDefaultCertificate { certificate } => {
+                    tls.replace_default(self, certificate).await?
+                }
                 RuntimeCommand::LoadCa { ca } => tls.load_ca(self, ca).await?,
                 RuntimeCommand::AddTlsLine { list, line } => {
                     let add = format!("add ssl crt-list {list}");
@@ -176,6 +179,7 @@ impl RuntimeClient {
             if command.expected_reply().matches(&answer) {
                 observed.apply_command(command);
             } else if let RuntimeCommand::LoadCertificate { certificate }
+            | RuntimeCommand::SetDefaultCertificate { certificate }
             | RuntimeCommand::LoadCa { ca: certificate } = command
             {
                 let certificate = certificate.clone();

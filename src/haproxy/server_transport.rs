@@ -192,6 +192,7 @@ mod tests {
             directory: &directory,
             policy: policy_of_hosts,
             http3: false,
+            has_default: false,
         };
         let key = format!("{host}:80/").parse().unwrap();
         ServerTransport::new(&key, &policy(labels), context)

@@ -7,7 +7,9 @@
 use super::command::RuntimeCommand;
 use crate::model::{
     ca_index::{CaIndex, CaPurpose},
-    certificate::{CertificateDigest, CertificateIndex, CertificateName, ChosenCertificate},
+    certificate::{
+        CertificateChoice, CertificateDigest, CertificateIndex, CertificateName, ChosenCertificate,
+    },
     client_certificate::ClientCertificate,
     option_value::{Host, HostMatch},
     route::{Listener, Route, RouteKey},
@@ -32,6 +34,8 @@ pub struct TlsContext<'a> {
     pub policy: TlsPolicy,
     /// Whether listeners also serve HTTP/3.
     pub http3: bool,
+    /// Whether clients without the name of a certificate get one.
+    pub has_default: bool,
 }
 
 /// Name of the list of each HTTPS listener → its lines.
@@ -67,6 +71,46 @@ pub struct ObservedTls {
     pub cas: BTreeSet<String>,
     /// CAs without certificates: loading them was interrupted.
     pub empty_cas: BTreeSet<String>,
+    /// The certificate whose content the default one has. `None` if that is not known: HAProxy does not return it.
+    pub default_certificate: Option<String>,
+}
+
+/// What clients get that ask for no name, or for one that no certificate has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DefaultCertificate {
+    /// No connection.
+    #[default]
+    Off,
+    /// What the file has: the host of the setting has no certificate.
+    AsStored,
+    /// The content of the certificate with this name.
+    Of(String),
+}
+
+impl DefaultCertificate {
+    /// Chooses the certificate of the host.
+    pub fn new(
+        host: Option<&Host>,
+        certificates: &CertificateIndex,
+        directory: &CertificateDirectory,
+    ) -> Self {
+        let Some(host) = host else { return Self::Off };
+        let digest = find_default(host, certificates);
+        digest.map_or(Self::AsStored, |digest| Self::Of(directory.certificate_path(digest)))
+    }
+
+    /// Whether such clients get a certificate.
+    pub fn is_on(&self) -> bool {
+        *self != Self::Off
+    }
+
+    /// Returns the name of the certificate whose content they get.
+    pub fn certificate(&self) -> Option<&String> {
+        match self {
+            Self::Of(certificate) => Some(certificate),
+            Self::Off | Self::AsStored => None,
+        }
+    }
 }
 
 /// Directory of the certificates that HAProxy loads.
@@ -81,6 +125,16 @@ impl CertificateDirectory {
     /// Returns a certificate's path, which is its name in HAProxy.
     pub fn certificate_path(&self, digest: CertificateDigest) -> String {
         self.0.join(format!("{digest}.pem")).display().to_string()
+    }
+
+    /// Returns the path of the default certificate, which is its name in HAProxy. Its content changes.
+    pub fn default_path(&self) -> String {
+        self.0.join(DEFAULT_FILE).display().to_string()
+    }
+
+    /// Returns the line that makes it the default of a list in which it is the first one. The line is for no name.
+    pub fn default_line(&self) -> String {
+        format!("{} {NO_NAME}", self.default_path())
     }
 
     /// Returns the path of a CA's file, which is its name in HAProxy.
@@ -100,6 +154,11 @@ impl CertificateDirectory {
         file.strip_suffix(".pem")?.parse().ok()
     }
 }
+
+/// Name of the file with the default certificate.
+pub const DEFAULT_FILE: &str = "default.pem";
+/// Names of a line that is for none.
+const NO_NAME: &str = "!*";
 
 /// End of the names of files with CAs.
 const CA_EXTENSION: &str = ".ca.pem";
@@ -192,6 +251,15 @@ pub fn client_ca(route: &Route, context: TlsContext<'_>) -> Option<Option<String
     Some(Some(context.directory.ca_path(digest)))
 }
 
+/// Returns the certificate of a host whose content the default one gets. RSA comes first, because more clients support
+/// it, and most clients that send no name are old.
+pub fn find_default(host: &Host, certificates: &CertificateIndex) -> Option<CertificateDigest> {
+    let host = HostMatch::Exact(host.clone());
+    let mut chosen = certificates.find(&host, &CertificateChoice::Auto);
+    chosen.sort_by_key(|chosen| chosen.certificate.key_type);
+    chosen.pop().map(|chosen| chosen.certificate.digest)
+}
+
 /// Connections that may have requests of a host with TLS options of its own. Browsers use a connection for all hosts of
 /// its certificate, and other clients may send any host. The text is a word of the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
@@ -207,8 +275,20 @@ pub enum ConnectionGuard {
     OptionalClientCertificate,
 }
 
-/// Returns the guard of a host. `None` if its lines have no options.
-pub fn connection_guard(route: &Route, context: TlsContext<'_>) -> Option<ConnectionGuard> {
+/// Returns the guard of a host with these lines. `None` if they have no options. A host without lines has connections
+/// with the default certificate only, which do not have the options: no request is permitted, because no such
+/// connection has a verified certificate.
+pub fn connection_guard(
+    route: &Route,
+    lines: &[TlsLine],
+    context: TlsContext<'_>,
+) -> Option<ConnectionGuard> {
+    let guard = guard_of_options(route, context);
+    let has_other_options = lines.is_empty() && context.has_default;
+    if has_other_options { guard.map(|_| ConnectionGuard::ClientCertificate) } else { guard }
+}
+
+fn guard_of_options(route: &Route, context: TlsContext<'_>) -> Option<ConnectionGuard> {
     match route.terms.get::<ClientCertificate>() {
         ClientCertificate::Required(_) => Some(ConnectionGuard::ClientCertificate),
         ClientCertificate::Optional(_) => Some(ConnectionGuard::OptionalClientCertificate),
@@ -237,8 +317,18 @@ pub fn find_lines<'a>(lines: &'a BTreeSet<TlsLine>, host: &str) -> Vec<&'a TlsLi
 impl TlsLine {
     /// Returns the digest in the certificate's name. `None` if docker-balancer did not load it.
     pub fn digest(&self) -> Option<CertificateDigest> {
-        Path::new(&self.certificate).file_stem()?.to_str()?.parse().ok()
+        digest_in_name(&self.certificate)
     }
+
+    /// Whether it is the line of the default certificate.
+    fn is_default(&self) -> bool {
+        self.name == NO_NAME && Path::new(&self.certificate).ends_with(DEFAULT_FILE)
+    }
+}
+
+/// Returns the digest in a certificate's name, in any directory.
+pub fn digest_in_name(certificate: &str) -> Option<CertificateDigest> {
+    Path::new(certificate).file_stem()?.to_str()?.parse().ok()
 }
 
 /// Whether the requests of this route are answered as they should be only with a certificate.
@@ -324,6 +414,9 @@ impl ObservedTls {
             RuntimeCommand::DelCertificate { certificate } => {
                 self.unused.remove(certificate);
             }
+            RuntimeCommand::SetDefaultCertificate { certificate } => {
+                self.default_certificate = Some(certificate.clone());
+            }
             RuntimeCommand::LoadCa { ca } => {
                 self.cas.insert(ca.clone());
             }
@@ -363,6 +456,14 @@ impl ObservedTls {
             plan.push(RuntimeCommand::AddTlsLine { list: list.clone(), line: line.clone() });
         }
         plan
+    }
+
+    /// Returns the command that replaces the content of the default certificate.
+    pub fn plan_default(&self, desired: &DefaultCertificate) -> Option<RuntimeCommand> {
+        let certificate = desired.certificate()?;
+        let is_loaded = self.default_certificate.as_ref() == Some(certificate);
+        (!is_loaded)
+            .then(|| RuntimeCommand::SetDefaultCertificate { certificate: certificate.clone() })
     }
 
     /// Returns the commands that delete what is not desired: lines first, then certificates.
@@ -436,9 +537,10 @@ pub fn parse_lists(answer: &str) -> BTreeSet<String> {
     lists.map(str::to_owned).collect()
 }
 
-/// Parses `show ssl crt-list -n LIST`: the lines with their numbers.
+/// Parses `show ssl crt-list -n LIST`: the lines with their numbers, without that of the default certificate, which
+/// stays as it is.
 pub fn parse_lines(answer: &str) -> BTreeMap<TlsLine, u32> {
-    answer.lines().filter_map(parse_line).collect()
+    answer.lines().filter_map(parse_line).filter(|(line, _)| !line.is_default()).collect()
 }
 
 /// Parses `CERTIFICATE:NUMBER [OPTIONS] NAMES`.
@@ -512,6 +614,8 @@ pub fn parse_cas(answer: &str) -> CaList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::certificate::{Certificate, CertificateOrigin, KeyType};
+    use std::sync::Arc;
 
     const CA: &str = "/var/lib/docker-glue/certs/000102030405060708090a0b0c0d0e0f.ca.pem";
 
@@ -619,6 +723,76 @@ mod tests {
         }
         for (name, expected) in [("tls-443.list", Some(443)), ("tls-x.list", None), ("443", None)] {
             assert_eq!(list_port(name).map(NonZeroU16::get), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn line_of_default_certificate_is_not_read() {
+        let default = directory().default_line();
+        let numbered = default.replacen(' ', ":1 ", 1);
+        let answer = format!("# tls-443.list\n{numbered}\n{CERTIFICATE}:2 a.test\n");
+        let names: Vec<_> = parse_lines(&answer).into_keys().map(|line| line.name).collect();
+        assert_eq!(names, ["a.test"]);
+        let other = format!("{CERTIFICATE}:1 !*");
+        assert_eq!(parse_lines(&other).len(), 1, "a line that docker-balancer did not write");
+    }
+
+    #[test]
+    fn default_certificate_is_the_best_one_of_its_host() {
+        let index = CertificateIndex::build(
+            [
+                ("a.test", KeyType::Ecdsa),
+                ("both.test", KeyType::Ecdsa),
+                ("both.test", KeyType::Rsa),
+                ("*.wild.test", KeyType::Ecdsa),
+            ]
+            .map(|(name, key_type)| {
+                let text = format!("{name} {}", key_type.as_ref());
+                Arc::new(Certificate {
+                    digest: CertificateDigest::of_pem(&text),
+                    names: vec![CertificateName::parse(name).unwrap()],
+                    not_before: 0,
+                    not_after: i64::MAX / 2,
+                    key_type,
+                    issuer: "Test CA".to_owned(),
+                    origin: CertificateOrigin::OwnCa,
+                    name: name.to_owned(),
+                    pem_bytes: 2000,
+                })
+            })
+            .into(),
+            1,
+        );
+        for (host, expected) in [
+            ("a.test", Some("a.test ECDSA")),
+            ("both.test", Some("both.test RSA")),
+            ("x.wild.test", Some("*.wild.test ECDSA")),
+            ("wild.test", None),
+        ] {
+            let found = find_default(&host.parse().unwrap(), &index);
+            assert_eq!(found, expected.map(CertificateDigest::of_pem), "{host}");
+        }
+    }
+
+    #[test]
+    fn default_certificate_is_replaced_unless_it_is_loaded() {
+        let of = |name: &str| DefaultCertificate::Of(name.to_owned());
+        for (observed, desired, expected) in [
+            (None, DefaultCertificate::Off, false),
+            (None, DefaultCertificate::AsStored, false),
+            (Some("/c/a.pem"), DefaultCertificate::AsStored, false),
+            (None, of("/c/a.pem"), true),
+            (Some("/c/a.pem"), of("/c/a.pem"), false),
+            (Some("/c/a.pem"), of("/c/b.pem"), true),
+        ] {
+            let default_certificate = observed.map(str::to_owned);
+            let mut state = ObservedTls { default_certificate, ..ObservedTls::default() };
+            let command = state.plan_default(&desired);
+            assert_eq!(command.is_some(), expected, "{observed:?} {desired:?}");
+            if let Some(command) = command {
+                state.apply_command(&command);
+            }
+            assert_eq!(state.plan_default(&desired), None, "{observed:?} {desired:?}");
         }
     }
 

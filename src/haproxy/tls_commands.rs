@@ -6,9 +6,12 @@
 use super::{
     command::Escaped,
     runtime::{RuntimeClient, RuntimeError},
-    tls::{self, TlsLine},
+    tls::{self, DEFAULT_FILE, TlsLine},
 };
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::Path,
+};
 use zeroize::Zeroizing;
 
 /// Largest payload of HAProxy before 3.4, less the command: `tune.bufsize` is 16 kB. The key is sent apart if
@@ -44,14 +47,38 @@ impl TlsCommands {
         if !created.contains("New empty certificate store") {
             return Ok(created);
         }
-        for (suffix, part) in split_key(&pem) {
+        self.replace_content(client, certificate, &pem).await
+    }
+
+    /// Replaces the content of the default certificate by that of this one. A certificate with the first line of a list
+    /// cannot be deleted, so it keeps its name.
+    pub(super) async fn replace_default(
+        &mut self,
+        client: &mut RuntimeClient,
+        certificate: &str,
+    ) -> Result<String, RuntimeError> {
+        let pem = read_certificate(certificate).await?;
+        self.close_transaction(client).await?;
+        let default = Path::new(certificate).with_file_name(DEFAULT_FILE).display().to_string();
+        self.replace_content(client, &default, &pem).await
+    }
+
+    /// Replaces the content of a certificate that HAProxy has. No transaction is open.
+    async fn replace_content(
+        &mut self,
+        client: &mut RuntimeClient,
+        certificate: &str,
+        pem: &str,
+    ) -> Result<String, RuntimeError> {
+        self.has_no_transaction = false;
+        let name = Escaped(certificate).to_string();
+        for (suffix, part) in split_key(pem) {
             let set = format!("set ssl cert {name}{suffix}");
             let answer = client.send_payload(&set, part).await?;
             let is_ours = ["created", "updated"].iter().any(|word| {
                 answer.contains(&format!("Transaction {word} for certificate {certificate}!"))
             });
             if !is_ours {
-                self.has_no_transaction = false;
                 return Ok(answer);
             }
         }

@@ -265,8 +265,11 @@ pub fn presented_certificates<'a>(
 ) -> Vec<&'a Certificate> {
     let lines = snapshot.config.tls.get(&tls::list_name(listener.port));
     let lines = lines.map(|lines| tls::find_lines(lines, host)).unwrap_or_default();
+    let default = snapshot.config.default_certificate.certificate().filter(|_| lines.is_empty());
     let digests = lines.into_iter().filter_map(tls::TlsLine::digest);
+    let default = default.and_then(|certificate| tls::digest_in_name(certificate));
     digests
+        .chain(default)
         .filter_map(|digest| snapshot.rules.certificates.get(&digest))
         .map(|certificate| &**certificate)
         .collect()

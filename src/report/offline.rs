@@ -45,7 +45,7 @@ pub fn offline_snapshot(
     let (permanent, directory) = (BTreeSet::new(), CertificateDirectory::default());
     let (certificates, policy) = (&rules.certificates, TlsPolicy::default());
     let (cas, directory, http3) = (&rules.cas, &directory, false);
-    let tls = TlsContext { certificates, cas, directory, policy, http3 };
+    let tls = TlsContext { certificates, cas, directory, policy, http3, has_default: false };
     let listeners =
         ListenerRules { permanent: &permanent, passthrough: false, port_map: &rules.port_map };
     let config = Config::new(&decision.routes, layout, &listeners, wait, tls);

@@ -140,6 +140,7 @@ impl Settings {
             stats_socket: self.proxy().stats_socket(),
             generations: self.state_dir.join("gen"),
             certificates: CertificateDirectory::new(self.state_dir.join("certs")),
+            default_host: self.default_certificate.clone(),
             tls_policy: self.tls_policy,
             acme: self.challenge_answer(),
             passthrough: self.passthrough

@@ -80,6 +80,8 @@ pub struct Settings {
     /// Public port → the port that HAProxy listens on instead; no two public ports share one.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
     pub trusted_proxies: Vec<IpNet>,
+    /// The host whose certificate clients get that ask for no name, or for one without a certificate.
+    pub default_certificate: Option<Host>,
     /// TLS versions and ciphers of hosts whose labels do not set them.
     pub tls_policy: TlsPolicy,
     /// Whether HTTPS ports also serve HTTP/3, if HAProxy can.

@@ -270,6 +270,16 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub certificate_list: Option<PathBuf>,
 
+    /// Present HOST's certificate to clients that no certificate matches
+    ///
+    /// These are clients that send no server name (SNI), or one that no certificate has. Until there is a
+    /// certificate of HOST, they get a self-signed one. Requests are routed by their host, as always.
+    ///
+    /// [default: none; such connections are refused]
+    #[arg(long, value_name = "HOST", help_heading = TLS, value_parser = value::parse_host)]
+    #[arg(hide_short_help = true)]
+    pub default_certificate: Option<Host>,
+
     /// Allow TLS versions by Mozilla's names: modern, intermediate or old
     ///
     /// modern is TLS 1.3, intermediate 1.2 and 1.3, old 1.0 and later. The tls_policy label of a host wins.

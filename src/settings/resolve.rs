@@ -73,6 +73,7 @@ impl Settings {
             bind: bind_addresses(options.bind_address, machine),
             port_map: build_port_map(options.map_port)?,
             trusted_proxies: options.trusted_proxies,
+            default_certificate: options.default_certificate,
             tls_policy: options.tls_policy,
             http3: options.http3,
             certificates: options.certificates,

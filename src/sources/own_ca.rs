@@ -12,10 +12,14 @@ use super::{
     certificate::{CertificateProblem, CertificateProblemKind, CertificateWithKey, SourceUpdate},
 };
 use crate::{
-    model::certificate::{CertificateOrigin, CertificateOriginKind},
+    model::{
+        certificate::{CertificateOrigin, CertificateOriginKind},
+        host::Host,
+    },
     support::{
         atomic_file::{self, FileAccess, WriteError},
         durable,
+        secret::SecretPem,
     },
 };
 use rcgen::{
@@ -74,6 +78,21 @@ pub fn root_path(state_dir: &Path) -> PathBuf {
 /// Returns the path of a host's certificate with its key. `folder` is the name of the certificate.
 pub fn certificate_path(state_dir: &Path, folder: &str) -> PathBuf {
     state_dir.join(DIRECTORY).join(format!("{folder}{EXTENSION}"))
+}
+
+/// Returns a certificate for the host that no CA has signed, with its key.
+///
+/// # Errors
+/// If no key can be made.
+pub fn self_sign(host: &Host, now: SystemTime) -> Result<SecretPem, OwnCaError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new([host.to_string()])?;
+    params.distinguished_name = named("docker-balancer default");
+    (params.not_before, params.not_after) =
+        ((now - BACKDATING).into(), (now + ROOT_LIFETIME).into());
+    let certificate = params.self_signed(&key)?;
+    let key = Zeroizing::new(key.serialize_pem());
+    Ok(SecretPem::new(Zeroizing::new(format!("{}{}", certificate.pem(), *key))))
 }
 
 /// Whether certificates were made earlier.
@@ -293,6 +312,19 @@ mod tests {
             format!("{} by {}", names.join(" "), found.issuer)
         };
         certificates.map(join).collect()
+    }
+
+    #[test]
+    fn self_signed_certificate_is_for_its_host() {
+        let pem = self_sign(&"www.test".parse().unwrap(), SystemTime::now()).unwrap();
+        let parsed =
+            CertificateWithKey::parse(pem.reveal(), CertificateOrigin::OwnCa, "www".to_owned());
+        let Certificate { names, issuer, .. } = parsed.unwrap().certificate.as_ref().clone();
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (names, issuer.as_str()),
+            (vec!["www.test".to_owned()], "docker-balancer default")
+        );
     }
 
     #[test]

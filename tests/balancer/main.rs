@@ -11,6 +11,7 @@ mod check_verb;
 mod client_certificate;
 mod control;
 mod dashboard;
+mod default_certificate;
 mod docker;
 mod drain;
 mod elsewhere;

@@ -201,6 +201,7 @@ pub fn default_frame() -> RenderContext {
         generations: PathBuf::from("/var/lib/docker-glue/gen"),
         bind: vec![Bind::Everywhere],
         certificates: CertificateDirectory::new("/var/lib/docker-glue/certs"),
+        default_host: None,
         tls_policy: TlsPolicy::default(),
         acme: ChallengeAnswer::None,
         passthrough: false,

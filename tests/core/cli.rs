@@ -35,6 +35,7 @@ const VALUES: &[(&str, &str)] = &[
     ("wildcard", "example.com"),
     ("http3", "true"),
     ("acme_ca_file", "/etc/docker-glue/ca.pem"),
+    ("default_certificate", "www.example.com"),
     ("tls_policy", "modern"),
     ("backend_ca", "/etc/docker-glue/backend-ca"),
     ("client_ca", "/etc/docker-glue/client-ca"),

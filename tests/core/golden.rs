@@ -6,11 +6,11 @@ use crate::common::story;
 use docker_glue::{
     haproxy::{
         self,
-        render::{Http3Mode, RenderContext},
+        render::{ChallengeAnswer, Http3Mode, RenderContext},
     },
     routing::decide,
 };
-use std::{fmt::Write as _, fs, path::Path, time::Instant};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Instant};
 
 #[test]
 fn configuration_of_a_story_matches_snapshots() {
@@ -24,14 +24,16 @@ fn configuration_of_a_story_matches_snapshots() {
     }
 }
 
-/// Returns the context of every case; a line such as `# --haproxy-metrics 127.0.0.1:9106` adds the exporter, and
-/// `# --http3` HTTP/3.
+/// Returns the context of every case; a line such as `# --haproxy-metrics 127.0.0.1:9106` adds the exporter,
+/// `# --http3` HTTP/3, and `# --default-certificate HOST` the default certificate.
 fn frame_of(story: &str) -> RenderContext {
     let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
     let exporter = exporter.map(|text| text.parse().unwrap());
     let has_http3 = story.lines().any(|line| line == "# --http3");
     let http3 = if has_http3 { Http3Mode::On } else { Http3Mode::Off };
-    RenderContext { http3, exporter, ..story::default_frame() }
+    let host = story.lines().find_map(|line| line.strip_prefix("# --default-certificate "));
+    let default_host = host.map(|host| host.parse().unwrap());
+    RenderContext { http3, exporter, default_host, ..story::default_frame() }
 }
 
 /// Adding, changing or removing the exporter needs a reload.
@@ -41,6 +43,31 @@ fn changed_exporter_changes_the_skeleton() {
     let lines = ["", "# --haproxy-metrics 127.0.0.1:9106", "# --haproxy-metrics [::1]:9106"];
     let all = lines.map(|line| haproxy::render::static_fingerprint(&config, &frame_of(line)));
     assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
+}
+
+/// HAProxy refuses an empty list without `strict-sni`.
+#[test]
+fn configuration_without_certificates_has_empty_lists_with_strict_sni() {
+    let routes = story::parse_routes("web 172.17.0.2 glue_http_80_host=a.test glue_http_80_tls=on");
+    for (story, lists) in [
+        ("", &["tls-443.list strict-sni"][..]),
+        ("# --http3", &["tls-443.list strict-sni"]),
+        ("# --default-certificate a.test", &["tls-443.list"]),
+        ("# --http3\n# --default-certificate a.test", &["tls-443.list"]),
+    ] {
+        let frame = RenderContext { acme: ChallengeAnswer::Certificate, ..frame_of(story) };
+        let config = story::config_in_frame(&routes, 1, &frame);
+        let text = haproxy::render::render_files(&config, &frame).config;
+        let checked = haproxy::render::without_certificates(&text).unwrap();
+        let words = |text: &str| -> BTreeSet<String> {
+            let lists = text.split(" crt-list ").skip(1);
+            lists.filter_map(|line| line.split(" alpn ").next()).map(str::to_owned).collect()
+        };
+        let expected = lists.iter().chain(&["tls-acme.list strict-sni"]);
+        assert_eq!(words(&text), expected.map(|words| (*words).to_owned()).collect(), "{story}");
+        let empty = "no-certificates.list strict-sni".to_owned();
+        assert_eq!(words(&checked), [empty].into(), "{story}");
+    }
 }
 
 fn check_case(case: &Path) {
@@ -64,7 +91,11 @@ fn check_case(case: &Path) {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("haproxy.cfg", files.config);
-        let adding_frame = RenderContext { http3: frame.http3, ..story::frame_for(true) };
+        let adding_frame = RenderContext {
+            http3: frame.http3,
+            default_host: frame.default_host.clone(),
+            ..story::frame_for(true)
+        };
         let adding = story::config_in_frame(&decided.routes, 0, &adding_frame);
         let adding = haproxy::render::render_files(&adding, &adding_frame);
         assert_eq!(adding.generation, files.generation);

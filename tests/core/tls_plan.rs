@@ -292,6 +292,7 @@ impl Run {
             directory: &self.context.certificates,
             policy: self.context.tls_policy,
             http3: self.context.http3 == Http3Mode::On,
+            has_default: self.context.default_host.is_some(),
         };
         let routes = self.routes.0.iter().filter(|(key, _)| key.is_https());
         let wrong = routes.filter(|(key, route)| {

@@ -8,9 +8,10 @@ use crate::{
         route_recovery,
         runtime::{RuntimeClient, RuntimeError},
         stored_state,
+        tls::CertificateDirectory,
     },
     model::{
-        certificate::{CertificateIndex, CertificateOrigin},
+        certificate::{CertificateDigest, CertificateIndex, CertificateOrigin},
         option_value::HostMatch,
         world::World,
     },
@@ -23,7 +24,7 @@ use crate::{
     settings::Settings,
     sources::{
         ContainerFilter, acme,
-        certificate::{self, CertificateWithKey},
+        certificate::{self, CertificateStore, CertificateWithKey},
         docker::{self, Engine},
         own_ca,
     },
@@ -116,7 +117,8 @@ pub(crate) async fn load_current_state(settings: &Settings) -> Result<CurrentSta
             owners,
         });
     };
-    let observed = stored_state::from_files(&config, |map| store.read_file(&map.to_string()));
+    let mut observed = stored_state::from_files(&config, |map| store.read_file(&map.to_string()));
+    observed.tls.default_certificate = stored_default(settings);
     Ok(CurrentState { source: StateSource::Files, observed, disk, owners })
 }
 
@@ -141,11 +143,25 @@ fn stored(settings: &Settings, name: &str) -> Result<Option<String>> {
     }
 }
 
+/// Returns the certificate whose content the default one has on disk: HAProxy does not return it.
+fn stored_default(settings: &Settings) -> Option<String> {
+    let access = settings.proxy().file_access();
+    let pem = CertificateStore::new(&settings.state_dir, access).read_default()?;
+    let directory = CertificateDirectory::new(settings.state_dir.join("certs"));
+    Some(directory.certificate_path(CertificateDigest::of_pem(pem.reveal())))
+}
+
 /// Returns `None` if no HAProxy of ours answers.
 pub(crate) async fn observe_haproxy(settings: &Settings) -> Result<Option<ObservedState>> {
     let socket = settings.proxy().stats_socket();
     match RuntimeClient::connect(socket.clone()).await {
-        Ok(mut runtime) => Ok(runtime.read_state().await.ok()),
+        Ok(mut runtime) => {
+            let mut observed = runtime.read_state().await.ok();
+            if let Some(observed) = &mut observed {
+                observed.tls.default_certificate = stored_default(settings);
+            }
+            Ok(observed)
+        }
         Err(RuntimeError::Unreachable { source, .. })
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {

@@ -6,12 +6,16 @@ use crate::{
     haproxy::{
         observed::ObservedState,
         stats::{Counters, StatsClient},
+        tls::{CertificateDirectory, DefaultCertificate},
     },
     report::{StateSnapshot, offline},
     settings::Settings,
 };
 use anyhow::Result;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 pub(crate) struct OfflineState {
     pub(crate) state: StateSnapshot,
@@ -39,6 +43,12 @@ pub(crate) async fn load_offline(settings: &Settings) -> Result<OfflineState> {
     let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let moment = (Instant::now(), at_ms);
     let wait = settings.wait_for_start;
-    let state = offline::offline_snapshot(world, rules, rollback, observed.as_ref(), wait, moment);
+    let mut state =
+        offline::offline_snapshot(world, rules, rollback, observed.as_ref(), wait, moment);
+    Arc::make_mut(&mut state.config).default_certificate = DefaultCertificate::new(
+        settings.default_certificate.as_ref(),
+        &state.rules.certificates,
+        &CertificateDirectory::default(),
+    );
     Ok(OfflineState { state, observed, counters, notes })
 }

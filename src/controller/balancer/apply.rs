@@ -52,7 +52,7 @@ impl Balancer {
             if !self.quarantine_certificate(&error) {
                 warn!("{error}; reading HAProxy's state");
             }
-            self.live.observed = self.proxy.read_state().await;
+            self.live.observed = self.read_state().await;
             return None;
         }
         let commands = step.commands.len();
@@ -88,12 +88,12 @@ impl Balancer {
         match self.send_commands(&commands).await {
             Ok(()) => {}
             Err(error) if self.quarantine_certificate(&error) => {
-                self.live.observed = self.proxy.read_state().await;
+                self.live.observed = self.read_state().await;
                 return Ok(None);
             }
             Err(error) => {
                 warn!("{error}; reading HAProxy's state");
-                self.live.observed = self.proxy.read_state().await;
+                self.live.observed = self.read_state().await;
                 return self.repair_state(config).await;
             }
         }
@@ -136,12 +136,39 @@ impl Balancer {
         result
     }
 
+    /// Reads HAProxy's state. HAProxy does not return what its default certificate is, but a worker keeps it.
+    pub(super) async fn read_state(&mut self) -> Option<ObservedState> {
+        let mut observed = self.proxy.read_state().await?;
+        if let Some((worker, certificate)) = &self.live.default_certificate
+            && observed.worker == Some(*worker)
+        {
+            observed.tls.default_certificate = Some(certificate.clone());
+        }
+        Some(observed)
+    }
+
+    fn remember_default_certificate(&mut self) {
+        let Some(observed) = &self.live.observed else { return };
+        let known = observed.worker.zip(observed.tls.default_certificate.clone());
+        self.live.default_certificate = known;
+    }
+
     /// Sends the commands and reads back what they have changed.
     async fn try_send_commands(&mut self, commands: &[RuntimeCommand]) -> Result<(), RuntimeError> {
+        let changes_default = |command: &RuntimeCommand| {
+            matches!(command, RuntimeCommand::SetDefaultCertificate { .. })
+        };
+        // HAProxy gets it in any case.
+        if commands.iter().any(changes_default)
+            && let Err(error) = self.write_default_certificate()
+        {
+            warn!("{error:#}; HAProxy would start with another default certificate");
+        }
         let observed = self.live.observed.get_or_insert_default();
         let mut runtime = self.proxy.connect_runtime().await?;
         runtime.execute_commands(commands, observed).await?;
         runtime.read_back(commands, observed).await?;
+        self.remember_default_certificate();
         let all_deleted = self.refused_deletions(commands).is_empty();
         if all_deleted {
             self.live.delete_backoff = None;
@@ -179,6 +206,7 @@ impl Balancer {
     ) -> Result<Option<StepOutcome>> {
         self.finish_write().await;
         self.pending_write.unchecked.invalidate();
+        self.write_default_certificate()?;
         let checker = self.proxy.checker_id();
         let files = render::render_files(&config, &self.render_context);
         let applied = match why {
@@ -199,7 +227,7 @@ impl Balancer {
                     self.pending_write.unchecked = UncheckedSections::default();
                     self.pending_write.unchecked.set_accepted(checker.map(accept));
                 }
-                self.on_reloaded(config).await;
+                self.on_reloaded(config, applied.kind).await;
                 Ok(Some(StepOutcome::Loaded(applied, why)))
             }
             Err(ApplyError::Refused(refusal)) => {
@@ -227,12 +255,12 @@ impl Balancer {
     /// run with the stored configuration. `None` if neither was possible.
     pub(crate) async fn apply_without_reload(&mut self, routes: &Routes) -> Option<StepOutcome> {
         // The worker whose state was known may have exited.
-        self.live.observed = self.proxy.read_state().await;
+        self.live.observed = self.read_state().await;
         if self.live.observed.is_none() {
             if let Err(error) = self.proxy.start().await {
                 debug!("could not start HAProxy with the stored configuration: {error}");
             }
-            self.live.observed = self.proxy.read_state().await;
+            self.live.observed = self.read_state().await;
         }
         self.live.observed_at = Some(Instant::now());
         self.live.observed.as_ref()?;
@@ -241,10 +269,16 @@ impl Balancer {
 
     /// Records the state of a worker that was just started, which equals its file. A new server with an HTTP check is
     /// set to down until a check succeeds.
-    async fn on_reloaded(&mut self, config: Config) {
+    async fn on_reloaded(&mut self, config: Config, kind: ApplyKind) {
         let before = self.live.observed.take();
         self.live.observed_at = Some(Instant::now());
-        self.live.observed = self.proxy.read_state().await;
+        self.live.observed = self.read_state().await;
+        if kind != ApplyKind::Unchanged
+            && let Some(observed) = &mut self.live.observed
+        {
+            observed.tls.default_certificate = config.default_certificate.certificate().cloned();
+            self.remember_default_certificate();
+        }
         if let (Some(before), Some(_)) = (before, &self.live.observed) {
             let commands = initial_down_commands(&before, &config);
             if let Err(error) = self.send_commands(&commands).await {

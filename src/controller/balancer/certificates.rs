@@ -20,19 +20,21 @@ use crate::{
             AcmeStatus, acme_host::NameRules, decide::HostState, requests::CertificateRequests,
         },
         certificate::{CaSnapshot, CertificateSnapshot, CertificateStore, CertificateWithKey},
+        own_ca,
     },
 };
 use anyhow::{Context as _, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tracing::{debug, warn};
 
 /// Option that certificate problems are reported for.
 const OPTION: &str = "--certificates";
 const ACME_OPTION: &str = "--acme";
+const DEFAULT_OPTION: &str = "--default-certificate";
 
 /// The shortest time between two removals of unused files.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
@@ -49,6 +51,8 @@ pub(crate) struct CertificateState {
     orders: Arc<AcmeStatus>,
     /// `None` if the balancer does not remove files, because it runs once.
     store: Option<CertificateStore>,
+    /// Where the default certificate is written.
+    default_store: Option<CertificateStore>,
     /// Domains whose direct subdomains share one certificate of the CA.
     wildcards: BTreeSet<Host>,
     /// The certificates of hosts, as they were last recorded in the history, and the index that they are from.
@@ -81,6 +85,28 @@ impl Balancer {
     /// Sets the store, from which unused certificates are removed.
     pub fn set_certificate_store(&mut self, store: CertificateStore) {
         self.certificates.store = Some(store);
+    }
+
+    /// Sets the store to which the default certificate is written.
+    pub(in crate::controller) fn set_default_store(&mut self, store: CertificateStore) {
+        self.certificates.default_store = Some(store);
+    }
+
+    /// Writes the file of the default certificate, if there is one. HAProxy reads it when it starts. Without a
+    /// certificate of the host, the file keeps its content, or gets a self-signed certificate.
+    pub(super) fn write_default_certificate(&self) -> Result<()> {
+        let (Some(host), Some(store)) =
+            (&self.render_context.default_host, &self.certificates.default_store)
+        else {
+            return Ok(());
+        };
+        let digest = tls::find_default(host, &self.rules.certificates);
+        let pem = digest.and_then(|digest| store.read(&digest)).or_else(|| store.read_default());
+        match pem {
+            Some(pem) => store.save_default(&pem)?,
+            None => store.save_default(&own_ca::self_sign(host, SystemTime::now())?)?,
+        }
+        Ok(())
     }
 
     /// Sets where the certificates are listed for other programs.
@@ -229,11 +255,28 @@ impl Balancer {
             .pause
             .as_ref()
             .map(|pause| (ACME_OPTION, Reason::OrdersPaused { text: pause.text.clone() }));
-        unusable.chain(failed).chain(pause).map(|(option, reason)| Problem {
+        let missing = self.missing_default().map(|reason| (DEFAULT_OPTION, reason));
+        unusable.chain(failed).chain(pause).chain(missing).map(|(option, reason)| Problem {
             subject: ProblemSubject::Option(option),
             label: None,
             reason,
         })
+    }
+}
+
+impl Balancer {
+    /// Returns the problem that the host of the default certificate has none.
+    fn missing_default(&self) -> Option<Reason> {
+        let host = self.render_context.default_host.as_ref()?;
+        let is_missing = self.certificates.snapshot.is_complete
+            && tls::find_default(host, &self.rules.certificates).is_none();
+        let text = || {
+            format!(
+                "there is no certificate of {host}; until there is one, clients that no certificate \
+                 matches get the last default certificate, or a self-signed one"
+            )
+        };
+        is_missing.then(|| Reason::CertificateUnusable { text: text() })
     }
 }
 

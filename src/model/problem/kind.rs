@@ -201,8 +201,8 @@ impl ProblemKind {
                 "Add a certificate for the host to a directory of `--certificates`, or correct the `cert` label.",
             ),
             Self::CertificateUnusable => row(
-                "A file in a directory of `--certificates`, `--backend-ca` or `--client-ca` has a fault, or HAProxy refuses a certificate. The message names the file and the cause.",
-                "Correct the file. It is read again when it changes.",
+                "A file in a directory of `--certificates`, `--backend-ca` or `--client-ca` has a fault, or HAProxy refuses a certificate, or the host of `--default-certificate` has none. The message names the file or the host, and the cause.",
+                "Correct the file, or add a certificate. Files are read again when they change.",
             ),
             Self::OrderFailed => row(
                 "The CA of `--acme` did not issue a certificate for the host, or would not. The message has the CA's text or the reason. The order is tried again later, with growing pauses.",

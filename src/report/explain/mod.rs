@@ -24,6 +24,9 @@ use std::{fmt, time::Duration};
 pub use super::status::ServerState;
 pub use tls_step::TlsStep;
 
+/// The status of requests over a connection without the TLS options of their host (RFC 9110, section 15.5.20).
+const MISDIRECTED: u16 = 421;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     #[serde(alias = "asked")]
@@ -35,7 +38,7 @@ pub struct Explanation {
     /// As the user wrote it.
     pub url: String,
     pub outcome: RequestOutcome,
-    /// The status if HAProxy itself answers: 308, 400, 404, 405 or 503.
+    /// The status if HAProxy itself answers: 308, 400, 404, 405, 421 or 503.
     pub status: Option<u16>,
     /// The outcome as a sentence.
     pub why: String,
@@ -289,7 +292,9 @@ pub fn explain(
         url: url.to_string(),
         outcome,
         status: match outcome {
-            RequestOutcome::Refused => rejection.map(RejectionError::http_status),
+            RequestOutcome::Refused => {
+                Some(rejection.map_or(MISDIRECTED, RejectionError::http_status))
+            }
             outcome => outcome.status(),
         },
         why: reason,

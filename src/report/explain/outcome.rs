@@ -10,7 +10,7 @@ use super::{
     selected_route::SelectedRoute,
 };
 use crate::{
-    haproxy::name,
+    haproxy::{name, tls},
     model::{
         problem::{ProblemSubject, Reason},
         route::{Listener, Protocol, RouteKey},
@@ -93,10 +93,7 @@ fn tls_outcome(
 ) -> Option<(RequestOutcome, String)> {
     let (listener, host) = (request.url.listener(), request.url.host());
     if listener.is_https() {
-        let presented = presented_certificates(snapshot, listener, host);
-        let why =
-            format!("there is no certificate for {host}, so HAProxy refuses the TLS connection");
-        return presented.is_empty().then_some((RequestOutcome::TlsRefused, why));
+        return https_outcome(snapshot, (listener, host), selected);
     }
     let selected = selected.filter(|selected| selected.redirects())?;
     if has_certificate(snapshot, selected.key) {
@@ -108,6 +105,30 @@ fn tls_outcome(
          over plain HTTP, too"
     );
     Some((RequestOutcome::Unavailable, why))
+}
+
+/// Returns the outcome if there is no certificate for the host, unless the default one serves the request.
+fn https_outcome(
+    snapshot: &StateSnapshot,
+    (listener, host): (Listener, &str),
+    selected: Option<&SelectedRoute<'_>>,
+) -> Option<(RequestOutcome, String)> {
+    let has_default = snapshot.config.default_certificate.is_on();
+    let is_presented = !presented_certificates(snapshot, listener, host).is_empty();
+    if !is_presented && !has_default {
+        let why =
+            format!("there is no certificate for {host}, so HAProxy refuses the TLS connection");
+        return Some((RequestOutcome::TlsRefused, why));
+    }
+    let target = snapshot.config.maps.routes.get(&selected?.key.map_key())?;
+    let lines = snapshot.config.tls.get(&tls::list_name(listener.port))?;
+    let needs_own = has_default && target.guard.is_some();
+    let is_default = needs_own && tls::find_lines(lines, host).is_empty();
+    let why = format!(
+        "there is no certificate for {host}, and connections with the default one do not have its TLS options, so \
+         the request gets 421"
+    );
+    is_default.then_some((RequestOutcome::Refused, why))
 }
 
 /// Whether HAProxy redirects the requests of a plain route of an HTTPS host, which it does once there is a certificate.

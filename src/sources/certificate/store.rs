@@ -1,4 +1,5 @@
-//! The directory from which HAProxy reads certificates: one file for each, named by its digest and never changed.
+//! The directory from which HAProxy reads certificates: one file for each, named by its digest and never changed,
+//! and that of the default certificate.
 
 use crate::{
     model::certificate::CertificateDigest,
@@ -19,6 +20,8 @@ use zeroize::Zeroizing;
 
 const DIRECTORY: &str = "certs";
 const EXTENSION: &str = "pem";
+/// Name of the default certificate, whose content changes, without its extension.
+const DEFAULT_STEM: &str = "default";
 
 /// The files of certificates with their keys, in `STATE/certs/`.
 #[derive(Debug, Clone)]
@@ -64,6 +67,32 @@ impl CertificateStore {
         atomic_file::stage_file(&path, pem.reveal(), self.access)?.replace(&path)
     }
 
+    /// Writes the file of the default certificate, and syncs it. A file with this content is not written again.
+    pub fn save_default(&self, pem: &SecretPem) -> Result<(), WriteError> {
+        if self.read_default().is_some_and(|stored| stored == *pem) {
+            return Ok(());
+        }
+        if !self.directory.exists() {
+            self.create_directory()?;
+        }
+        let path = self.default_path();
+        atomic_file::stage_file(&path, pem.reveal(), self.access)?.replace(&path)
+    }
+
+    /// Reads the default certificate.
+    pub fn read_default(&self) -> Option<SecretPem> {
+        read_pem(&self.default_path())
+    }
+
+    /// Reads a certificate's file.
+    pub fn read(&self, digest: &CertificateDigest) -> Option<SecretPem> {
+        read_pem(&self.path(digest))
+    }
+
+    fn default_path(&self) -> PathBuf {
+        self.directory.join(format!("{DEFAULT_STEM}.{EXTENSION}"))
+    }
+
     /// Writes a CA's file, and syncs it. A file with this content is not written again.
     pub fn save_ca(&self, digest: &CertificateDigest, pem: &str) -> Result<(), WriteError> {
         let path = self.directory.join(format!("{digest}.ca.{EXTENSION}"));
@@ -98,6 +127,10 @@ impl CertificateStore {
     }
 }
 
+fn read_pem(path: &Path) -> Option<SecretPem> {
+    atomic_file::read_regular(path).map(|text| SecretPem::new(Zeroizing::new(text)))
+}
+
 /// Whether the name is that of a certificate which is not kept, or of a file that was never completed. Other files are
 /// not docker-balancer's.
 fn is_unused(entry: &DirEntry, keep: &BTreeSet<CertificateDigest>) -> bool {
@@ -108,7 +141,8 @@ fn is_unused(entry: &DirEntry, keep: &BTreeSet<CertificateDigest>) -> bool {
     let staged = || {
         let (stem, _) = name.strip_prefix('.')?.split_once('.')?;
         let prefix = format!(".{stem}.{EXTENSION}.");
-        digest(stem).filter(|_| atomic_file::is_staged(&name, &prefix))
+        let is_ours = stem == DEFAULT_STEM || digest(stem).is_some();
+        (is_ours && atomic_file::is_staged(&name, &prefix)).then_some(())
     };
     stem.is_some_and(|digest| !keep.contains(&digest)) || staged().is_some()
 }

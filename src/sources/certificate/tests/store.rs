@@ -49,6 +49,29 @@ fn existing_directory_loses_permissions_of_other_users() {
 }
 
 #[test]
+fn default_certificate_changes_and_is_never_unused() {
+    for (access, file_mode) in [(FileAccess::Private, 0o600), (FileAccess::Shared, 0o640)] {
+        let state = tempfile::tempdir().unwrap();
+        let store = CertificateStore::new(state.path(), access);
+        assert_eq!(store.read_default(), None);
+        let path = state.path().join("certs/default.pem");
+        let inode = || fs::metadata(&path).unwrap().ino();
+        let mut inodes = Vec::new();
+        for text in ["first", "second", "second"] {
+            store.save_default(&secret(text)).unwrap();
+            assert_eq!(store.read_default(), Some(secret(text)));
+            assert_eq!(mode(&path), file_mode);
+            inodes.push(inode());
+        }
+        assert_eq!(inodes[1], inodes[2], "an equal file is not written");
+        // A crash left it.
+        fs::write(path.with_file_name(".default.pem.AbCdEf.docker-glue"), "half").unwrap();
+        assert_eq!(store.remove_unused(&BTreeSet::new(), Duration::ZERO).unwrap(), 1);
+        assert_eq!(store.read_default(), Some(secret("second")));
+    }
+}
+
+#[test]
 fn equal_file_is_not_written_and_damaged_one_is() {
     let state = tempfile::tempdir().unwrap();
     let store = CertificateStore::open(state.path(), FileAccess::Private).unwrap();
