@@ -252,11 +252,14 @@ fn interrupted_load_of_certificate_is_completed() {
         // The next balancer loads this certificate; the killed one had begun to.
         site.issue("b.pem", &["b.test"]);
         balancer.start_again();
-        let (file, entry) = wait_for("the new certificate in HAProxy", || {
-            let file = stored(&balancer).into_iter().find(|file| !before.contains(file))?;
+        let numbered_line = |balancer: &Balancer, file: &str| {
             let lines = balancer.ask_haproxy("show ssl crt-list -n tls-443.list");
-            let line = lines.lines().find(|line| line.starts_with(&file))?;
-            Some((file, line.split(' ').next()?.to_owned()))
+            let line = lines.lines().find(|line| line.starts_with(file))?;
+            Some(line.split(' ').next()?.to_owned())
+        };
+        let file = wait_for("the new certificate in HAProxy", || {
+            let file = stored(&balancer).into_iter().find(|file| !before.contains(file))?;
+            numbered_line(&balancer, &file).map(|_| file)
         });
         let old = "the old certificate";
         wait_for(old, || {
@@ -266,16 +269,19 @@ fn interrupted_load_of_certificate_is_completed() {
         balancer.signal(Signal::SIGKILL);
         balancer.wait_for_exit();
         // HAProxy may still run a command of the killed balancer, and refuses others until it has ended.
-        for (delete, list) in [
-            (format!("del ssl crt-list tls-443.list {entry}"), "show ssl crt-list tls-443.list"),
-            (format!("del ssl cert {file}"), "show ssl cert"),
-        ] {
-            wait_for("it is deleted", || {
-                balancer.ask_haproxy(&delete);
-                let remaining = balancer.ask_haproxy(list);
-                (!remaining.contains(&file) && !remaining.contains("locked")).then_some(())
-            });
-        }
+        wait_for("its line is deleted", || {
+            // The number of a line changes when another one is deleted.
+            if let Some(line) = numbered_line(&balancer, &file) {
+                balancer.ask_haproxy(&format!("del ssl crt-list tls-443.list {line}"));
+            }
+            let remaining = balancer.ask_haproxy("show ssl crt-list tls-443.list");
+            (!remaining.contains(&file) && !remaining.contains("locked")).then_some(())
+        });
+        wait_for("it is deleted", || {
+            balancer.ask_haproxy(&format!("del ssl cert {file}"));
+            let remaining = balancer.ask_haproxy("show ssl cert");
+            (!remaining.contains(&file) && !remaining.contains("locked")).then_some(())
+        });
         let pem = fs::read_to_string(&file).unwrap();
         let commands = [
             format!("new ssl cert {file}"),
