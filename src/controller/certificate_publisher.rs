@@ -131,19 +131,8 @@ mod tests {
     use crate::sources::certificate::PublicCertificate;
 
     fn list_of(names: &[&str]) -> PublicCertificateList {
-        let certificate = |name: &&str| PublicCertificate {
-            id: format!("acme/{name}"),
-            names: vec![(*name).to_owned()],
-            digest: String::new(),
-            key_type: String::new(),
-            issuer: String::new(),
-            origin: "acme".to_owned(),
-            ca: None,
-            certificate_file: None,
-            key_file: None,
-            not_before: 0,
-            not_after: 1,
-        };
+        let certificate =
+            |name: &&str| PublicCertificate::sample(&format!("acme/{name}"), name, "");
         PublicCertificateList { certificates: names.iter().map(certificate).collect() }
     }
 

@@ -102,19 +102,7 @@ mod tests {
     use std::sync::Arc;
 
     fn certificate(id: &str, digest: &str) -> PublicCertificate {
-        PublicCertificate {
-            id: id.to_owned(),
-            names: vec![id.to_owned()],
-            digest: digest.to_owned(),
-            key_type: "ECDSA".to_owned(),
-            issuer: "Test CA".to_owned(),
-            origin: "acme".to_owned(),
-            ca: None,
-            certificate_file: None,
-            key_file: None,
-            not_before: 0,
-            not_after: 1,
-        }
+        PublicCertificate::sample(id, id, digest)
     }
 
     /// Parses lists such as `one:a=1,b=1 two:`.

@@ -190,19 +190,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(50);
 
     fn list_json(digest: &str) -> String {
-        let certificate = PublicCertificate {
-            id: "acme/a.test".to_owned(),
-            names: vec!["a.test".to_owned()],
-            digest: digest.to_owned(),
-            key_type: "ECDSA".to_owned(),
-            issuer: "Test CA".to_owned(),
-            origin: "acme".to_owned(),
-            ca: None,
-            certificate_file: None,
-            key_file: None,
-            not_before: 0,
-            not_after: 1,
-        };
+        let certificate = PublicCertificate::sample("acme/a.test", "a.test", digest);
         PublicCertificateList { certificates: vec![certificate] }.to_json()
     }
 

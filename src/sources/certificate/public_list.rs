@@ -43,6 +43,26 @@ pub struct PublicCertificate {
     pub not_after: i64,
 }
 
+#[cfg(test)]
+impl PublicCertificate {
+    /// Returns a certificate for tests.
+    pub(crate) fn sample(id: &str, name: &str, digest: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            names: vec![name.to_owned()],
+            digest: digest.to_owned(),
+            key_type: "ECDSA".to_owned(),
+            issuer: "Test CA".to_owned(),
+            origin: "acme".to_owned(),
+            ca: None,
+            certificate_file: None,
+            key_file: None,
+            not_before: 0,
+            not_after: 1,
+        }
+    }
+}
+
 impl PublicCertificateList {
     /// Lists the certificates of the index. Those of CAs are in `state_dir`.
     pub fn from_index(index: &CertificateIndex, state_dir: &Path) -> Self {
