@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test lint check matrix bench soak fuzz attack tls-scan setup setup-tests build install deb rpm packages packages-test reproduce image docs screenshots setup-packages
+.PHONY: demo test lint check matrix servers bench soak fuzz attack tls-scan setup setup-tests build install deb rpm packages packages-test reproduce image docs screenshots setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -26,6 +26,10 @@ check: lint
 matrix: setup-tests
 	sh tests/matrix.sh
 	sh tests/engines.sh
+
+# PostgreSQL of two releases, name servers, syslog, a game, WireGuard and TURN behind public ports of TCP and UDP.
+servers: setup-tests
+	$(CARGO) test --test balancer servers:: -- --include-ignored --nocapture --test-threads 2
 
 bench: setup
 	$(CARGO) bench --bench core --bench daemon

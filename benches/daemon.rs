@@ -26,6 +26,8 @@ const IDLE: usize = 10;
 const IDLE_TIME: Duration = Duration::from_secs(10);
 /// Containers that are started one by one.
 const STARTED: usize = 20;
+/// Containers with a port that takes a reload, of which few are done in a short time.
+const NEW_PORTS: usize = 5;
 
 fn main() {
     let bytes = fs::metadata(BALANCER).unwrap().len();
@@ -40,13 +42,14 @@ fn main() {
     let idle: Vec<_> = (0..IDLE).map(|n| format!("idle{n}")).collect();
     for name in &idle {
         assert!(site.run(name).status().unwrap().success());
-        site.wait_for(name, 200);
+        site.wait_for(name, true);
     }
     measure_idle(&site);
     let started: Vec<_> = (0..STARTED).map(|n| format!("started{n}")).collect();
     measure_single_starts(&site, &started);
     replace_in_turn(&site, &started[0]);
     measure_burst(&site, &started);
+    measure_tcp_ports(&site);
 }
 
 fn measure_idle(site: &Site) {
@@ -86,33 +89,58 @@ fn measure_idle(site: &Site) {
 /// Measures the time from Docker's start event to the container's first answer.
 fn measure_single_starts(site: &Site, names: &[String]) {
     let took = names.iter().map(|name| {
-        // The probe runs in parallel, because the docker command takes time to return.
-        let seen = std::thread::scope(|scope| {
-            let mut run = site.run(name);
-            scope.spawn(move || run.status().unwrap());
-            site.wait_for(name, 200)
-        });
+        let seen = while_running(site.run(name), || site.wait_for(name, true));
         seen - site.event("start", name)
     });
-    let mut took: Vec<_> = took.collect();
+    print_row("docker run → first answer", &format_percentiles(took.collect()), "");
+}
+
+/// Probes in parallel with the docker command, because that takes time to return.
+fn while_running(mut docker: Command, probe: impl FnOnce() -> u64) -> u64 {
+    std::thread::scope(|scope| {
+        scope.spawn(move || docker.status().unwrap());
+        probe()
+    })
+}
+
+fn format_percentiles(mut took: Vec<u64>) -> String {
     took.sort_unstable();
     let (half, last) = (took[took.len() / 2], took[took.len() * 99 / 100]);
-    let text = format!(
-        "{:.0} ms (p50), {:.0} ms (p99, of {})",
-        to_millis(half),
-        to_millis(last),
-        took.len()
-    );
-    print_row("docker run → first answer", &text, "");
+    let count = took.len();
+    format!("{:.0} ms (p50), {:.0} ms (p99, of {count})", to_millis(half), to_millis(last))
+}
+
+/// Measures the time from Docker's start event to the first answer on a public port of TCP, in all three cases.
+fn measure_tcp_ports(site: &Site) {
+    let spare = |n: usize| (format!("spare{n}"), site.spare_ports + u16::try_from(n).unwrap());
+    let spare: Vec<_> = (0..STARTED).map(spare).collect();
+    let measure = |what: &str, goal: &str, starts: &mut dyn Iterator<Item = u64>| {
+        let reloads = site.reloads();
+        let took = format_percentiles(starts.collect());
+        print_row(what, &format!("{took}, {} reloads", site.reloads() - reloads), goal);
+    };
+    let mut first = spare.iter().map(|(name, port)| site.start_on_port(name, *port));
+    measure("TCP, spare port: start → first answer", "10 ms", &mut first);
+    let mut again = spare.iter().map(|(name, port)| {
+        site.docker("kill", std::slice::from_ref(name));
+        site.wait_for_port(*port, false);
+        let mut start = Command::new("docker");
+        start.args(["start", &site.full_name(name)]).stdout(Stdio::null());
+        let seen = while_running(start, || site.wait_for_port(*port, true));
+        seen - site.event("start", name)
+    });
+    measure("TCP, port of before: the same", "10 ms", &mut again);
+    let mut new = (0..NEW_PORTS).map(|n| site.start_on_port(&format!("new{n}"), free_port()));
+    measure("TCP, new port: the same", "250 ms", &mut new);
 }
 
 /// Removes one container from service and adds it again; each change starts as soon as the previous one is visible.
 fn replace_in_turn(site: &Site, name: &String) {
     let mut took = 0;
     for _ in 0..10 {
-        for (verb, status) in [("pause", 503), ("unpause", 200)] {
+        for (verb, answers) in [("pause", false), ("unpause", true)] {
             site.docker(verb, std::slice::from_ref(name));
-            took += site.wait_for(name, status) - site.event(verb, name);
+            took += site.wait_for(name, answers) - site.event(verb, name);
         }
     }
     let each = to_millis(took) / 20.0;
@@ -126,11 +154,11 @@ fn replace_in_turn(site: &Site, name: &String) {
 fn measure_burst(site: &Site, names: &[String]) {
     site.docker("pause", names);
     for name in names {
-        site.wait_for(name, 503);
+        site.wait_for(name, false);
     }
     let reloads = site.reloads();
     site.docker("unpause", names);
-    let seen = names.iter().map(|name| site.wait_for(name, 200)).max().unwrap();
+    let seen = names.iter().map(|name| site.wait_for(name, true)).max().unwrap();
     let first = names.iter().map(|name| site.event("unpause", name)).min().unwrap();
     let took = to_millis(seen - first);
     #[allow(clippy::cast_precision_loss, reason = "there are few")]
@@ -203,6 +231,8 @@ struct Site {
     docker: Docker,
     name: String,
     port: u16,
+    /// The first of [`STARTED`] spare ports of TCP.
+    spare_ports: u16,
     folder: TempDir,
     balancer: Child,
     events: Child,
@@ -215,10 +245,13 @@ impl Site {
     fn new(docker: Docker) -> Self {
         let folder = tempfile::Builder::new().prefix("bench-").tempdir().unwrap();
         let (name, port) = (unique_name("bench"), free_port());
+        let spare_ports = free_ports(STARTED);
+        let last_spare = usize::from(spare_ports) + STARTED - 1;
         common::build_whoami_image();
         let balancer = Command::new(BALANCER)
             .args(["-w", "--settings=/dev/null", "--access-log=off"])
             .arg(format!("--map-port=80={port}"))
+            .arg(format!("--tcp-ports={spare_ports}-{last_spare}"))
             .arg(format!("--constraint=bench={name}"))
             .arg(format!("--state-dir={}", folder.path().join("state").display()))
             .arg(format!("--runtime-dir={}", folder.path().join("run").display()))
@@ -245,7 +278,7 @@ impl Site {
             }
         });
         let cell = std::cell::RefCell::default();
-        Self { docker, name, port, folder, balancer, events, counters: cell, hear }
+        Self { docker, name, port, spare_ports, folder, balancer, events, counters: cell, hear }
     }
 
     fn full_name(&self, name: &str) -> String {
@@ -253,11 +286,22 @@ impl Site {
     }
 
     fn run(&self, name: &str) -> Command {
+        self.run_with(name, &format!("glue_http_80_host={name}.test"))
+    }
+
+    /// Starts a container with a public port of TCP. Returns the time from its start event to its first answer.
+    fn start_on_port(&self, name: &str, port: u16) -> u64 {
+        let docker = self.run_with(name, &format!("glue_tcp_80_bind={port}"));
+        let seen = while_running(docker, || self.wait_for_port(port, true));
+        seen - self.event("start", name)
+    }
+
+    fn run_with(&self, name: &str, label: &str) -> Command {
         let mut command = Command::new("docker");
         command
             .args(["run", "-d", "--name", &self.full_name(name)])
             .args(["-l", &format!("bench={}", self.name)])
-            .args(["-l", &format!("glue_http_80_host={name}.test")])
+            .args(["-l", label])
             .arg(common::build_whoami_image())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
@@ -290,25 +334,26 @@ impl Site {
         }
     }
 
-    /// Returns the time when a request for the container first gets this status.
-    fn wait_for(&self, name: &str, status: u16) -> u64 {
+    /// Returns the time when the container first answers a request for its host, or first does not: then the request
+    /// waits in HAProxy.
+    fn wait_for(&self, name: &str, answers: bool) -> u64 {
+        self.wait_until(answers, self.port, &format!("{name}.test"))
+    }
+
+    /// The same on a port of TCP.
+    fn wait_for_port(&self, port: u16, answers: bool) -> u64 {
+        self.wait_until(answers, port, "any.test")
+    }
+
+    fn wait_until(&self, answers: bool, port: u16, host: &str) -> u64 {
         let end = Instant::now() + DEADLINE;
-        while self.request_status(&format!("{name}.test")).ok().flatten() != Some(status) {
+        let status = || request_status(port, host).ok().flatten();
+        while (status() == Some(200)) != answers {
             let log = || fs::read_to_string(self.folder.path().join("log")).unwrap();
-            assert!(Instant::now() < end, "waited in vain: {status} from {name}\n{}", log());
+            assert!(Instant::now() < end, "waited in vain for {host} on {port}\n{}", log());
             std::thread::sleep(Duration::from_millis(1));
         }
         now_nanos()
-    }
-
-    fn request_status(&self, host: &str) -> std::io::Result<Option<u16>> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        // A request that reaches a container just before it is paused gets no answer.
-        stream.set_read_timeout(Some(Duration::from_millis(100)))?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer.split(' ').nth(1).and_then(|status| status.parse().ok()))
     }
 
     fn pid(&self) -> u32 {
@@ -344,6 +389,23 @@ impl Drop for Site {
         let ids = all.lines();
         self.docker.run_docker(&["rm", "--force"].into_iter().chain(ids).collect::<Vec<_>>());
     }
+}
+
+fn request_status(port: u16, host: &str) -> std::io::Result<Option<u16>> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    // A request that reaches a container just before it is paused gets no answer.
+    stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split(' ').nth(1).and_then(|status| status.parse().ok()))
+}
+
+/// Returns the first of consecutive free ports, below those that clients get.
+fn free_ports(count: usize) -> u16 {
+    let is_free = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+    let mut blocks = (20_000..32_000).step_by(count);
+    blocks.find(|first| (*first..).take(count).all(is_free)).unwrap()
 }
 
 fn free_port() -> u16 {

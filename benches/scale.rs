@@ -1,5 +1,6 @@
 //! The release binary between a simulated Docker engine and a real HAProxy, with many containers: how soon they are
 //! served, and the cost of one more container, a burst of changes, a request, and a container with very many labels.
+//! The same for routes of TCP, and of UDP with docker-glue-udp.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
 #![allow(clippy::cast_precision_loss, reason = "to be read by people")]
@@ -7,16 +8,17 @@
 #[path = "scale/engine.rs"]
 mod engine;
 
-use engine::{Engine, Simulated};
+use engine::{Engine, Protocol, Simulated, TCP_PORT, udp_port};
 use nix::{time::ClockId, unistd::Pid};
 use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -53,7 +55,7 @@ fn main() {
         goals.into_iter().filter(|item| is_selected(&item.0.to_string()))
     {
         println!("\n{containers} containers, two per route");
-        let site = Site::start(app, containers, 2, cold);
+        let site = Site::start(Protocol::Http, app, containers, 2, cold);
         print_row("memory of the daemon", &to_megabytes(memory_of(site.balancer.0.id())), memory);
         measure_single_starts(&site, containers);
         measure_storm(&site);
@@ -62,6 +64,21 @@ fn main() {
             &to_megabytes(memory_of(site.balancer.0.id())),
             "",
         );
+    }
+    for (name, protocol, containers) in
+        [("tcp", Protocol::Tcp, 10_000), ("udp", Protocol::Udp, 5_000)]
+    {
+        if is_selected(name) {
+            println!("\n{containers} containers with a route of {name} each");
+            let site = Site::start(protocol, app, containers, 1, "");
+            let memory = to_megabytes(memory_of(site.balancer.0.id()));
+            print_row("memory of the daemon", &memory, "");
+            if let Some(plane) = &site.plane {
+                let memory = to_megabytes(memory_of(plane.0.id()));
+                print_row("memory of docker-glue-udp", &memory, "");
+            }
+            measure_single_starts(&site, containers);
+        }
     }
     if is_selected("requests") {
         measure_requests(app);
@@ -74,7 +91,7 @@ fn main() {
 /// Measures how a container with 4 MB of invalid labels affects the others.
 fn labels(app: u16) {
     println!("\n100 containers, and one with {LABELS} labels of {LABEL} bytes that are no hosts");
-    let site = Site::start(app, 100, 1, "");
+    let site = Site::start(Protocol::Http, app, 100, 1, "");
     let memory = || to_megabytes(memory_of(site.balancer.0.id()));
     print_row("memory of the daemon, before", &memory(), "");
     print_row("newcomer before: event → served", &newcomers(&site, 1_000), "");
@@ -86,7 +103,7 @@ fn labels(app: u16) {
     site.engine.create(evil);
     let begun = Instant::now();
     site.engine.start_container(2_000);
-    site.wait_for("evil.example.com");
+    site.wait_for(2_000, "evil.example.com");
     print_row("that container: event → served", &to_millis(begun.elapsed()), "");
     site.wait_for_quiet();
     let come = site.lines();
@@ -109,7 +126,7 @@ fn newcomers(site: &Site, from: usize) -> String {
         sleep(Duration::from_millis(50));
         let begun = Instant::now();
         site.engine.start_container(number);
-        site.wait_for(&host);
+        site.wait_for(number, &host);
         took.push(begun.elapsed());
         sleep(Duration::from_millis(200));
     }
@@ -124,11 +141,13 @@ fn measure_single_starts(site: &Site, from: usize) {
     for number in from..from + ADDED {
         let host = format!("one{number}.example.com");
         let (n, spent) = (site.engine.questions(), site.cpu_time());
-        site.engine.create(Simulated::new(number, host.clone(), site.app));
+        let container = Simulated::new(number, host.clone(), site.app);
+        site.engine.create(container.with_protocol(site.protocol));
+        site.listen_for_datagrams(number);
         sleep(Duration::from_millis(50));
         let (begun, queries_before) = (Instant::now(), site.engine.questions());
         site.engine.start_container(number);
-        site.wait_for(&host);
+        site.wait_for(number, &host);
         took.push(begun.elapsed());
         calls.push(site.engine.questions() - queries_before);
         // Waits until the files are written and all requests to the engine have been sent.
@@ -189,7 +208,7 @@ fn measure_requests(app: u16) {
     // Only few hosts are requested, so that connections to servers are reused both with and without routes.
     let texts: Vec<_> = hosts.iter().step_by(hosts.len() / 16).cloned().collect();
     let routed = {
-        let site = Site::start(app, hosts.len(), 1, "");
+        let site = Site::start(Protocol::Http, app, hosts.len(), 1, "");
         per_request(site.port, site.worker_pid(), &texts)
     };
     let bare = {
@@ -268,46 +287,72 @@ fn read_status(answers: &mut BufReader<TcpStream>) -> Option<u16> {
 /// A balancer with its engine and its HAProxy. All of it is removed on drop.
 struct Site {
     engine: Engine,
+    protocol: Protocol,
     /// The port that all containers listen on.
     app: u16,
+    /// HAProxy's port.
     port: u16,
     /// The fields are dropped in this order: first the balancer, which stops its HAProxy.
     balancer: Process,
+    /// docker-glue-udp, if there are routes of UDP.
+    plane: Option<Process>,
     folder: TempDir,
 }
 
 impl Site {
     /// Starts the balancer without state, and returns when it serves all routes.
-    fn start(app: u16, containers: usize, per_route: usize, goal: &str) -> Self {
+    fn start(
+        protocol: Protocol,
+        app: u16,
+        containers: usize,
+        per_route: usize,
+        goal: &str,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("scale-").tempdir().unwrap();
         let host = |n: usize| format!("app{}.example.com", n / per_route);
-        let all = (0..containers).map(|n| Simulated::new(n, host(n), app)).collect();
+        let container = |n| Simulated::new(n, host(n), app).with_protocol(protocol);
+        let all = (0..containers).map(container).collect();
         let socket = folder.path().join("engine.sock");
         let (engine, port) = (Engine::start(&socket, all), free_port());
         let balancer = std::env::var("DOCKER_BALANCER");
         let mut command = Command::new(balancer.as_deref().unwrap_or(BALANCER));
         command
             .args(["-w", "--settings=/dev/null", "--access-log=off", "--bind-address=127.0.0.1"])
-            .args(["--spare-backends=32", "--stop-timeout=1s"])
-            .arg(format!("--map-port=80={port}"))
+            .args(["--spare-backends=64", "--stop-timeout=1s"])
+            .arg(format!(
+                "--map-port={}={port}",
+                if protocol == Protocol::Tcp { TCP_PORT } else { 80 }
+            ))
+            .arg(format!("--udp-socket={}", folder.path().join("udp.sock").display()))
             .arg(format!("--docker-url=unix://{}", socket.display()))
             .arg(format!("--state-dir={}", folder.path().join("state").display()))
             .arg(format!("--runtime-dir={}", folder.path().join("run").display()))
             .env("PATH", program_path())
             .stderr(fs::File::create(folder.path().join("log")).unwrap());
+        let plane = (protocol == Protocol::Udp).then(|| {
+            let mut plane = Command::new(env!("CARGO_BIN_EXE_docker-glue-udp"));
+            plane.arg("--socket").arg(folder.path().join("udp.sock")).stderr(Stdio::null());
+            Process::spawn(&mut plane)
+        });
         let begun = Instant::now();
-        let site = Self { engine, app, port, balancer: Process::spawn(&mut command), folder };
+        let balancer = Process::spawn(&mut command);
+        let site = Self { engine, protocol, app, port, balancer, plane, folder };
         for route in [0, containers / per_route / 2, containers / per_route - 1] {
-            site.wait_for(&host(route * per_route));
+            site.listen_for_datagrams(route * per_route);
+            site.wait_for(route * per_route, &host(route * per_route));
         }
         let took = begun.elapsed();
         site.engine.wait_for_listener();
-        let routes = site
-            .ask_haproxy("show map routes.map")
-            .lines()
-            .filter(|text| text.contains(".example.com"))
-            .count();
-        assert_eq!(routes, containers / per_route);
+        let map = match protocol {
+            Protocol::Http => Some("routes.map"),
+            Protocol::Tcp => Some("tcp.map"),
+            Protocol::Udp => None,
+        };
+        if let Some(map) = map {
+            let map = site.ask_haproxy(&format!("show map {map}"));
+            let routes = map.lines().filter(|text| text.contains(".example.com")).count();
+            assert_eq!(routes, containers / per_route);
+        }
         print_row("cold start → all routes served", &to_millis(took), goal);
         // Waits for the inspections and the second list.
         site.wait_for_quiet();
@@ -323,9 +368,40 @@ impl Site {
         }
     }
 
-    fn wait_for(&self, host: &str) {
+    /// Answers the datagrams to a container, whose address nobody else has.
+    fn listen_for_datagrams(&self, number: usize) {
+        if self.protocol != Protocol::Udp {
+            return;
+        }
+        let socket = UdpSocket::bind((Simulated::address(number), self.app)).unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 16];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&buffer[..length], from);
+            }
+        });
+    }
+
+    /// Whether a client of the container gets an answer.
+    fn is_served(&self, number: usize, host: &str) -> bool {
+        match self.protocol {
+            Protocol::Http => self.request_status(host).ok().flatten() == Some(200),
+            Protocol::Tcp => self.greet_by_name(host).is_ok_and(|answered| answered),
+            Protocol::Udp => ask_by_datagram(udp_port(number)).is_ok(),
+        }
+    }
+
+    /// Sends the first message of TLS, and the end of a request, for which the server waits.
+    fn greet_by_name(&self, host: &str) -> std::io::Result<bool> {
+        let mut stream = connect(self.port)?;
+        stream.write_all(&client_hello(host))?;
+        stream.write_all(b"\r\n\r\n")?;
+        Ok(stream.read(&mut [0; 16])? != 0)
+    }
+
+    fn wait_for(&self, number: usize, host: &str) {
         let end = Instant::now() + DEADLINE;
-        while self.request_status(host).ok().flatten() != Some(200) {
+        while !self.is_served(number, host) {
             assert!(Instant::now() < end, "waited in vain for {host}\n{}", self.log());
             sleep(Duration::from_micros(500));
         }
@@ -462,6 +538,29 @@ fn connect(port: u16) -> std::io::Result<TcpStream> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Returns the first message of a client of TLS that asks for this name.
+fn client_hello(host: &str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let roots = rustls::RootCertStore::empty();
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    let name = host.to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// Sends a datagram, and waits a moment for its echo.
+fn ask_by_datagram(port: u16) -> std::io::Result<usize> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    socket.send(b"hello")?;
+    socket.recv(&mut [0; 16])
 }
 
 fn wait_until_connected(port: u16) {

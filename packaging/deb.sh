@@ -34,7 +34,7 @@ Maintainer: $MAINTAINER
 Installed-Size: $(du -k -s --apparent-size "$root" | cut -f 1)
 Depends: libc6 (>= 2.34), libgcc-s1, haproxy (>= 2.6), systemd | systemd-standalone-sysusers, systemd | systemd-standalone-tmpfiles
 Recommends: docker.io | docker-ce
-Suggests: python3
+Suggests: iptables, nftables, python3
 Description: $SUMMARY
  docker-balancer configures HAProxy from labels on containers, such as
  glue_http_80_host=app.example.com, within milliseconds and without losing

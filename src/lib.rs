@@ -10,7 +10,7 @@
 //!
 //! Folders are layers: each imports those below it only (tests/core/layers.rs).
 //!
-//! - `bin/`: the `main` functions of the two programs
+//! - `bin/`: the `main` functions of the programs
 //! - `cli/`: runs subcommands, and starts the programs with their tasks and channels
 //! - `handlers/`: docker-glue: passes events in order to scripts, plugins, templates, publishers and a balancer
 //! - `api/`: the HTTP servers: control socket, metrics, dashboard
@@ -22,6 +22,7 @@
 //! - `routing/`: from containers to routes, over time; pure
 //! - `label/`: parses the text of labels into options; pure
 //! - `model/`: containers, routes, options and problems as values; pure
+//! - `udp/`: what docker-glue-udp serves, the protocol on its socket, and the data plane itself
 //! - `support/`: everything that does not depend on containers: log, signals, systemd, files, text
 
 pub mod api;
@@ -36,3 +37,4 @@ pub mod routing;
 pub mod settings;
 pub mod sources;
 pub mod support;
+pub mod udp;

@@ -16,9 +16,11 @@ end_background() {
     kill -- "-$background" 2>/dev/null || true
 }
 
+# The image of servers is built first, so that the tests need not wait for it. A test that lacks it says why.
 # Where the kernel schedules by session (autogroup), the session gets its own priority.
 setsid nice -n 19 sh -c '
     [ ! -w /proc/self/autogroup ] || echo 19 >/proc/self/autogroup
+    sh tests/servers-image.sh test || true
     sh tests/deny.sh && FUZZ_SEED=1 sh tests/fuzz.sh' </dev/null >"$LOG" 2>&1 &
 background=$!
 trap end_background EXIT

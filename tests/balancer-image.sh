@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the image docker-glue-balancer:TAG from this machine's docker-balancer and HAProxy. The image contains only the
-# programs and their libraries. No registry is needed. An up-to-date image is kept.
+# Builds the image docker-glue-balancer:TAG from this machine's docker-balancer, docker-glue-udp of the same directory,
+# and HAProxy. The image contains only the programs and their libraries. No registry is needed. An up-to-date image is kept.
 #
 # Usage: tests/balancer-image.sh [TAG [DOCKER-BALANCER [HAPROXY]]]    (TAG is "test" by default)
 set -eu
@@ -17,9 +17,10 @@ find_program() {
 }
 
 balancer=$(find_program "${2:-docker-balancer}")
+udp=$(find_program "${balancer%/*}/docker-glue-udp")
 haproxy=$(find_program "${3:-haproxy}")
 
-sum=$(cat "$0" "$balancer" "$haproxy" | sha256sum | cut -d ' ' -f 1)
+sum=$(cat "$0" "$balancer" "$udp" "$haproxy" | sha256sum | cut -d ' ' -f 1)
 held=$(docker image inspect -f "{{index .Config.Labels \"$label\"}} {{.Id}}" "$image" 2>/dev/null || true)
 [ "${held% *}" != "$sum" ] || exit 0
 
@@ -27,9 +28,10 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/etc" "$root/usr/sbin" "$root/usr/bin" "$root/tmp"
 cp "$balancer" "$root/usr/bin/docker-balancer"
+cp "$udp" "$root/usr/bin/docker-glue-udp"
 cp "$haproxy" "$root/usr/sbin/haproxy"
 # The loader and all libraries, at the paths where the programs expect them.
-ldd "$balancer" "$haproxy" | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do
+ldd "$balancer" "$udp" "$haproxy" | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do
     mkdir -p "$root${library%/*}"
     cp -L "$library" "$root$library"
 done

@@ -9,11 +9,11 @@ set -eu
 # What only the tests need, by package manager: openssl creates the certificates of a Docker with TLS, ssh is one way to
 # reach an engine, debootstrap builds a small Debian with systemd, etcd gets published containers, podman (with its
 # network programs) is another engine, a script of Docker Glue uses crudini, plugins use python3, nginx and dnsmasq read
-# the output of templates, chromium shows the dashboard and pages over HTTPS (certutil gives it
-# the CAs of the tests), libFuzzer is C++, and the image of tests/cases contains only
-# busybox.
-apt_tests='g++ openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base chromium chromium-driver libnss3-tools busybox-static'
-dnf_tests='gcc-c++ openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq chromium chromedriver nss-tools busybox'
+# the output of templates, docker-glue-udp starts nft, chromium shows the dashboard and pages over HTTPS (certutil gives it
+# the CAs of the tests), keepalived moves an address between balancers, libFuzzer is C++, and the image of tests/cases
+# contains only busybox.
+apt_tests='g++ openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base nftables keepalived chromium chromium-driver libnss3-tools busybox-static'
+dnf_tests='gcc-c++ openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq nftables keepalived chromium chromedriver nss-tools busybox'
 
 apt_packages='binutils rpm lintian rpmlint shellcheck docker-compose'
 dnf_packages='binutils rpm-build rpmlint ShellCheck dpkg docker-compose'
@@ -108,13 +108,14 @@ install_dnf() {
     as_root dnf -q -y --setopt=install_weak_deps=False install $missing >/dev/null
 }
 
-# The tests start their own sshd, etcd and nginx. A machine without these services must not get them, nor be opened to
+# The tests start their own sshd, etcd, nginx and keepalived. A machine without these services must not get them, nor be opened to
 # the network. Debian starts the services at installation, unless they are masked.
 fence() {
     systemd_runs || return 0
     case $missing in *openssh-server*) fenced='ssh.service ssh.socket sshd.service sshd.socket' ;; esac
     case $missing in *etcd-server*) fenced="$fenced etcd.service" ;; esac
     case $missing in *nginx*) fenced="$fenced nginx.service" ;; esac
+    case $missing in *keepalived*) fenced="$fenced keepalived.service" ;; esac
     [ -n "$fenced" ] || return 0
     trap unfence EXIT
     # shellcheck disable=SC2086 # a list of words

@@ -9,7 +9,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-PACKAGES=systemd,systemd-sysv,dbus,haproxy,iproute2,procps
+PACKAGES=systemd,systemd-sysv,dbus,haproxy,iproute2,iptables,nftables,procps
 SUITE=bookworm
 IMAGE=docker-glue-systemd:test
 LABEL=docker-glue.systemd.sha256

@@ -129,6 +129,13 @@ impl Site {
         self.engine.start_container(number);
     }
 
+    /// Adds a container that runs already, and decrypts TLS itself at `port`.
+    pub(crate) fn add_passed_container(&self, number: usize, host: &str, port: u16) {
+        let label = format!(r#","glue_http_{port}_tls":"pass""#);
+        self.engine.create(Simulated::new(number, host.to_owned(), port).with_labels(label));
+        self.engine.start_container(number);
+    }
+
     /// Waits until the host is served over HTTPS with a valid certificate.
     pub(crate) fn wait_for(&self, host: &str) {
         self.wait_until(host, || {

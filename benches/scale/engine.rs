@@ -21,9 +21,28 @@ pub(crate) struct Simulated {
     number: usize,
     host: String,
     port: u16,
+    protocol: Protocol,
     state: &'static str,
     /// Further labels, as members of a JSON object with a comma before each.
     more: String,
+}
+
+/// What a container's labels are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    /// All routes share one public port, by the server name of TLS.
+    Tcp,
+    /// Each container has a public port.
+    Udp,
+}
+
+/// The public port of all routes of TCP.
+pub(crate) const TCP_PORT: u16 = 5432;
+
+/// Returns the public UDP port of a container. It is below the ports from which Linux chooses.
+pub(crate) fn udp_port(number: usize) -> u16 {
+    20_000 + u16::try_from(number).expect("there are few containers with UDP")
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +58,12 @@ pub(crate) struct Engine(Arc<Inner>);
 
 impl Simulated {
     pub(crate) fn new(number: usize, host: String, port: u16) -> Self {
-        Self { number, host, port, state: "running", more: String::new() }
+        let (protocol, state) = (Protocol::Http, "running");
+        Self { number, host, port, protocol, state, more: String::new() }
+    }
+
+    pub(crate) fn with_protocol(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     pub(crate) fn with_labels(self, more: String) -> Self {
@@ -62,12 +86,24 @@ impl Simulated {
 
     fn labels(&self) -> String {
         format!(
-            r#"{{"com.docker.compose.config-hash":"4c0fb1d1a4cf2bf1a2c6d3ffb13ce8d0ae4ecf1ed9d8dd8e5f6b3a4c5d6e7f80","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False","com.docker.compose.project":"project","com.docker.compose.service":"{0}","com.docker.compose.version":"2.27.0","glue_http_{1}_bind":"80","glue_http_{1}_host":"{2}"{3}}}"#,
+            r#"{{"com.docker.compose.config-hash":"4c0fb1d1a4cf2bf1a2c6d3ffb13ce8d0ae4ecf1ed9d8dd8e5f6b3a4c5d6e7f80","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False","com.docker.compose.project":"project","com.docker.compose.service":"{0}","com.docker.compose.version":"2.27.0",{1}{2}}}"#,
             self.service(),
-            self.port,
-            self.host,
+            self.own_labels(),
             self.more
         )
+    }
+
+    fn own_labels(&self) -> String {
+        let Self { number, host, port, .. } = self;
+        match self.protocol {
+            Protocol::Http => {
+                format!(r#""glue_http_{port}_bind":"80","glue_http_{port}_host":"{host}""#)
+            }
+            Protocol::Tcp => {
+                format!(r#""glue_tcp_{port}_bind":"{TCP_PORT}","glue_tcp_{port}_host":"{host}""#)
+            }
+            Protocol::Udp => format!(r#""glue_udp_{port}_bind":"{}""#, udp_port(*number)),
+        }
     }
 
     /// Returns one service for all containers of a host: different services on one route would each get a hint.

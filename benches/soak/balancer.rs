@@ -1,12 +1,13 @@
-//! The program under test and its HAProxy. Everything that they create is removed, except the logs.
+//! The program under test, its HAProxy and its docker-glue-udp. Everything that they create is removed, except the logs.
 
+use crate::{chaos, crowd::stream_port, stream::StreamEntry};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -28,6 +29,8 @@ pub(crate) struct Balancer {
     certificates: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    pub(crate) streams: StreamEntry,
+    udp: Option<std::process::Child>,
     child: Option<tokio::process::Child>,
 }
 
@@ -55,19 +58,37 @@ impl Balancer {
             certificates,
             http: http.local_addr().unwrap(),
             https: https.local_addr().unwrap(),
+            streams: StreamEntry { changing: free_stream_port(), still: free_stream_port() },
+            udp: None,
             child: None,
         }
     }
 
+    /// Starts docker-balancer, and docker-glue-udp if it does not run.
     pub(crate) fn start(&mut self) {
         let log =
             |name| File::options().append(true).create(true).open(self.logs.join(name)).unwrap();
+        let socket = self.home.path().join("udp.sock");
+        self.udp.get_or_insert_with(|| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-glue-udp"));
+            command.arg("--socket").arg(&socket);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log("udp.log"));
+            command.spawn().unwrap()
+        });
+        let map = |service, at: SocketAddr| {
+            let port = stream_port(service).expect("the service has one");
+            format!("{port}={}", at.port())
+        };
         let mut command = tokio::process::Command::new(&self.program);
         command
             .args(["--watch", "--leave-running", "--access-log", "stdout"])
             .args(["--bind-address", "127.0.0.1"])
             .args(["--map-port", &format!("80={}", self.http.port())])
             .args(["--map-port", &format!("443={}", self.https.port())])
+            .args(["--map-port", &map(chaos::SERVICE, self.streams.changing)])
+            .args(["--map-port", &map(chaos::STILL, self.streams.still)])
+            .arg("--udp-socket")
+            .arg(&socket)
             .arg("--certificates")
             .arg(&self.certificates)
             .args(["--constraint", &self.constraint])
@@ -140,9 +161,13 @@ impl Balancer {
     }
 }
 
-/// Ends the balancer and its HAProxy.
+/// Ends the balancer, its HAProxy and its docker-glue-udp.
 impl Drop for Balancer {
     fn drop(&mut self) {
+        if let Some(udp) = &mut self.udp {
+            let _ = udp.kill();
+            let _ = udp.wait();
+        }
         if let Some(pid) = self.child.as_ref().and_then(tokio::process::Child::id) {
             let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
             std::thread::sleep(Duration::from_millis(200));
@@ -151,6 +176,17 @@ impl Drop for Balancer {
             let Some(pid) = self.haproxy() else { return };
             let _ = kill(pid, signal);
             std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+/// Returns an address that is free for TCP and for UDP.
+fn free_stream_port() -> SocketAddr {
+    loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        if UdpSocket::bind(at).is_ok() {
+            return at;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The containers: starts, ends and records them; all are removed on drop.
 
-use crate::{alone, chaos, load::to_micros};
+use crate::{alone, chaos, load::to_micros, stream};
 use bollard::{
     Docker,
     models::{ContainerCreateBody, EventMessage, HostConfig},
@@ -83,15 +83,21 @@ impl ContainerFleet {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         // Each listener needs a backend of its own, and spare ones are limited.
         let tls = if HTTPS_SERVICES.contains(&service) { "both" } else { "off" };
+        let mut labels = HashMap::from([
+            label("docker-glue.soak", &self.id),
+            label("glue_http_80_host", &self.host(service)),
+            label("glue_http_80_tls", tls),
+        ]);
+        if let Some(port) = stream_port(service) {
+            let bind = |protocol| format!("glue_{protocol}_{}_bind", stream::PORT);
+            labels.extend(["tcp", "udp"].map(|protocol| (bind(protocol), port.to_string())));
+        }
         let body = ContainerCreateBody {
             image: Some(IMAGE.to_owned()),
             hostname: Some(name.clone()),
             cmd: Some(arguments.iter().map(ToString::to_string).collect()),
-            labels: Some(HashMap::from([
-                label("docker-glue.soak", &self.id),
-                label("glue_http_80_host", &self.host(service)),
-                label("glue_http_80_tls", tls),
-            ])),
+            env: Some(vec![format!("WHOAMI_ECHO={}", stream::PORT)]),
+            labels: Some(labels),
             host_config: Some(HostConfig::default()),
             ..ContainerCreateBody::default()
         };
@@ -199,6 +205,15 @@ impl Drop for ContainerFleet {
             let mut remove = Command::new("docker");
             let _ = remove.args(["rm", "--force", "--volumes"]).args(names).output();
         }
+    }
+}
+
+/// The public port of a service with clients of TCP and UDP.
+pub(crate) fn stream_port(service: &str) -> Option<u16> {
+    match service {
+        chaos::SERVICE => Some(7001),
+        chaos::STILL => Some(7002),
+        _ => None,
     }
 }
 

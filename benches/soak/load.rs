@@ -4,6 +4,7 @@ use crate::{
     entry::{Entry, Protocol},
     http::{Answer, Connection, Failure},
     http2::Http2Connection,
+    stream::{self, StreamEntry, StreamMeasured},
 };
 use std::{cell::RefCell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
@@ -33,6 +34,8 @@ pub(crate) struct Target {
     pub(crate) host: String,
     /// A service that does not change.
     pub(crate) still: String,
+    /// Both by TCP and UDP.
+    pub(crate) streams: StreamEntry,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +83,7 @@ pub(crate) struct Measured {
     pub(crate) unsent: u64,
     pub(crate) echoes: u64,
     pub(crate) ended: Vec<Ended>,
+    pub(crate) streams: StreamMeasured,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +102,11 @@ pub(crate) fn run_load(target: Target, stop: watch::Receiver<bool>) -> Measured 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (measured, idle, shared) = (Rc::default(), Rc::default(), Rc::default());
     let client = Client { target: Rc::new(target), measured, idle, shared, stop };
-    LocalSet::new().block_on(&runtime, client.send_all());
+    LocalSet::new().block_on(&runtime, async {
+        let streams = stream::start_clients(client.target.streams, client.stop.clone());
+        client.send_all().await;
+        client.measured.borrow_mut().streams = streams.take();
+    });
     client.measured.take()
 }
 

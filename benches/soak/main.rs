@@ -1,5 +1,5 @@
 //! Containers are started, stopped, killed and replaced, and certificates renewed, under constant load over HTTP and
-//! HTTPS; measures the effect on clients.
+//! HTTPS, and with clients of TCP and UDP; measures the effect on clients.
 //!
 //! `make soak` runs for five minutes, `SOAK=short` for one, `SOAK=long` for an hour. `SOAK_RATE` sets the number of
 //! requests a second for a slow or busy machine, `SOAK_OPTIONS` adds options of docker-balancer, and `HAPROXY_BIN` names
@@ -19,6 +19,7 @@ mod http2;
 mod latency;
 mod load;
 mod report;
+mod stream;
 #[path = "../../tests/common/certificates.rs"]
 mod test_certificates;
 #[path = "../https/tls_client.rs"]
@@ -30,6 +31,7 @@ use chaos::{Chaos, Plan};
 use crowd::ContainerFleet;
 use entry::{Entry, Protocol};
 use std::{rc::Rc, time::Duration};
+use stream::StreamEntry;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{RwLock, watch},
@@ -52,6 +54,7 @@ async fn run_soak(plan: Plan) {
     let certificates = Certificates::new(crowd.host(chaos::SERVICE), crowd.host(chaos::STILL));
     let balancer = Balancer::new(crowd.label(), certificates.directory());
     let entry = Entry::new(balancer.http, balancer.https, &certificates.ca_pem());
+    let streams = balancer.streams;
     let balancer = Rc::new(RwLock::new(balancer));
     let story = Rc::default();
     let certificates = Rc::new(certificates);
@@ -59,13 +62,13 @@ async fn run_soak(plan: Plan) {
     let listening = Rc::clone(&chaos.crowd);
     let listening = spawn_local(async move { listening.follow_events().await });
     tokio::select! {
-        () = run_phases(&chaos) => {}
+        () = run_phases(&chaos, streams) => {}
         () = wait_for_stop_signal() => println!("stopped before the end; no figures"),
     }
     listening.abort();
 }
 
-async fn run_phases(chaos: &Chaos) {
+async fn run_phases(chaos: &Chaos, streams: StreamEntry) {
     let first = chaos.prepare().await;
     let begun = Instant::now();
     let before = chaos.balancer.read().await.workers().await;
@@ -74,6 +77,7 @@ async fn run_phases(chaos: &Chaos) {
         entry: chaos.entry.clone(),
         host: chaos.crowd.host(chaos::SERVICE),
         still: chaos.crowd.host(chaos::STILL),
+        streams,
     };
     let load = std::thread::spawn(move || load::run_load(target, stopped));
     sleep(Duration::from_secs(3)).await;

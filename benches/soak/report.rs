@@ -8,6 +8,7 @@ use crate::{
     entry::Protocol,
     http::Failure,
     load::{Ended, Kind, LONG, Measured, Odd},
+    stream::{StreamKind, StreamLoss},
 };
 use serde_json::json;
 use std::{
@@ -16,6 +17,7 @@ use std::{
     io::{BufRead, BufReader},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// An error is attributed to activities that ended up to this long before.
 const AFTERMATH: Duration = Duration::from_secs(2);
@@ -112,6 +114,7 @@ impl Report<'_> {
         let goals = self.goals();
         self.print_load();
         self.print_protocols();
+        self.print_streams();
         self.print_errors();
         self.print_latencies();
         self.print_alone();
@@ -161,6 +164,64 @@ impl Report<'_> {
         }
         let received = self.chaos.entry.count_certificates();
         println!("{:<40} {received:>8}", "certificates that clients received");
+    }
+
+    fn print_streams(&self) {
+        let streams = &self.measured.streams;
+        println!("\n{:<40} {:>8} {:>8} {:>8}", "TCP and UDP", "sent", "lost", "at kills");
+        for (kind, sent) in &streams.sent {
+            let lost = || streams.lost.iter().filter(|loss| loss.kind == *kind);
+            let at_kills = lost().filter(|loss| self.is_at_kill(loss)).count();
+            let spread = streams.latencies.get(kind).map(|samples| format_spread(samples));
+            let spread = spread.unwrap_or_default();
+            println!("{kind:<40} {sent:>8} {:>8} {at_kills:>8}  {spread}", lost().count());
+        }
+        for loss in streams.lost.iter().filter(|loss| !self.is_at_kill(loss)).take(EXAMPLES) {
+            println!("  {}: {} of {}", loss.kind, loss.why, loss.container);
+        }
+    }
+
+    /// Whether a container was killed at about that time: that of the connection or flow, if it is known.
+    fn is_at_kill(&self, loss: &StreamLoss) -> bool {
+        self.kill_of(loss).is_some()
+    }
+
+    /// Returns the time of that kill.
+    fn kill_of(&self, loss: &StreamLoss) -> Option<Instant> {
+        let ends = self.chaos.crowd.ends.borrow();
+        let is_near = |end: &&End| {
+            end.fate == Fate::Killed
+                && end.at <= loss.at + AFTERMATH
+                && loss.at <= end.at + AFTERMATH
+        };
+        // A connection that was not answered has no name; nor has a flow that moved just then.
+        let of_container = ends.get(&loss.container).filter(is_near);
+        let any = || ends.values().find(is_near);
+        let is_named = !loss.container.is_empty() && !loss.kind.is_datagram();
+        if is_named { of_container } else { of_container.or_else(any) }.map(|end| end.at)
+    }
+
+    /// Returns the datagrams that were lost at kills beyond one for each flow and kill.
+    fn datagrams_beyond_one(&self) -> u64 {
+        let streams = &self.measured.streams;
+        let flows = streams.lost.iter().filter(|loss| loss.kind == StreamKind::Datagram);
+        let mut seen = BTreeSet::new();
+        flows
+            .filter_map(|loss| Some((loss.client, self.kill_of(loss)?)))
+            .filter(|at| !seen.insert(*at))
+            .count() as u64
+    }
+
+    fn streams_json(&self) -> BTreeMap<String, serde_json::Value> {
+        let streams = &self.measured.streams;
+        let row = |(kind, sent): (&StreamKind, &u64)| {
+            let lost = streams.lost.iter().filter(|loss| loss.kind == *kind);
+            let (at_kills, others): (Vec<_>, Vec<_>) = lost.partition(|loss| self.is_at_kill(loss));
+            let ms = streams.latencies.get(kind).map(|samples| spread_json(samples));
+            let row = json!({"sent": sent, "lost": others.len(), "lost_at_kills": at_kills.len(), "answer_ms": ms});
+            (format!("{kind:?}"), row)
+        };
+        streams.sent.iter().map(row).collect()
     }
 
     /// Returns the number of requests by a part of their kind.
@@ -308,6 +369,32 @@ impl Report<'_> {
                 0,
                 self.sockets().count() as u64,
             ),
+            goal("short TCP connections lost", 0, self.lost_streams(StreamKind::Short)),
+            goal(
+                "long TCP connections cut other than by the kill of their container",
+                0,
+                self.lost_streams(StreamKind::Long),
+            ),
+            goal(
+                "TCP connections to the unchanged service cut",
+                0,
+                self.lost_streams(StreamKind::Open),
+            ),
+            goal(
+                "datagrams lost other than at kills",
+                0,
+                self.lost_streams(StreamKind::Datagram) + self.lost_streams(StreamKind::Query),
+            ),
+            goal(
+                "datagrams lost at kills beyond one for each flow",
+                0,
+                self.datagrams_beyond_one(),
+            ),
+            goal(
+                "datagrams to the unchanged service lost, or from another source",
+                0,
+                self.lost_streams(StreamKind::StillDatagram) + self.measured.streams.moved,
+            ),
             goal(
                 "reloads after the first start",
                 0,
@@ -325,6 +412,16 @@ impl Report<'_> {
                 self.chaos.story.borrow().never_received as u64,
             ),
         ]
+    }
+
+    /// Returns how many were lost. Without a name in its greeting, a short connection counts whatever was killed.
+    fn lost_streams(&self, kind: StreamKind) -> u64 {
+        let lost = self.measured.streams.lost.iter().filter(|loss| loss.kind == kind);
+        let is_counted = |loss: &&StreamLoss| {
+            let unnamed = kind == StreamKind::Short && loss.container.is_empty();
+            unnamed || !self.is_at_kill(loss)
+        };
+        lost.filter(is_counted).count() as u64
     }
 
     /// Returns the number of requests that were lost in these cases.
@@ -403,6 +500,7 @@ impl Report<'_> {
             "drained": story.drained,
             "requests": self.count_requests(|(_, kind)| format!("{kind:?}")),
             "protocols": self.protocols_json(),
+            "streams": self.streams_json(),
             "certificates": self.chaos.entry.count_certificates(),
             "odd": count_words(self.odd().map(|odd| self.class(odd))),
             "answer_ms": spread_json(&all),

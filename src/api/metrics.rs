@@ -1,4 +1,4 @@
-//! Serves `GET /metrics`, on the control socket and on the address of `--metrics`.
+//! Serves `GET /metrics`, on the control socket and on the address of `--metrics`, and `GET /ready` on the latter.
 
 use crate::{
     api::http::{self, ConnectionCheck, ServerLimits, host_check::HostCheck, text_error},
@@ -7,6 +7,7 @@ use crate::{
         metrics::MetricsSnapshot,
         request::{ControlRequest, send_request},
     },
+    haproxy::{readiness::check_readiness, socket::WorkerSocket},
     model::option_value::Host,
 };
 use axum::{
@@ -31,11 +32,13 @@ const LIMITS: ServerLimits = ServerLimits {
     max_head_bytes: 16 * 1024,
 };
 
-/// Serves metrics until this is dropped. `names` are host names that are accepted besides the address.
+/// Serves metrics until this is dropped. `names` are host names that are accepted besides the address. `haproxy` is
+/// queried for the readiness, without the balancer's loop, which may wait for a reload.
 pub async fn serve_metrics(
     address: SocketAddr,
     names: Vec<Host>,
     orders: mpsc::Sender<ControlRequest>,
+    haproxy: WorkerSocket,
 ) {
     let listener = http::bind_with_retry(address, OPTION_NAME).await;
     info!("serving metrics at http://{address}/metrics");
@@ -43,24 +46,44 @@ pub async fn serve_metrics(
         Arc::new(HostCheck { names, allows_bare_names: true, option: "--metrics-host" });
     let handle = |stream: TcpStream, slot| {
         let (orders, host_check) = (orders.clone(), Arc::clone(&host_check));
+        let haproxy = haproxy.clone();
         async move {
             let Ok(local) = stream.local_addr() else { return };
-            let router = build_router(orders, ConnectionCheck { host_check, local: local.ip() });
+            let check = ConnectionCheck { host_check, local: local.ip() };
+            let router = build_router(orders, haproxy, check);
             http::serve_connection(stream, slot, OPTION_NAME, LIMITS, &router).await;
         }
     };
     http::accept_connections(listener, OPTION_NAME, LIMITS, handle).await;
 }
 
-fn build_router(orders: mpsc::Sender<ControlRequest>, check: ConnectionCheck) -> Router {
+fn build_router(
+    orders: mpsc::Sender<ControlRequest>,
+    haproxy: WorkerSocket,
+    check: ConnectionCheck,
+) -> Router {
     Router::new()
         .route("/metrics", get(get_metrics))
-        .fallback(async || text_error(StatusCode::NOT_FOUND, "not found; metrics are at /metrics"))
+        .route("/ready", get(async move || get_ready(&haproxy).await))
+        .fallback(async || {
+            text_error(
+                StatusCode::NOT_FOUND,
+                "not found; metrics are at /metrics, readiness at /ready",
+            )
+        })
         .method_not_allowed_fallback(async || {
             text_error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; use GET")
         })
         .layer(from_fn_with_state(check, http::reject_foreign_request))
         .with_state(orders)
+}
+
+/// Responds 200, or 503 with the reason.
+async fn get_ready(haproxy: &WorkerSocket) -> Response {
+    match check_readiness(haproxy).await {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => text_error(StatusCode::SERVICE_UNAVAILABLE, &reason.to_string()),
+    }
 }
 
 async fn get_metrics(State(orders): State<mpsc::Sender<ControlRequest>>) -> Response {

@@ -40,7 +40,11 @@ pub fn start(
     let mut exporters = JoinSet::new();
     if let Some(address) = settings.metrics {
         let (names, orders) = (settings.metrics_hosts.clone(), orders.clone());
-        let serve = move || super::metrics::serve_metrics(address, names.clone(), orders.clone());
+        let haproxy = settings.proxy().worker_socket();
+        let serve = move || {
+            let (names, orders, haproxy) = (names.clone(), orders.clone(), haproxy.clone());
+            super::metrics::serve_metrics(address, names, orders, haproxy)
+        };
         exporters.spawn(supervise("metrics server", serve));
     }
     Ok(Servers { _control: control, _dashboard: dashboard, _metrics: exporters })

@@ -9,13 +9,14 @@ mod inputs;
 mod list;
 mod offline;
 mod plan;
+mod ready;
 mod rollback;
 mod status;
-mod terminal;
+pub(super) mod terminal;
 
 use crate::{
     api::control::{client::DaemonUnreachableError, socket_path},
-    report::{explain::request::ExplainRequest, label_reference},
+    report::label_reference,
     settings::{
         DaemonRequest, Settings, SettingsNote,
         options::{CertificateCommand, DaemonCommand, LabelFormat, LocalCommand},
@@ -34,8 +35,8 @@ pub fn run_remote(request: &DaemonRequest) -> ExitCode {
     print_notes(&request.notes);
     let socket = socket_path(&request.runtime_dir);
     print_output(match &request.command {
-        DaemonCommand::Drain { container, wait } => {
-            block_on(drain::drain_container(&socket, container, *wait))
+        DaemonCommand::Drain { container, wait, cut } => {
+            block_on(drain::drain_container(&socket, container, *wait, *cut))
         }
         DaemonCommand::Undrain { container } => {
             block_on(drain::undrain_container(&socket, container))
@@ -68,9 +69,8 @@ pub fn run_remote(request: &DaemonRequest) -> ExitCode {
 pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
     print_notes(&settings.notes);
     print_output(match look {
-        LocalCommand::Explain { url, method, format } => {
-            let request = ExplainRequest { method: method.clone(), url: url.clone() };
-            block_on(explain::run_explain(&request, *format, settings))
+        LocalCommand::Explain { url, method, from, format } => {
+            block_on(explain::run_explain((method, url, *from), *format, settings))
         }
         LocalCommand::Plan { compose, format } => {
             block_on(plan::run_plan(compose.as_deref(), *format, settings))
@@ -96,6 +96,7 @@ pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
                 }
             }
         }
+        LocalCommand::Ready => block_on(ready::report_readiness(settings)),
         LocalCommand::Labels { format } => Ok(CommandOutput::from(match format {
             LabelFormat::Text => label_reference::format_text(),
             LabelFormat::Markdown => label_reference::format_markdown(),

@@ -27,8 +27,8 @@ use std::{
 use tokio::{runtime::Builder, task::spawn_blocking};
 use tracing::{info, warn};
 
-/// Neither Docker nor a running docker-balancer answered.
-const EXIT_UNREACHABLE: u8 = 4;
+/// Neither Docker nor the running program answered.
+pub(super) const EXIT_UNREACHABLE: u8 = 4;
 
 /// Runs docker-balancer until the work is done or a signal stops it. Prints the error if it failed.
 pub fn run_balancer(settings: Settings) -> ExitCode {
@@ -62,7 +62,7 @@ pub fn run_glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
     exit_code("docker-glue", result, ExitCode::from(failure))
 }
 
-fn exit_code(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
+pub(super) fn exit_code(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -170,7 +170,7 @@ fn write_stdout(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("cannot print")
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(work);
     // Threads that are still reading a file or resolving a name are not waited for.

@@ -22,19 +22,21 @@ use crate::{
     controller::{
         control_error::ApiError,
         find,
+        inflight::{InflightFlows, InflightWork},
         metrics::Metrics,
         problem_log::{self, ProblemLog},
+        source_set::SourceState,
+        udp_plane::{self, UdpPlane},
     },
     haproxy::{
         config::Config,
-        config_builder::ConfigBuilder,
+        config_builder::{self, ConfigBuilder},
         incremental_plan::{self, PendingDeletions},
-        inflight::InflightRequests,
         layout::Layout,
         observed::ObservedState,
         old_workers::OldWorkers,
         provisioning::Provisioning,
-        proxy::{self, ApplyKind, Proxy},
+        proxy::{self, ApplyKind, Proxy, Shutdown},
         reload_budget::ReloadBudget,
         reload_reason::ReloadReason,
         render::RenderContext,
@@ -44,21 +46,25 @@ use crate::{
     label,
     model::{
         container::{Container, ContainerId},
-        option_value::HostMatch,
+        problem::{Problem, ProblemSubject, Reason},
         problem_set::ProblemSet,
-        route::{Listener, Readiness, Route, Routes},
+        route::{Listener, OwnedName, Readiness, Route, RouteKey, Routes},
+        source_name::SourceName,
         world::{Vantage, World},
     },
     report::{
         self, AppliedPass, StateSnapshot,
         history::{History, RouteDelta},
+        source_status::SourceReport,
         status::ChangeStatus,
     },
     routing::{
         decide::{self, DecideState, Decision, Rules},
         route_table::HostOwner,
+        udp_listener,
     },
     support::backoff::Backoff,
+    udp::answer::UdpReport,
 };
 use anyhow::{Result, bail};
 use certificates::CertificateState;
@@ -104,7 +110,7 @@ pub struct Balancer {
     /// The routes that an earlier run served last, until the first pass.
     previous_routes: Option<Routes>,
     /// The owners of hosts as they were last stored.
-    owners: Arc<BTreeMap<HostMatch, HostOwner>>,
+    owners: Arc<BTreeMap<OwnedName, HostOwner>>,
     /// `None` if the history is not stored.
     journal: Option<Journal>,
     metrics: Metrics,
@@ -120,6 +126,9 @@ pub struct Balancer {
     overdue: Option<OverdueReload>,
     restarts: RestartSchedule,
     certificates: CertificateState,
+    /// `None` where UDP is not forwarded.
+    udp: Option<UdpPlane>,
+    source_states: Vec<SourceState>,
 }
 
 /// A reload that failed, and when it is tried again. Until then the changes that need no reload are made over the
@@ -239,17 +248,98 @@ impl Balancer {
             overdue,
             restarts: RestartSchedule::default(),
             certificates: CertificateState::default(),
+            udp: None,
+            source_states: Vec::new(),
         }
     }
 
-    /// Sets the place from which HAProxy reaches the containers.
-    pub fn set_vantage(&mut self, vantage: Vantage) {
-        self.rules.vantage = vantage;
+    /// Sets the place from which HAProxy reaches the containers of a source.
+    pub fn set_vantage(&mut self, source: &SourceName, vantage: Vantage) {
+        self.rules.set_vantage(source, vantage);
     }
 
-    /// Whether HAProxy already reaches the containers from there.
-    pub fn stands_at(&self, vantage: &Vantage) -> bool {
-        self.rules.vantage == *vantage
+    /// Sets which sources answer.
+    pub fn set_source_states(&mut self, states: Vec<SourceState>) {
+        for SourceState { name, silent_since, .. } in &states {
+            let since = silent_since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+            self.rules.set_silent_since(name, since.map(|since| since.as_secs()));
+        }
+        self.source_states = states;
+    }
+
+    /// Returns what is known of the sources with names.
+    fn source_reports(&self) -> Vec<SourceReport> {
+        let report = |state: &SourceState| SourceReport {
+            name: state.name.clone(),
+            url: state.url.clone(),
+            connected: state.connected,
+            silent_ms: state.silent_since.map(|since| {
+                let span = since.elapsed().unwrap_or_default();
+                u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+            }),
+            containers: self.memory.count_containers_of(&state.name),
+        };
+        self.source_states.iter().filter(|state| !state.name.is_none()).map(report).collect()
+    }
+
+    /// Has docker-glue-udp forward datagrams.
+    pub fn set_udp_plane(&mut self, plane: UdpPlane) {
+        self.udp = Some(plane);
+    }
+
+    /// Waits until docker-glue-udp serves the routes of datagrams.
+    ///
+    /// # Errors
+    /// What is not served, and why.
+    pub async fn settle_udp_plane(&mut self) -> Result<(), String> {
+        match &mut self.udp {
+            Some(plane) => plane.settle().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the connection to docker-glue-udp, and that itself if docker-balancer owns it.
+    pub async fn finish_udp_plane(&mut self, end: Shutdown) {
+        if let Some(plane) = self.udp.take() {
+            plane.finish(end).await;
+        }
+    }
+
+    /// Returns what docker-glue-udp reported last. `None` if it does not answer.
+    pub fn udp_report(&self) -> Option<Arc<UdpReport>> {
+        self.udp.as_ref().and_then(UdpPlane::report)
+    }
+
+    fn set_udp_listeners(&self, routes: &Routes) {
+        let Some(plane) = &self.udp else { return };
+        let mut listeners =
+            udp_plane::udp_listeners(routes, &self.rules, &self.render_context.bind);
+        let cut = &self.memory.cut;
+        let ids: Vec<_> =
+            cut.iter().map(|id| udp_listener::endpoint_ids_start(id.short())).collect();
+        let is_cut = |endpoint: &str| ids.iter().any(|start| endpoint.starts_with(start));
+        for listener in listeners.values_mut().filter(|_| !ids.is_empty()) {
+            listener.endpoints.retain(|endpoint| !is_cut(&endpoint.id));
+        }
+        plane.set_listeners(listeners);
+    }
+
+    /// Tells docker-glue-udp which routes to serve. Returns the listeners that it does not serve.
+    fn update_udp_plane(&self, routes: &Routes) -> Vec<Problem> {
+        let binds = &self.render_context.bind;
+        self.set_udp_listeners(routes);
+        let listeners: BTreeSet<_> =
+            routes.0.keys().filter(|key| key.is_udp()).map(|key| key.listener).collect();
+        let problem = |listener: Listener| {
+            let addresses = udp_plane::bound_addresses(listener, &self.rules, binds);
+            let why = match &self.udp {
+                Some(plane) => plane.unserved_reason(&addresses)?,
+                None => "not served: no docker-glue-udp is configured".to_owned(),
+            };
+            let (subject, reason) = (ProblemSubject::Listener(listener), Reason::PortTaken { why });
+            Some(Problem { subject, label: None, reason })
+        };
+        listeners.into_iter().filter_map(problem).collect()
     }
 
     /// Finds the participating container that a user named.
@@ -260,7 +350,10 @@ impl Balancer {
     ) -> Result<&'a Container, ApiError> {
         let all = world.containers.values().map(AsRef::as_ref);
         find::find_container(
-            all.filter(|container| label::participates(container, &self.rules.label_limits)),
+            all.filter(|container| {
+                let rules = self.rules.of_source(container.id.source());
+                label::participates(container, &rules.label_limits)
+            }),
             text,
         )
     }
@@ -274,10 +367,28 @@ impl Balancer {
         self.memory.undrain_container(id);
     }
 
-    /// Returns how to count a container's requests; `None` while HAProxy's state is not known.
-    pub fn inflight_requests(&self, id: &ContainerId) -> Option<InflightRequests> {
+    /// Sends the flows of a drained container to other containers.
+    pub fn cut_flows(&mut self, id: &ContainerId) {
+        self.memory.cut_container(id);
+        self.set_udp_listeners(&self.served_routes);
+    }
+
+    /// Returns how to count what a container serves; `None` while HAProxy's state is not known.
+    pub fn inflight_work(&self, id: &ContainerId) -> Option<InflightWork> {
         let observed = self.live.observed.as_ref()?;
-        Some(self.proxy.inflight_requests(observed, id.short()))
+        let requests = self.proxy.inflight_requests(observed, id.short());
+        Some(InflightWork { requests, flows: self.inflight_flows(id) })
+    }
+
+    /// Returns how to count a container's flows; `None` if the container has no route of datagrams.
+    fn inflight_flows(&self, id: &ContainerId) -> Option<InflightFlows> {
+        let shares =
+            |route: &Route| route.endpoints.iter().any(|view| view.container.id() == id.short());
+        let has_flows =
+            self.served_routes.0.iter().any(|(key, route)| key.is_udp() && shares(route));
+        let plane = self.udp.as_ref().filter(|_| has_flows)?;
+        let socket = plane.socket().to_owned();
+        Some(InflightFlows { socket, endpoints: udp_listener::endpoint_ids_start(id.short()) })
     }
 
     /// Returns the routes that the container shares and that no container serves.
@@ -317,6 +428,7 @@ impl Balancer {
             world,
             docker_connected: link.is_docker_connected,
             docker_age: link.docker_age,
+            sources: self.source_reports(),
             rules: self.rules.clone(),
             decide_state: self.memory.clone(),
             routes: self.served_routes.clone(),
@@ -329,6 +441,7 @@ impl Balancer {
                 managed: self.proxy.is_managed(),
                 answers: self.live.observed.is_some(),
             },
+            udp: self.udp_report(),
             last_applied: self.last_apply.clone(),
             last_error: link.last_error,
             history: self.history.clone(),
@@ -504,27 +617,29 @@ impl Balancer {
     /// Returns the part of the configuration that the running worker can take.
     fn config_without_reload(&self, routes: &Routes) -> Config {
         let observed = self.live.observed.clone().unwrap_or_default();
-        let had = &self.live.config.frontends;
-        let bound = self.bound_listeners();
+        let existing = config_builder::worker_frontends(&observed, &self.live.config);
+        let can_have = |key: &RouteKey| {
+            let frontend = existing.iter().find(|frontend| frontend.listener == key.listener);
+            frontend.is_some_and(|frontend| frontend.has_passthrough || !key.is_passed())
+        };
         let mut routes = routes.clone();
-        routes.0.retain(|key, _| bound.contains(&key.listener));
+        routes.0.retain(|key, _| can_have(key));
         let (layout, _) =
             Layout::for_running_worker(&routes, &observed, self.live.draining.names());
-        let mut config = self.build_config(&routes, layout);
-        if !had.is_empty() {
-            config.frontends.clone_from(had);
-        }
+        let mut config = self.config_builder().build_config(&routes, layout, Some(&existing));
+        // Those of permanent listeners that are new wait for the reload.
+        let is_bound = |listener| existing.iter().any(|frontend| frontend.listener == listener);
+        config.frontends.retain(|frontend| is_bound(frontend.listener));
         config.fingerprint = observed.fingerprint;
         config
     }
 
     /// Returns the listeners of the running worker.
     fn bound_listeners(&self) -> BTreeSet<Listener> {
-        // Of an HAProxy that an earlier balancer left running, only the routes are known.
         let observed = self.live.observed.iter();
-        let keys = observed.flat_map(route_recovery::recover_keys);
-        let had = self.live.config.frontends.iter().map(|frontend| frontend.listener);
-        keys.map(|key| key.listener).chain(had).collect()
+        let frontends = observed
+            .flat_map(|observed| config_builder::worker_frontends(observed, &self.live.config));
+        frontends.map(|frontend| frontend.listener).collect()
     }
 
     fn config_builder(&self) -> ConfigBuilder<'_> {
@@ -539,10 +654,6 @@ impl Balancer {
 
     fn build_fresh_config(&self, routes: &Routes) -> Config {
         self.config_builder().build_fresh(routes)
-    }
-
-    fn build_config(&self, routes: &Routes, layout: Layout) -> Config {
-        self.config_builder().build_config(routes, layout)
     }
 
     fn next_wake(&self, wake_at: Option<Instant>) -> Option<Instant> {
@@ -563,7 +674,8 @@ impl Balancer {
             return;
         }
         let look = mem::take(may_have_old);
-        *old_workers = if look { self.proxy.follow_old_workers(config) } else { None };
+        let limit = self.render_context.hard_stop_after;
+        *old_workers = if look { self.proxy.follow_old_workers(config, limit) } else { None };
     }
 
     fn finish_pass(
@@ -578,6 +690,7 @@ impl Balancer {
         decided.problems.extend(self.exporter.problem());
         decided.problems.extend(self.http3.problem());
         decided.problems.extend(self.certificate_problems());
+        decided.problems.extend(self.update_udp_plane(&decided.routes));
         self.problem_log.log_changes(decided.problems);
         let delta = RouteDelta::from_routes(&self.served_routes, &decided.routes);
         let changes = delta.describe_changes(usize::MAX);

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     model::certificate::{CertificateOrigin, CertificateOriginKind},
+    report::certificates::SharedOrders,
     settings::Settings,
     sources::{
         acme::{
@@ -243,8 +244,10 @@ impl CertificateFollower {
     /// Replaces the key of the account at the CA. `answer` gets the result.
     fn replace_account_key(&mut self, answer: ReplySender<Result<(), ApiError>>) {
         let last = self.status.borrow().key_replacement.clone();
-        let sent =
-            self.check_ordering().and_then(|()| self.send_request(AcmeRequest::ReplaceAccountKey));
+        let sent = self
+            .check_ordering()
+            .and_then(|()| self.check_leader())
+            .and_then(|()| self.send_request(AcmeRequest::ReplaceAccountKey));
         if let Err(error) = sent {
             let _ = answer.send(Err(error));
             return;
@@ -266,6 +269,18 @@ impl CertificateFollower {
     fn check_ordering(&self) -> Result<(), ApiError> {
         let why = "certificates are not ordered: --acme is not set";
         self.name_rules.map(|_| ()).ok_or_else(|| ApiError::NotOrdered(why.to_owned()))
+    }
+
+    /// # Errors
+    /// If another balancer that shares the store orders, which has the account.
+    fn check_leader(&self) -> Result<(), ApiError> {
+        let status = self.status.borrow();
+        match SharedOrders::of_orders(Some(&status)) {
+            Some(orders) if !orders.is_leader => {
+                Err(ApiError::NotOrdered(format!("{orders}; run the command there")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Without a receiver the task is being started again, so the caller has to retry.

@@ -16,6 +16,12 @@ pub enum ApiError {
         text: String,
         names: Vec<String>,
     },
+    /// Containers of several sources have the name.
+    SeveralSources {
+        text: String,
+        /// Each with its source.
+        names: Vec<String>,
+    },
     /// No HTTPS host has this name.
     UnknownHost {
         host: String,
@@ -30,6 +36,7 @@ pub enum ApiError {
     DockerNotReady,
     NotApplied(String),
     CountFailed(String),
+    CutFailed(String),
     Stopping,
     PathNotFound(String),
     /// The method that the path accepts.
@@ -46,14 +53,17 @@ impl ApiError {
             | Self::UnknownHost { .. }
             | Self::NoGeneration(_)
             | Self::PathNotFound(_) => StatusCode::NOT_FOUND,
-            Self::AmbiguousContainer { .. } | Self::NotOrdered(_) | Self::NoRollback => {
-                StatusCode::CONFLICT
-            }
+            Self::AmbiguousContainer { .. }
+            | Self::SeveralSources { .. }
+            | Self::NotOrdered(_)
+            | Self::NoRollback => StatusCode::CONFLICT,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody(_) | Self::InvalidQuery(_) => StatusCode::BAD_REQUEST,
-            Self::DockerNotReady | Self::NotApplied(_) | Self::CountFailed(_) | Self::Stopping => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::DockerNotReady
+            | Self::NotApplied(_)
+            | Self::CountFailed(_)
+            | Self::CutFailed(_)
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -80,6 +90,13 @@ impl fmt::Display for ApiError {
                     names.join(" and ")
                 )
             }
+            Self::SeveralSources { text, names } => {
+                write!(
+                    f,
+                    "{text:?} is a container of several sources: write {}",
+                    names.join(" or ")
+                )
+            }
             Self::UnknownHost { host, hosts } if hosts.is_empty() => {
                 write!(f, "no certificate is ordered for {host:?}, or for any other host")
             }
@@ -97,8 +114,12 @@ impl fmt::Display for ApiError {
             }
             Self::CountFailed(why) => write!(
                 f,
-                "the container gets no new requests, but the number of requests in flight could \
-                 not be read from HAProxy: {why}"
+                "the container gets no new requests, but what it still serves could not be counted: \
+                 {why}"
+            ),
+            Self::CutFailed(why) => write!(
+                f,
+                "the container gets no new requests, but those in flight could not be ended: {why}"
             ),
             Self::Stopping => f.write_str("docker-balancer is stopping"),
             Self::PathNotFound(path) => {

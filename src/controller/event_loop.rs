@@ -10,33 +10,30 @@ use crate::{
         certificate_publisher::CertificatePublisher,
         control_error::ApiError,
         request::{ControlRequest, DrainTarget, LiveSnapshot},
+        source_set::{SourceEvent, SourceSet, Taking, list_sources},
+        udp_plane::{UdpOwner, UdpPlane},
+        udp_process::UdpProcessConfig,
     },
     haproxy::proxy::{Proxy, Shutdown},
     model::{
         container::{Container, ContainerId},
-        world::{Vantage, World},
+        world::World,
     },
     report::status::is_silent,
     routing::decide::Rules,
     settings::{AtExit, HaproxyMode, RunMode, Settings},
     sources::{
-        Registration, Snapshot, SnapshotConfig, Source, StreamHeartbeat,
+        Source,
         acme::{AcmeHost, TokenRequest},
         certificate::CertificateStore,
-        docker::{self, Engine},
     },
     support::{
         backoff::Backoff,
-        outage::{FailureReport, Outage},
-        supervise::supervise,
         systemd::{self, Watchdog},
     },
 };
 use anyhow::{Result, bail};
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, FusedFuture},
-};
+use futures_util::{FutureExt, future::FusedFuture};
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -44,7 +41,6 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
@@ -76,22 +72,16 @@ pub async fn run_command<S>(
     match settings.command {
         RunMode::Once => Box::pin(run_once(&settings, proxy)).await,
         RunMode::Watch => {
-            let (source, _follower) = match source {
-                Some(source) => (source, JoinSet::new()),
-                None => follow_docker(&settings),
-            };
-            run_loop(&settings, &source, proxy, start_servers, stop).await
+            let sources = SourceSet::start(&settings, source);
+            run_loop(&settings, sources, proxy, start_servers, stop).await
         }
     }
 }
 
 async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
-    let access = &settings.docker;
-    let engine = Engine::connect(access).await?;
-    let vantage = docker::detect_vantage(&engine, access, settings.address).await?;
-    let world = docker::list_once(access, &settings.container_filter(&vantage)).await?;
+    let (world, rules) = list_sources(settings, |filter| filter).await?;
     // No later pass could end a hold, so no route is held.
-    let rules = Rules { hold: Duration::ZERO, ..settings.rules(vantage) };
+    let rules = Rules { hold: Duration::ZERO, ..rules };
     let mut balancer = create_balancer(settings, proxy, rules).await?;
     let (journal, past) = Journal::open(&settings.state_dir);
     balancer.restore_state(journal, past);
@@ -105,8 +95,13 @@ async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
         passed = Box::pin(load_own_certificates(settings, &mut balancer, &world, own)).await?;
     }
     balancer.finish().await;
+    let datagrams = balancer.settle_udp_plane().await;
+    balancer.finish_udp_plane(Shutdown::Leave).await;
     if let Some(text) = passed.overdue {
         bail!("changes that need a reload were not applied: {text}");
+    }
+    if let Err(text) = datagrams {
+        bail!("HAProxy has all changes, but datagrams are not forwarded: {text}");
     }
     info!(routes = balancer.route_count(), "applied");
     balancer.proxy.shutdown(Shutdown::Leave).await;
@@ -128,13 +123,15 @@ async fn load_own_certificates(
 
 async fn run_loop<S>(
     settings: &Settings,
-    source: &Source,
+    mut sources: SourceSet,
     proxy: Proxy,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let rules = settings.rules(Vantage::Host);
-    let mut balancer = create_balancer(settings, proxy, rules).await?;
+    let mut balancer = create_balancer(settings, proxy, settings.rules()).await?;
+    for (source, vantage) in sources.stored_vantages() {
+        balancer.set_vantage(&source, vantage);
+    }
     let mut certificates = CertificateFollower::start(settings)?;
     balancer.set_certificate_store(certificates.store());
     balancer.set_wildcards(settings.wildcards.clone());
@@ -142,13 +139,6 @@ async fn run_loop<S>(
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &request_sender, passes)?;
     let mut controller = Controller::new(balancer, changed);
-    let (updates, mut snapshot) = watch::channel(Snapshot::default());
-    let updates = Arc::new(updates);
-    let mut registration: Option<Registration> = None;
-    let mut vantage_lookup = std::pin::pin!(find_vantage(settings));
-    // Docker's host may have another address after a reconnect.
-    let mut reconnects = Reconnects::default();
-    let mut new_standing: Option<BoxFuture<'_, Option<Vantage>>> = None;
     let mut stop = std::pin::pin!(stop.fuse());
     let mut world: Option<Arc<World>> = None;
 
@@ -165,21 +155,6 @@ async fn run_loop<S>(
         let wakeup = tokio::select! {
             () = &mut stop => break,
             () = watchdog.ping() => continue,
-            vantage = &mut vantage_lookup, if registration.is_none() => {
-                let config = snapshot_config(settings, &vantage, controller.heartbeat.clone());
-                registration = Some(source.publish_snapshots(config, Arc::clone(&updates)));
-                controller.balancer.set_vantage(vantage);
-                continue;
-            }
-            vantage = finish(&mut new_standing) => {
-                new_standing = None;
-                let Some(vantage) = vantage.filter(|vantage| !controller.balancer.stands_at(vantage)) else {
-                    continue;
-                };
-                info!("Docker at {} has another address now", settings.docker.url());
-                controller.balancer.set_vantage(vantage);
-                Wakeup::Pass(Trigger::Other, "address of Docker".to_owned())
-            }
             event = controller.balancer.next_event(world.as_deref()) => {
                 Wakeup::Pass(Trigger::Other, event.to_string())
             }
@@ -187,14 +162,19 @@ async fn run_loop<S>(
                 controller.on_certificate_event(event, &mut certificates)
             }
             Some(request) = requests.recv() => Wakeup::Request(request),
-            Ok(()) = snapshot.changed() => {
-                if reconnects.is_reconnect(snapshot.borrow().connected) {
-                    new_standing = Some(Box::pin(find_vantage_again(settings)));
+            event = sources.next_event() => match event {
+                SourceEvent::Vantage { source, vantage } => {
+                    controller.balancer.set_vantage(&source, vantage);
+                    // The first vantage is known before there are containers.
+                    if world.is_none() {
+                        continue;
+                    }
+                    Wakeup::Pass(Trigger::Other, "address of Docker".to_owned())
                 }
-                Wakeup::Pass(Trigger::Docker, describe_cause(&snapshot.borrow()))
-            }
+                SourceEvent::Changed { cause } => Wakeup::Pass(Trigger::Docker, cause),
+            },
             _ = probe.tick() => {
-                controller.check_docker(snapshot.borrow().connected);
+                controller.check_docker(&sources);
                 continue;
             }
             () = sleep_until(controller.wake_at) => Wakeup::Pass(Trigger::Other, "time".to_owned()),
@@ -206,8 +186,8 @@ async fn run_loop<S>(
         };
         match wakeup {
             Wakeup::Pass(trigger, cause) => {
-                let cause = unread_cause(&snapshot).unwrap_or(cause);
-                controller.take_snapshot(&snapshot.borrow_and_update(), &mut world);
+                let cause = sources.untaken_cause().unwrap_or(cause);
+                controller.take_changes(&mut sources, &mut world, Taking::ForPass);
                 if trigger == Trigger::Docker && controller.may_skip(world.as_ref()) {
                     controller.skip_pass();
                 } else {
@@ -216,16 +196,15 @@ async fn run_loop<S>(
                 }
             }
             Wakeup::Token(request) => {
-                controller.take_snapshot(&snapshot.borrow_and_update(), &mut world);
+                controller.take_changes(&mut sources, &mut world, Taking::ForPass);
                 let work = controller.handle_token(world.as_ref(), request);
                 keeps_running = run_until_stop(work, &mut stop).await;
             }
             Wakeup::Request(request) => {
                 let Some(request) = certificates.handle_request(request) else { continue };
-                // Not every request runs a pass, so a changed snapshot stays unread until a pass handles it.
-                controller.take_snapshot(&snapshot.borrow(), &mut world);
-                let connected = snapshot.borrow().connected;
-                let work = controller.handle_request(world.as_ref(), connected, request);
+                controller.take_changes(&mut sources, &mut world, Taking::ForRequest);
+                let connection = (sources.is_connected(), sources.age());
+                let work = controller.handle_request(world.as_ref(), connection, request);
                 keeps_running = run_until_stop(work, &mut stop).await;
             }
         }
@@ -234,31 +213,9 @@ async fn run_loop<S>(
     }
     // This also ends the connections of clients that wait for a drain or watch the state.
     drop((servers, request_sender));
+    sources.finish().await;
     shut_down(controller.balancer, &settings.haproxy).await;
     Ok(())
-}
-
-/// Follows Docker until the returned `JoinSet` is dropped.
-fn follow_docker(settings: &Settings) -> (Source, JoinSet<()>) {
-    let (source, mut tasks) = (Source::default(), JoinSet::new());
-    let engine = (settings.docker.clone(), source.clone());
-    tasks.spawn(supervise("Docker watch", move || {
-        let (access, source) = engine.clone();
-        async move { docker::follow(&access, &source).await }
-    }));
-    (source, tasks)
-}
-
-fn snapshot_config(
-    settings: &Settings,
-    vantage: &Vantage,
-    heartbeat: StreamHeartbeat,
-) -> SnapshotConfig {
-    SnapshotConfig {
-        extra_actions: settings.watch_set.iter().cloned().collect(),
-        heartbeat,
-        ..SnapshotConfig::new(settings.container_filter(vantage))
-    }
 }
 
 /// Writes the files of the last changes, and stops HAProxy if the settings require it.
@@ -272,6 +229,7 @@ async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
             "the files of the last changes were not written; the next start reads HAProxy's state"
         );
     }
+    balancer.finish_udp_plane(end).await;
     balancer.proxy.shutdown(end).await;
     info!("stopped");
 }
@@ -329,9 +287,6 @@ struct Controller {
     last_world: Option<Arc<World>>,
     /// Notifies readers of the state about a change.
     changed: watch::Sender<()>,
-    /// How many of the snapshot's event times have been read here.
-    event_cursor: usize,
-    heartbeat: StreamHeartbeat,
     docker: DockerLink,
 }
 
@@ -353,8 +308,6 @@ struct LastError {
 impl Controller {
     fn new(balancer: Balancer, changed: watch::Sender<()>) -> Self {
         let (wake_at, ready_at, last_error, passed) = Default::default();
-        let (event_cursor, heartbeat, docker) =
-            (0, StreamHeartbeat::default(), DockerLink::Disconnected);
         Self {
             balancer,
             wake_at,
@@ -363,17 +316,15 @@ impl Controller {
             backoff: Backoff::new(RETRY_BACKOFF),
             last_world: passed,
             changed,
-            event_cursor,
-            heartbeat,
-            docker,
+            docker: DockerLink::Disconnected,
         }
     }
 
     /// Checks the connection to Docker, and reports a change to the service manager and in the log.
-    fn check_docker(&mut self, is_connected: bool) {
+    fn check_docker(&mut self, sources: &SourceSet) {
         let before = self.docker;
-        let age = self.heartbeat.age();
-        self.docker = DockerLink::from_state(is_connected, age);
+        let age = sources.age();
+        self.docker = DockerLink::from_state(sources.is_connected(), age);
         match (before, self.docker) {
             (before, now) if before == now => return,
             (_, DockerLink::Silent) => error!(
@@ -397,11 +348,17 @@ impl Controller {
         format!("{} routes{docker}", self.balancer.route_count())
     }
 
-    /// Takes the world and the event times of a snapshot for the next pass.
-    fn take_snapshot(&mut self, snapshot: &Snapshot, world: &mut Option<Arc<World>>) {
-        self.docker = DockerLink::from_state(snapshot.connected, self.heartbeat.age());
-        world.clone_from(&snapshot.world);
-        self.balancer.record_event_times(snapshot.event_times.take_unread(&mut self.event_cursor));
+    /// Takes the world and the event times of the sources for the next pass.
+    fn take_changes(
+        &mut self,
+        sources: &mut SourceSet,
+        world: &mut Option<Arc<World>>,
+        taking: Taking,
+    ) {
+        self.balancer.record_event_times(sources.take_changes(taking));
+        self.docker = DockerLink::from_state(sources.is_connected(), sources.age());
+        self.balancer.set_source_states(sources.states());
+        *world = sources.world();
     }
 
     async fn start_stored(&mut self) {
@@ -510,13 +467,12 @@ impl Controller {
     async fn handle_request(
         &mut self,
         world: Option<&Arc<World>>,
-        is_docker_connected: bool,
+        (is_docker_connected, docker_age): (bool, Duration),
         request: ControlRequest,
     ) {
         match request {
             ControlRequest::Snapshot { answer } => {
                 let last_error = self.last_error.as_ref().map(|error| error.text.clone());
-                let docker_age = self.heartbeat.age();
                 let picture = self.balancer.snapshot(
                     world.cloned(),
                     SourceStatus { is_docker_connected, docker_age, last_error },
@@ -530,7 +486,7 @@ impl Controller {
             ControlRequest::RenewCertificate { .. } | ControlRequest::ReplaceAccountKey { .. } => {}
             ControlRequest::RefreshHealth { answer } => self.balancer.examine_servers(answer),
             ControlRequest::Metrics { answer } => {
-                let docker = (is_docker_connected, self.heartbeat.age());
+                let docker = (is_docker_connected, docker_age);
                 let _ = answer.send(self.balancer.metrics_snapshot(docker));
             }
             ControlRequest::Drain { container, reply: answer } => {
@@ -540,6 +496,10 @@ impl Controller {
             ControlRequest::Undrain { container, answer } => {
                 let result = self.set_drain(world, &container, "undrain", Balancer::undrain).await;
                 let _ = answer.send(result);
+            }
+            ControlRequest::CutFlows { id, answer } => {
+                self.balancer.cut_flows(&id);
+                let _ = answer.send(());
             }
             ControlRequest::Rollback { generation, answer } => {
                 let action = |balancer: &mut Balancer| balancer.roll_back(generation);
@@ -584,9 +544,9 @@ impl Controller {
         let outcome = self.run_pass(Some(world), &format!("{verb} {name}")).await;
         match self.last_error.as_ref().filter(|_| outcome == PassOutcome::Failed) {
             None => {
-                let sessions = self.balancer.inflight_requests(id);
+                let inflight = self.balancer.inflight_work(id);
                 let unserved = self.balancer.unserved_routes(id);
-                Ok(DrainTarget { name: name.clone(), id: id.clone(), sessions, unserved })
+                Ok(DrainTarget { name: name.clone(), id: id.clone(), inflight, unserved })
             }
             Some(last_error) => Err(ApiError::NotApplied(last_error.text.clone())),
         }
@@ -672,78 +632,18 @@ async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Res
     if settings.http3 {
         balancer.enable_http3();
     }
+    balancer.set_udp_plane(UdpPlane::start(udp_owner(settings)));
     Ok(balancer)
 }
 
-/// Returns the event of a snapshot that was not read yet. A pass that a timer or HAProxy causes applies it, too, and the
-/// log and the history have to name it.
-fn unread_cause(snapshot: &watch::Receiver<Snapshot>) -> Option<String> {
-    let is_unread = snapshot.has_changed().unwrap_or(false);
-    let snapshot = snapshot.borrow();
-    (is_unread && snapshot.cause.is_some()).then(|| describe_cause(&snapshot))
-}
-
-fn describe_cause(snapshot: &Snapshot) -> String {
-    match &snapshot.cause {
-        Some(cause) => format!("{} {}", cause.action, cause.name),
-        None => "list".to_owned(),
-    }
-}
-
-/// Detects reconnects to Docker; the first connection is not one.
-#[derive(Debug, Default)]
-struct Reconnects {
-    is_connected: bool,
-    had_connection: bool,
-}
-
-impl Reconnects {
-    /// Whether Docker is connected again after an outage.
-    fn is_reconnect(&mut self, is_connected: bool) -> bool {
-        let was_connected = std::mem::replace(&mut self.is_connected, is_connected);
-        let is_new = is_connected && !was_connected;
-        is_new && std::mem::replace(&mut self.had_connection, true)
-    }
-}
-
-/// Waits for the future; forever if there is none.
-async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Returns the current vantage of HAProxy. `None`: Docker does not answer; the vantage is read again at the next
-/// reconnect.
-async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
-    let access = &settings.docker;
-    let probe = async {
-        let engine = Engine::connect(access).await?;
-        docker::find_vantage(&engine, access, settings.address).await
-    };
-    probe.await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
-}
-
-/// Returns the vantage of HAProxy as soon as Docker answers.
-async fn find_vantage(settings: &Settings) -> Vantage {
-    let access = &settings.docker;
-    let mut outage = Outage::inactive();
-    loop {
-        let probe = async {
-            let engine = Engine::connect(access).await?;
-            docker::detect_vantage(&engine, access, settings.address).await
-        };
-        match probe.await {
-            Ok(vantage) => return vantage,
-            Err(error) => {
-                let (report, pause) = outage.record_failure(Instant::now());
-                if report == FailureReport::First {
-                    warn!("cannot connect to Docker: {error:#}; retrying");
-                }
-                tokio::time::sleep(pause).await;
-            }
-        }
+fn udp_owner(settings: &Settings) -> UdpOwner {
+    match &settings.udp_socket {
+        Some(socket) => UdpOwner::Other { socket: socket.clone() },
+        None => UdpOwner::Balancer(UdpProcessConfig {
+            socket: settings.runtime_dir.join("udp.sock"),
+            state_dir: settings.runtime_dir.join("udp"),
+            engine: settings.udp_engine,
+        }),
     }
 }
 

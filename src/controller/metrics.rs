@@ -6,13 +6,15 @@
 
 mod builder;
 mod certificates;
+mod sources;
+mod udp;
 
 use crate::{
     haproxy::{
         command::RuntimeCommand, reload_reason::ReloadReason, runtime::RuntimeError,
         stats::StatsClient, version::Version,
     },
-    model::problem::Reason,
+    model::{problem::Reason, route::Protocol},
     report::{
         ApplyMethod,
         counts::{RouteState, StateCounts},
@@ -26,7 +28,9 @@ use prometheus::{
     Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     process_collector::ProcessCollector,
 };
+use sources::SourceMetrics;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use udp::UdpMetrics;
 
 /// All counters and gauges. A clone uses the same ones.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Metrics {
     servers: IntGaugeVec,
     containers: IntGauge,
     certificates: CertificateMetrics,
+    udp: UdpMetrics,
+    sources: SourceMetrics,
     rollback_active: IntGauge,
     docker_connected: IntGauge,
     stream_age: Gauge,
@@ -119,11 +125,12 @@ impl Metrics {
                  requests and responses.",
                 ("kind", Reason::KINDS),
             ),
-            routes: builder.add_int_gauges(
+            routes: builder.add_int_gauges_by_two(
                 "docker_glue_routes",
-                "Routes, by state. served: a server accepts requests; down: none does; held: no \
-                 containers left.",
+                "Routes, by state and protocol. served: a server accepts requests; down: none \
+                 does; held: no containers left.",
                 ("state", RouteState::NAMES),
+                ("protocol", Protocol::NAMES),
             ),
             servers: builder.add_int_gauges(
                 "docker_glue_servers",
@@ -135,6 +142,8 @@ impl Metrics {
                 "Running containers with labels of docker-balancer.",
             ),
             certificates: CertificateMetrics::new(&builder),
+            udp: UdpMetrics::new(&builder),
+            sources: SourceMetrics::new(&builder),
             rollback_active: builder.add_int_gauge(
                 "docker_glue_rollback_active",
                 "Whether a rollback is active (0 or 1).",
@@ -220,10 +229,12 @@ impl Metrics {
         let StateCounts { routes, servers, problems, .. } = census;
         set_all(&self.problems, Reason::KINDS, |kind| problems.get(kind));
         for state in RouteState::ALL {
-            set_level(
-                &self.routes.with_label_values(&[state.as_str()]),
-                count_or_zero(routes.get(state)),
-            );
+            for protocol in Protocol::ALL {
+                set_level(
+                    &self.routes.with_label_values(&[state.as_str(), protocol.as_str()]),
+                    count_or_zero(routes.get(&(*protocol, *state))),
+                );
+            }
         }
         for state in ServerState::ALL {
             set_level(
@@ -234,7 +245,9 @@ impl Metrics {
         set_level(&self.containers, census.containers);
         self.certificates.set_hosts(&census.certificates);
         self.certificates.set_orders(census.orders.as_deref());
+        self.udp.set_report(census.udp.as_deref());
         self.rollback_active.set(census.rollback_active.into());
+        self.sources.set_sources(&census.sources);
         self.docker_connected.set(census.docker_connected.into());
         self.stream_age.set(census.stream_age.as_secs_f64());
         self.haproxy_answers.set(census.haproxy_answers.into());

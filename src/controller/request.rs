@@ -2,8 +2,10 @@
 
 use super::control_error::ApiError;
 use crate::{
-    controller::{balancer::rollback::RollbackResult, metrics::MetricsSnapshot},
-    haproxy::{inflight::InflightRequests, stats::StatsClient},
+    controller::{
+        balancer::rollback::RollbackResult, inflight::InflightWork, metrics::MetricsSnapshot,
+    },
+    haproxy::stats::StatsClient,
     model::container::ContainerId,
     report::StateSnapshot,
 };
@@ -20,6 +22,11 @@ pub enum ControlRequest {
     Undrain {
         container: String,
         answer: ReplySender<Result<DrainTarget, ApiError>>,
+    },
+    /// Sends the flows of a drained container to other containers; docker-glue-udp gets that soon afterwards.
+    CutFlows {
+        id: ContainerId,
+        answer: ReplySender<()>,
     },
     Snapshot {
         answer: ReplySender<LiveSnapshot>,
@@ -79,8 +86,8 @@ pub type ReplySender<T> = oneshot::Sender<T>;
 pub struct DrainTarget {
     pub name: String,
     pub id: ContainerId,
-    /// Counts the container's requests in flight; `None` if HAProxy's state is not known.
-    pub sessions: Option<InflightRequests>,
+    /// Counts what the container still serves; `None` if HAProxy's state is not known.
+    pub inflight: Option<InflightWork>,
     /// The routes that the container shares and that no container serves now.
     pub unserved: Vec<String>,
 }

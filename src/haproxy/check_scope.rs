@@ -135,6 +135,7 @@ fn select_backends<'a>(config: &Config, names: impl Iterator<Item = &'a str>) ->
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
     let tls = config.tls.keys().map(|list| (list.clone(), BTreeSet::new())).collect();
     let mut part = Config { fingerprint: skeleton, frontends, tls, ..Config::default() };
+    part.maps.tcp_ports.clone_from(&config.maps.tcp_ports);
     for name in names {
         if let Some(shape) = config.spares.get(name) {
             part.spares.insert(name.to_owned(), *shape);

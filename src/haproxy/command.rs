@@ -63,10 +63,24 @@ pub enum RuntimeCommand {
         setting: ServerSetting,
         value: u32,
     },
-    /// HAProxy refuses it while the server has connections; then it is retried later, without waiting for it.
+    /// Ends the connections of a server whose container is gone: some would never end by themselves.
+    EndSessions {
+        backend: String,
+        name: String,
+    },
+    /// Not sent while HAProxy uses the server, and HAProxy refuses it while the server has idle connections. It is
+    /// retried later, without waiting for it.
     DelServer {
         backend: String,
         name: String,
+    },
+    /// Resumes a paused frontend. HAProxy refuses it if another program has the port.
+    EnableFrontend {
+        frontend: String,
+    },
+    /// Pauses a frontend: its port is free, and its connections continue.
+    DisableFrontend {
+        frontend: String,
     },
     AddMap {
         map: MapName,
@@ -129,6 +143,8 @@ pub enum ExpectedReply {
     Exact(&'static str),
     /// Contains this text, and possibly more.
     Contains(&'static str),
+    /// Empty, or contains this text: there was nothing to do.
+    EmptyOr(&'static str),
 }
 
 impl RuntimeCommand {
@@ -165,6 +181,9 @@ impl RuntimeCommand {
             Self::DelTlsLine { .. } | Self::DelCertificate { .. } | Self::DelCa { .. } => {
                 ExpectedReply::Contains(" deleted")
             }
+            // Another client of the runtime API may have done the same.
+            Self::EnableFrontend { .. } => ExpectedReply::EmptyOr("already enabled"),
+            Self::DisableFrontend { .. } => ExpectedReply::EmptyOr("already disabled"),
             _ => ExpectedReply::Empty,
         }
     }
@@ -198,8 +217,11 @@ impl RuntimeCommand {
             | Self::SetHealth { backend, .. }
             | Self::SetAddress { backend, .. }
             | Self::SetSetting { backend, .. }
+            | Self::EndSessions { backend, .. }
             | Self::DelServer { backend, .. } => Some(backend),
-            Self::AddMap { .. }
+            Self::EnableFrontend { .. }
+            | Self::DisableFrontend { .. }
+            | Self::AddMap { .. }
             | Self::SetMap { .. }
             | Self::DelMap { .. }
             | Self::LoadCertificate { .. }
@@ -214,6 +236,16 @@ impl RuntimeCommand {
 }
 
 impl RuntimeCommand {
+    /// Returns the frontend that the command changes.
+    pub fn frontend(&self) -> Option<&str> {
+        match self {
+            Self::EnableFrontend { frontend } | Self::DisableFrontend { frontend } => {
+                Some(frontend)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the list of certificates that the command changes.
     pub fn tls_list(&self) -> Option<&str> {
         match self {
@@ -239,6 +271,7 @@ impl ExpectedReply {
             Self::Empty => answer.trim().is_empty(),
             Self::Exact(text) => answer.trim() == text,
             Self::Contains(text) => answer.contains(text),
+            Self::EmptyOr(text) => answer.trim().is_empty() || answer.contains(text),
         }
     }
 }
@@ -279,7 +312,12 @@ impl fmt::Display for RuntimeCommand {
             Self::SetSetting { backend, name, setting, value } => {
                 (setting.spec().command)(f, &format!("{backend}/{name}"), *value)
             }
+            Self::EndSessions { backend, name } => {
+                write!(f, "shutdown sessions server {backend}/{name}")
+            }
             Self::DelServer { backend, name } => write!(f, "del server {backend}/{name}"),
+            Self::EnableFrontend { frontend } => write!(f, "enable frontend {frontend}"),
+            Self::DisableFrontend { frontend } => write!(f, "disable frontend {frontend}"),
             Self::AddMap { map, key, value } => {
                 write!(f, "add map {map} {} {}", Escaped(key), Escaped(value))
             }

@@ -3,16 +3,19 @@
 //! Pure. Names are chosen and HAProxy's quirks are handled here and not in the templates, which only print.
 
 use super::{
+    check_timing::CheckTiming,
     layout::Layout,
     name, requeue,
     server_setting::ServerSettings,
     server_transport::{self, ServerTransport},
+    stream_options,
     tls::{self, ConnectionGuard, DefaultCertificate, TlsContext, TlsLists},
     tls_merge::{HostLines, merge_lines},
 };
 use crate::model::{
     option_value::{CheckMethod, HostMatch, PathPrefix, Retry, Timeout},
-    route::{Endpoint, Listener, Policy, Readiness, Route, RouteKey, Routes, Strip},
+    route::{Endpoint, Listener, Policy, Protocol, Readiness, Route, RouteKey, Routes, Strip},
+    stream::{Balance, Idle},
     tls::{HTTPS_PORT, Hsts, TlsBind},
 };
 use std::{
@@ -55,6 +58,19 @@ pub struct Frontend {
     /// Whether another frontend, in TCP mode, has the port: it forwards the connections that containers decrypt, and
     /// leads all others to this frontend.
     pub has_passthrough: bool,
+    /// Whether HAProxy accepts connections. A frontend that no route needs any more is paused: binding its port again
+    /// would take a reload.
+    pub state: FrontendState,
+    /// Whether it is kept while no route uses it, also by the next worker.
+    pub is_spare: bool,
+}
+
+/// Whether a frontend accepts connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FrontendState {
+    Open,
+    /// Connections are refused, and another program can listen on the port.
+    Paused,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,17 +90,42 @@ pub struct BackendShape {
     pub mode: Mode,
     pub probe: Probe,
     pub connect: ConnectRetry,
+    /// Of connections. Requests are shared in turn.
+    pub balance: Balance,
+    /// After which time without data a connection ends. HAProxy has no command that sets it, up to 3.4.
+    pub idle: Idle,
 }
 
 impl BackendShape {
-    /// All shapes.
-    pub const ALL: [Self; 5] = [
-        Self { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::On },
-        Self { mode: Mode::Http, probe: Probe::Http, connect: ConnectRetry::On },
-        Self { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::Off },
-        Self { mode: Mode::Http, probe: Probe::Http, connect: ConnectRetry::Off },
-        Self { mode: Mode::Tcp, probe: Probe::Tcp, connect: ConnectRetry::On },
+    /// All shapes for which backends can be added at run time, or spare ones are kept.
+    pub const ALL: [Self; 10] = [
+        Self::http(Probe::Tcp, ConnectRetry::On),
+        Self::http(Probe::Http, ConnectRetry::On),
+        Self::http(Probe::Tcp, ConnectRetry::Off),
+        Self::http(Probe::Http, ConnectRetry::Off),
+        Self::tcp(Probe::Tcp, Balance::Least),
+        Self::tcp(Probe::Http, Balance::Least),
+        Self::tcp(Probe::Tcp, Balance::Round),
+        Self::tcp(Probe::Http, Balance::Round),
+        Self::tcp(Probe::Tcp, Balance::Source),
+        Self::tcp(Probe::Http, Balance::Source),
     ];
+
+    /// Returns the shape of a backend of requests.
+    pub const fn http(probe: Probe, connect: ConnectRetry) -> Self {
+        Self { mode: Mode::Http, probe, connect, balance: Balance::Round, idle: Idle::OFF }
+    }
+
+    /// Returns the shape of a backend of connections without a limit of the time without data.
+    pub const fn tcp(probe: Probe, balance: Balance) -> Self {
+        let (mode, connect) = (Mode::Tcp, ConnectRetry::On);
+        Self { mode, probe, connect, balance, idle: Idle::OFF }
+    }
+
+    /// Whether a backend can get the shape while HAProxy runs.
+    pub fn is_prepared(self) -> bool {
+        self.idle == Idle::OFF
+    }
 }
 
 /// What a backend forwards.
@@ -130,9 +171,9 @@ pub enum CheckMode {
     /// The only ready server of its route. It stays in use until its checks have failed for as long as requests would
     /// wait for it, or several connections in a row have failed. Then requests wait on [`hold_server`] until a check
     /// succeeds.
-    Single { fall: u32 },
+    Single { interval: Duration, fall: u32 },
     /// One of several servers: the first failed connection takes it out of use until a check succeeds.
-    Pool,
+    Pool { interval: Duration },
     /// Not a container: see [`hold_server`]. With a key the server leads to the requeue frontend of that key, without
     /// one to a port on which nothing listens.
     Hold { requeue: Option<u64> },
@@ -142,8 +183,8 @@ pub enum CheckMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdminState {
     Ready,
-    /// The server gets no new traffic and cannot be deleted. docker-balancer never sets this state; if another program
-    /// has set it, docker-balancer ends it.
+    /// The server gets no new traffic and cannot be deleted. docker-balancer sets it for servers whose connections end
+    /// in maintenance.
     Drain,
     Maintenance,
 }
@@ -155,6 +196,8 @@ pub struct Maps {
     pub routes: BTreeMap<String, MapTarget>,
     /// `name:port` → [`TcpTarget`].
     pub tcp: BTreeMap<String, TcpTarget>,
+    /// Port of a TCP listener → what its routes depend on. Connections to other ports are rejected.
+    pub tcp_ports: BTreeMap<String, TcpPort>,
     /// Backend → path of its HTTP check.
     pub checks: BTreeMap<String, String>,
     /// Backend → Host header of its HTTP check.
@@ -189,6 +232,24 @@ pub struct TcpTarget {
     pub backend: String,
     /// The route's own name, for the access log.
     pub route: String,
+    /// Options that are not the default. Only read back by docker-balancer.
+    pub options: Option<String>,
+}
+
+/// On what the choice of a TCP listener's route depends. One route with a name is enough for the latter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TcpPort {
+    /// On nothing: there is one route, for any name. HAProxy connects to a container at once, which may speak first.
+    Any,
+    /// On the name that the client sends at the beginning of TLS.
+    Names,
+}
+
+impl TcpPort {
+    /// Returns the entry of a port that has only this route.
+    pub fn of(key: &RouteKey) -> Self {
+        if *key.host() == HostMatch::Any { Self::Any } else { Self::Names }
+    }
 }
 
 /// A map file. Its display is also its name in the runtime API.
@@ -196,6 +257,7 @@ pub struct TcpTarget {
 pub enum MapName {
     Routes,
     Tcp,
+    TcpPorts,
     Checks,
     CheckHosts,
     Acme,
@@ -205,6 +267,10 @@ pub enum MapName {
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerRules<'a> {
     pub permanent: &'a BTreeSet<Listener>,
+    /// The frontends of the running worker, which keeps them until it ends. `None` for a new worker.
+    pub existing: Option<&'a [Frontend]>,
+    /// Ports of TCP that a new worker binds and pauses, so that no route on one of them needs a reload later.
+    pub spare_tcp_ports: &'a BTreeSet<NonZeroU16>,
     /// Whether every HTTPS listener can pass connections through, so that the first such route needs no reload.
     pub passthrough: bool,
     /// Public port → the port that HAProxy binds for it, where they differ.
@@ -222,18 +288,15 @@ const HOLD_MAXCONN: u64 = 2_000_000_000;
 /// less.
 pub const HOLD_ONLY_FREE: u64 = 1_000_000_000;
 
-/// Milliseconds between two checks of a server that is up.
-pub const CHECK_INTERVAL: u64 = 2000;
-
 impl Config {
-    /// Builds the configuration. `wait` is how long a request waits for the only container of its route. A route that
-    /// the layout does not assign to a backend is left out. There are frontends for the listeners of routes, and for
-    /// the permanent ones.
+    /// Builds the configuration. `timing` is that of the whole configuration, of which this may be a part. A route that
+    /// the layout does not assign to a backend is left out. There are open frontends for the listeners of routes and
+    /// for the permanent ones, and those of the running worker.
     pub fn new(
         routes: &Routes,
         layout: Layout,
         listeners: &ListenerRules<'_>,
-        wait: Duration,
+        timing: CheckTiming,
         tls: TlsContext<'_>,
     ) -> Self {
         let Layout { assignments: places, spares } = layout;
@@ -242,7 +305,7 @@ impl Config {
         let mut lines = Vec::new();
         for (key, name) in places {
             if let Some(route) = routes.0.get(&key) {
-                lines.extend(config.add_route(&key, name, route, wait, tls));
+                lines.extend(config.add_route(&key, name, route, timing, tls));
             }
         }
         merge_lines(lines, &mut config.tls);
@@ -265,7 +328,7 @@ impl Config {
         let keys: Vec<_> = routes.0.keys().filter(is_below).collect();
         for key in keys {
             let backend = name::decrypting_backend(key.listener.port);
-            let target = TcpTarget { route: backend.clone(), backend };
+            let target = TcpTarget { route: backend.clone(), backend, options: None };
             self.maps.tcp.insert(format!("{}:{}", key.host(), key.listener.port), target);
         }
     }
@@ -275,6 +338,37 @@ impl Config {
         self.frontends.iter().any(|frontend| frontend.has_passthrough)
     }
 
+    /// Whether connections of any protocol are forwarded, which may last for months.
+    pub fn has_tcp(&self) -> bool {
+        let is_tcp = |frontend: &Frontend| frontend.has_passthrough || frontend.listener.is_tcp();
+        self.frontends.iter().any(is_tcp)
+    }
+
+    /// Returns the shapes that backends can get at run time, where HAProxy can add them.
+    pub fn prepared_shapes(&self) -> impl Iterator<Item = BackendShape> {
+        let is_used = |shape: &BackendShape| shape.mode == Mode::Http || self.has_tcp();
+        BackendShape::ALL.into_iter().filter(is_used)
+    }
+
+    /// Whether the configuration has TCP listeners.
+    pub fn has_tcp_listeners(&self) -> bool {
+        self.frontends.iter().any(|frontend| frontend.listener.is_tcp())
+    }
+
+    /// Returns the frontends that accept connections.
+    pub fn open_frontends(&self) -> impl Iterator<Item = &Frontend> {
+        self.frontends.iter().filter(|frontend| frontend.is_open())
+    }
+
+    /// Removes the frontends that are paused, except spare ones: a new worker starts without them.
+    pub fn remove_paused_frontends(&mut self) {
+        let is_left_out = |frontend: &mut Frontend| !frontend.is_open() && !frontend.is_spare;
+        let paused = self.frontends.extract_if(.., is_left_out);
+        for frontend in paused.filter(|frontend| frontend.listener.is_https()) {
+            self.tls.remove(&tls::list_name(frontend.port));
+        }
+    }
+
     /// Returns the backends of this configuration that `next` does not have.
     pub fn removed_backends(&self, next: &Self) -> Vec<String> {
         let removed = self.backends.keys().filter(|name| !next.backends.contains_key(*name));
@@ -282,25 +376,40 @@ impl Config {
     }
 
     fn add_frontends(&mut self, routes: &Routes, rules: &ListenerRules<'_>) {
-        // The rules of a listener's routes: whether any is about connections.
-        let mut listeners: BTreeMap<Listener, bool> =
-            rules.permanent.iter().map(|listener| (*listener, false)).collect();
-        for key in routes.0.keys() {
-            *listeners.entry(key.listener).or_default() |= key.is_tcp();
+        let build = |listener: Listener| Frontend {
+            listener,
+            name: name::frontend_name(listener),
+            port: listener.port,
+            bound: rules.port_map.get(&listener.port).copied().unwrap_or(listener.port),
+            has_passthrough: listener.is_https() && rules.passthrough,
+            state: FrontendState::Open,
+            is_spare: listener.is_tcp() && rules.spare_tcp_ports.contains(&listener.port),
+        };
+        let mut frontends = BTreeMap::new();
+        for existing in rules.existing.into_iter().flatten() {
+            let mut frontend = build(existing.listener);
+            frontend.has_passthrough |= existing.has_passthrough;
+            frontends
+                .insert(existing.listener, Frontend { state: FrontendState::Paused, ..frontend });
         }
-        for (listener, has_tcp_routes) in listeners {
-            let port = listener.port;
-            if listener.is_https() {
-                self.tls.insert(tls::list_name(port), BTreeSet::new());
+        let keys = routes.0.keys().filter(|key| !key.is_udp());
+        let used = keys.map(|key| (key.listener, key.is_passed()));
+        for (listener, is_passed) in rules.permanent.iter().map(|port| (*port, false)).chain(used) {
+            let frontend = frontends.entry(listener).or_insert_with(|| build(listener));
+            frontend.state = FrontendState::Open;
+            frontend.has_passthrough |= is_passed;
+        }
+        let mut used: BTreeSet<_> = frontends.keys().map(|listener| listener.port).collect();
+        for port in rules.spare_tcp_ports {
+            let listener = Listener { protocol: Protocol::Tcp, port: *port };
+            if rules.existing.is_none() && used.insert(*port) {
+                let state = FrontendState::Paused;
+                frontends.insert(listener, Frontend { state, ..build(listener) });
             }
-            self.frontends.push(Frontend {
-                listener,
-                name: name::frontend_name(listener),
-                port,
-                bound: rules.port_map.get(&port).copied().unwrap_or(port),
-                has_passthrough: listener.is_https() && (has_tcp_routes || rules.passthrough),
-            });
         }
+        self.frontends = frontends.into_values().collect();
+        let https = self.frontends.iter().filter(|frontend| frontend.listener.is_https());
+        self.tls.extend(https.map(|frontend| (tls::list_name(frontend.port), BTreeSet::new())));
     }
 
     /// Adds everything but the lines of the host, which are returned.
@@ -309,11 +418,11 @@ impl Config {
         key: &RouteKey,
         mut name: String,
         route: &Route,
-        wait: Duration,
+        timing: CheckTiming,
         tls: TlsContext<'_>,
     ) -> Option<HostLines> {
         if key.is_tcp() {
-            self.add_tcp_route(key, name, route, wait);
+            self.add_tcp_route(key, name, route, timing);
             return None;
         }
         let needs_certificate = tls::needs_certificate(key.listener, route);
@@ -334,12 +443,9 @@ impl Config {
         if name::is_shared(&name) {
             return lines;
         }
-        if let CheckMethod::Http(path) = route.policy.get() {
-            self.maps.checks.insert(name.clone(), path.to_string());
-            self.maps.check_hosts.insert(name.clone(), check_host_header(key.host()));
-        }
+        self.add_check(&name, key, &route.policy);
         let backend =
-            build_backend(key, route, wait, ServerTransport::new(key, &route.policy, tls));
+            build_backend(key, route, timing, ServerTransport::new(key, &route.policy, tls));
         let cas = backend.servers.iter().filter_map(|server| server.transport.ca());
         self.cas.extend(cas.map(str::to_owned));
         self.backends.insert(name, Arc::new(backend));
@@ -347,12 +453,31 @@ impl Config {
     }
 
     /// Adds a route of connections.
-    fn add_tcp_route(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
-        let target = TcpTarget { backend: name.clone(), route: name::backend_name(key) };
+    fn add_tcp_route(&mut self, key: &RouteKey, name: String, route: &Route, timing: CheckTiming) {
+        let options = stream_options::format_options(&route.policy);
+        let target = TcpTarget { backend: name.clone(), route: name::backend_name(key), options };
         self.maps.tcp.insert(key.map_key(), target);
-        if !name::is_shared(&name) {
-            let backend = build_backend(key, route, wait, Some(ServerTransport::default()));
-            self.backends.insert(name, Arc::new(backend));
+        if key.listener.is_tcp() {
+            let port = self.maps.tcp_ports.entry(key.listener.port.to_string());
+            let port = port.or_insert(TcpPort::Any);
+            *port = TcpPort::of(key).max(*port);
+        }
+        if name::is_shared(&name) {
+            return;
+        }
+        if key.listener.is_tcp() {
+            self.add_check(&name, key, &route.policy);
+        }
+        let transport = ServerTransport::of_connections(&route.policy);
+        let backend = build_backend(key, route, timing, Some(transport));
+        self.backends.insert(name, Arc::new(backend));
+    }
+
+    /// Adds the request of HTTP checks, if the policy has them.
+    fn add_check(&mut self, backend: &str, key: &RouteKey, policy: &Policy) {
+        if let CheckMethod::Http(path) | CheckMethod::HttpOn(_, path) = policy.get() {
+            self.maps.checks.insert(backend.to_owned(), path.to_string());
+            self.maps.check_hosts.insert(backend.to_owned(), check_host_header(key.host()));
         }
     }
 }
@@ -411,7 +536,7 @@ pub fn hold_server() -> Server {
 fn build_backend(
     key: &RouteKey,
     route: &Route,
-    wait: Duration,
+    timing: CheckTiming,
     transport: Option<ServerTransport>,
 ) -> Backend {
     let endpoints = if transport.is_some() { &route.endpoints[..] } else { &[] };
@@ -419,8 +544,8 @@ fn build_backend(
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
     let check_mode = match (route.policy.get(), endpoints.iter().filter(ready).count()) {
         (CheckMethod::Off, _) => CheckMode::Off,
-        (_, 0 | 1) => CheckMode::Single { fall: fall_count(wait) },
-        (_, _) => CheckMode::Pool,
+        (_, 0 | 1) => CheckMode::Single { interval: timing.interval, fall: timing.fall_count() },
+        (_, _) => CheckMode::Pool { interval: timing.interval },
     };
     let mut servers: Vec<_> =
         endpoints.iter().map(|view| build_server(view, check_mode, &transport)).collect();
@@ -432,15 +557,16 @@ fn build_backend(
             server.id = server.id % (u32::MAX >> 1) + 1;
         }
     }
-    let lines = format_servers(&servers[..endpoints.len()], endpoints);
+    let label = if key.listener.is_tcp() { "glue_tcp" } else { "glue_http" };
+    let lines = format_servers(&servers[..endpoints.len()], endpoints, label);
     Backend { route: key.clone(), shape, servers, lines }
 }
 
 /// Approximate length of a `server` line without its name and its address.
 const LINE_OVERHEAD: usize = 192;
 
-/// Renders the `server` lines. Pads names and addresses, so that the columns are aligned.
-fn format_servers(servers: &[Server], endpoints: &[Endpoint]) -> String {
+/// Renders the `server` lines. `label` is the start of the labels that requested them. Pads names and addresses, so that the columns are aligned.
+fn format_servers(servers: &[Server], endpoints: &[Endpoint], label: &str) -> String {
     let addresses: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
     let longest =
         |text: &mut dyn Iterator<Item = &String>| text.map(String::len).max().unwrap_or(0);
@@ -452,7 +578,7 @@ fn format_servers(servers: &[Server], endpoints: &[Endpoint]) -> String {
         let (Server { name, admin, .. }, words) = (server, server.arguments());
         let Endpoint { port, container: origin, .. } = endpoint;
         let line = format_args!(
-            "\n  server {name:to$} {address:then_to$} {words}{admin}  # glue_http_{port} of {origin}"
+            "\n  server {name:to$} {address:then_to$} {words}{admin}  # {label}_{port} of {origin}"
         );
         lines.write_fmt(line).expect("writing to a string cannot fail");
     }
@@ -460,25 +586,16 @@ fn format_servers(servers: &[Server], endpoints: &[Endpoint]) -> String {
     lines
 }
 
-/// Returns how many checks in a row fail in the time for which requests wait.
-fn fall_count(wait: Duration) -> u32 {
-    u32::try_from(wait.as_millis().div_ceil(u128::from(CHECK_INTERVAL))).unwrap_or(u32::MAX).max(1)
-}
-
 /// Returns the shape of backend that a route with this policy needs.
 pub fn required_shape(key: &RouteKey, policy: &Policy) -> BackendShape {
+    let has_requests = matches!(policy.get(), CheckMethod::Http(_) | CheckMethod::HttpOn(..));
+    // A container that decrypts TLS itself is not asked for a page in the clear.
+    let probe = if has_requests && !key.is_passed() { Probe::Http } else { Probe::Tcp };
     if key.is_tcp() {
-        return BackendShape { mode: Mode::Tcp, probe: Probe::Tcp, connect: ConnectRetry::On };
+        return BackendShape { idle: policy.get(), ..BackendShape::tcp(probe, policy.get()) };
     }
-    BackendShape {
-        mode: Mode::Http,
-        probe: if matches!(policy.get(), CheckMethod::Http(_)) { Probe::Http } else { Probe::Tcp },
-        connect: if policy.get::<Retry>() == Retry::Off {
-            ConnectRetry::Off
-        } else {
-            ConnectRetry::On
-        },
-    }
+    let is_once = policy.get::<Retry>() == Retry::Off;
+    BackendShape::http(probe, if is_once { ConnectRetry::Off } else { ConnectRetry::On })
 }
 
 fn build_server(endpoint: &Endpoint, check_mode: CheckMode, transport: &ServerTransport) -> Server {
@@ -492,8 +609,21 @@ fn build_server(endpoint: &Endpoint, check_mode: CheckMode, transport: &ServerTr
         check_mode,
         admin: match endpoint.readiness {
             Readiness::Ready => AdminState::Ready,
+            // Maintenance would end the connections as a failed check does.
+            Readiness::Out if transport.cuts_at_failed_check() => AdminState::Drain,
             Readiness::Out => AdminState::Maintenance,
         },
+    }
+}
+
+impl Frontend {
+    pub fn is_open(&self) -> bool {
+        self.state == FrontendState::Open
+    }
+
+    /// Returns the name of the frontend that binds the port.
+    pub fn public_name(&self) -> String {
+        if self.has_passthrough { name::passthrough_frontend(self.port) } else { self.name.clone() }
     }
 }
 
@@ -511,7 +641,7 @@ impl BackendShape {
 
 impl CheckMode {
     pub fn is_checked(self) -> bool {
-        matches!(self, Self::Single { .. } | Self::Pool)
+        matches!(self, Self::Single { .. } | Self::Pool { .. })
     }
 }
 
@@ -520,7 +650,7 @@ impl Server {
     /// than HAProxy's default.
     pub fn initial_fall(&self) -> Option<u32> {
         match (self.check_mode, self.admin) {
-            (CheckMode::Single { fall }, AdminState::Ready) => Some(fall),
+            (CheckMode::Single { fall, .. }, AdminState::Ready) => Some(fall),
             _ => None,
         }
     }
@@ -572,6 +702,9 @@ impl Maps {
             MapName::Tcp => {
                 self.tcp.iter().map(|(key, target)| (key.clone(), target.to_string())).collect()
             }
+            MapName::TcpPorts => {
+                self.tcp_ports.iter().map(|(key, port)| (key.clone(), port.to_string())).collect()
+            }
             MapName::Checks => self.checks.clone(),
             MapName::CheckHosts => self.check_hosts.clone(),
             MapName::Acme => self.acme.clone(),
@@ -580,8 +713,8 @@ impl Maps {
 }
 
 impl MapName {
-    pub const ALL: [Self; 5] =
-        [Self::Routes, Self::Tcp, Self::Checks, Self::CheckHosts, Self::Acme];
+    pub const ALL: [Self; 6] =
+        [Self::Routes, Self::Tcp, Self::TcpPorts, Self::Checks, Self::CheckHosts, Self::Acme];
 
     /// Returns the map that contains a route.
     pub fn of_route(key: &RouteKey) -> Self {
@@ -600,6 +733,7 @@ impl fmt::Display for MapName {
         f.write_str(match self {
             Self::Routes => "routes.map",
             Self::Tcp => "tcp.map",
+            Self::TcpPorts => "tcp-ports.map",
             Self::Checks => "checks.map",
             Self::CheckHosts => "check-hosts.map",
             Self::Acme => "acme.map",
@@ -612,17 +746,19 @@ impl fmt::Display for CheckMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => Ok(()),
-            Self::Single { fall } => {
+            Self::Single { interval, fall } => {
+                let interval = interval.as_millis();
                 write!(
                     f,
-                    " check inter {CHECK_INTERVAL}ms downinter 250ms rise 1 fall {fall} \
+                    " check inter {interval}ms downinter 250ms rise 1 fall {fall} \
                      observe layer4 error-limit 3 on-error mark-down"
                 )
             }
-            Self::Pool => write!(
+            Self::Pool { interval } => write!(
                 f,
-                " check inter {CHECK_INTERVAL}ms fastinter 250ms downinter 250ms rise 1 fall 3 \
-                 observe layer4 error-limit 1 on-error mark-down"
+                " check inter {}ms fastinter 250ms downinter 250ms rise 1 fall 3 \
+                 observe layer4 error-limit 1 on-error mark-down",
+                interval.as_millis()
             ),
             Self::Hold { requeue: None } => f.write_str(" backup"),
             // A connection that carries the state of one request cannot be reused for another one.
@@ -644,10 +780,20 @@ impl fmt::Display for AdminState {
     }
 }
 
+impl fmt::Display for TcpPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Names => "names",
+        })
+    }
+}
+
 impl fmt::Display for TcpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, route } = self;
-        write!(f, "{backend} {route}")
+        let Self { backend, route, options } = self;
+        write!(f, "{backend} {route}")?;
+        options.as_ref().map_or(Ok(()), |options| write!(f, " {options}"))
     }
 }
 

@@ -4,8 +4,10 @@
 
 use crate::{
     haproxy::{
-        config::{Config, ListenerRules, Mode},
+        check_timing::CheckTiming,
+        config::{Config, Frontend, FrontendState, ListenerRules, Mode},
         layout::Layout,
+        name,
         observed::ObservedState,
         provisioning::Provisioning,
         reload_reason::ReloadReason,
@@ -13,10 +15,13 @@ use crate::{
         requeue::Requeue,
         tls::{self, DefaultCertificate, TlsContext},
     },
-    model::route::{Listener, Routes},
+    model::route::{Listener, Protocol, Routes},
     routing::decide::Rules,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+};
 
 /// Inputs of a configuration besides the routes.
 #[derive(Debug, Clone, Copy)]
@@ -37,20 +42,28 @@ impl ConfigBuilder<'_> {
         let spare_count =
             if self.context.provisioning == Provisioning::Spares { self.spare_count } else { 0 };
         let mut layout = Layout::for_new_worker(routes, spare_count);
-        if self.context.passthrough {
+        if self.context.passthrough || !self.rules.spare_tcp_ports.is_empty() {
             layout.add_spares(Mode::Tcp, spare_count);
         }
-        self.build_config(routes, layout)
+        self.build_config(routes, layout, None)
     }
 
-    pub fn build_config(&self, routes: &Routes, layout: Layout) -> Config {
+    /// Builds a configuration of a worker that has the `existing` frontends, or of a new one.
+    pub fn build_config(
+        &self,
+        routes: &Routes,
+        layout: Layout,
+        existing: Option<&[Frontend]>,
+    ) -> Config {
         let listeners = ListenerRules {
             permanent: &self.permanent_listeners(),
+            existing,
+            spare_tcp_ports: &self.spare_tcp_ports(),
             passthrough: self.context.passthrough,
             port_map: &self.rules.port_map,
         };
-        let wait = self.context.wait;
-        let mut config = Config::new(routes, layout, &listeners, wait, self.tls_context());
+        let timing = self.check_timing(routes);
+        let mut config = Config::new(routes, layout, &listeners, timing, self.tls_context());
         config.requeue = self.context.requeue.map(Requeue::key);
         config.maps.acme.clone_from(&self.rules.acme_tokens);
         if self.context.acme.is_certificate() {
@@ -68,18 +81,37 @@ impl ConfigBuilder<'_> {
         config
     }
 
-    /// Builds the part of a configuration that belongs to these routes.
-    pub(super) fn build_part(&self, routes: &Routes, layout: Layout) -> Config {
+    /// Returns the times of the checks of a configuration with all of these routes.
+    pub(super) fn check_timing(&self, routes: &Routes) -> CheckTiming {
+        CheckTiming::new(routes, self.context.wait)
+    }
+
+    /// Builds the part of a configuration that belongs to these routes. `timing` is that of the whole configuration.
+    pub(super) fn build_part(
+        &self,
+        routes: &Routes,
+        layout: Layout,
+        timing: CheckTiming,
+    ) -> Config {
         let listeners = ListenerRules {
             permanent: &BTreeSet::new(),
+            existing: None,
+            spare_tcp_ports: &BTreeSet::new(),
             passthrough: false,
             port_map: &BTreeMap::new(),
         };
-        Config::new(routes, layout, &listeners, self.context.wait, self.tls_context())
+        Config::new(routes, layout, &listeners, timing, self.tls_context())
     }
 
     pub(super) fn permanent_listeners(&self) -> BTreeSet<Listener> {
         self.rules.permanent_listeners.difference(self.unavailable).copied().collect()
+    }
+
+    /// Returns the spare ports that HAProxy can have.
+    fn spare_tcp_ports(&self) -> BTreeSet<NonZeroU16> {
+        let ports = self.rules.spare_tcp_ports.iter().copied();
+        let listener = |port: &NonZeroU16| Listener { protocol: Protocol::Tcp, port: *port };
+        ports.filter(|port| !self.unavailable.contains(&listener(port))).collect()
     }
 
     pub(super) fn tls_context(&self) -> TlsContext<'_> {
@@ -102,7 +134,8 @@ impl ConfigBuilder<'_> {
         previous: &Config,
     ) -> (Config, Option<ReloadReason>) {
         let (layout, unplaced) = Layout::for_running_worker(routes, observed, self.draining);
-        let config = self.build_config(routes, layout);
+        let existing = worker_frontends(observed, previous);
+        let config = self.build_config(routes, layout, Some(&existing));
         let no_spare = unplaced.first().map(|(_, shape)| ReloadReason::NoSpare(*shape));
         let reason = if config.fingerprint == observed.fingerprint {
             no_spare
@@ -114,4 +147,19 @@ impl ConfigBuilder<'_> {
         };
         (config, reason)
     }
+}
+
+/// Returns the frontends of the running worker. `previous` is the configuration that HAProxy was given before.
+pub fn worker_frontends(observed: &ObservedState, previous: &Config) -> Vec<Frontend> {
+    if previous.fingerprint == observed.fingerprint {
+        return previous.frontends.clone();
+    }
+    // Another docker-balancer started it, or another program loaded the files.
+    let frontend = |(name, state): (&String, &FrontendState)| {
+        let (listener, has_passthrough) = name::parse_frontend(name)?;
+        let (name, port) = (name::frontend_name(listener), listener.port);
+        let (bound, state, is_spare) = (port, *state, false);
+        Some(Frontend { listener, name, port, bound, has_passthrough, state, is_spare })
+    };
+    observed.frontends.iter().filter_map(frontend).collect()
 }

@@ -516,7 +516,7 @@ impl ServerContext<'_> {
 
     fn exposed_ports(&self) -> Vec<u16> {
         self.container
-            .map(|container| container.exposed.iter().copied().collect())
+            .map(|container| container.exposed.tcp.iter().copied().collect())
             .unwrap_or_default()
     }
 }

@@ -161,12 +161,22 @@ fn sanitize_text(text: &str) -> String {
 /// Parses `show sess`. Returns the ids of the sessions of these servers, for `shutdown session`. A worker of an earlier
 /// version may have other names for the servers.
 pub fn find_sessions<'a>(answer: &'a str, servers: &[ServerKey]) -> Vec<&'a str> {
-    let session = |line: &'a str| {
-        let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
-        let (id, _) = line.split_once(':').filter(|(id, _)| id.starts_with("0x"))?;
-        let (backend, server) = (word("be=")?, word("srv=")?);
+    find_sessions_by(answer, |backend, server| {
         let server = name::current_server_name(server);
-        servers.iter().any(|pair| pair.0 == backend && pair.1 == server).then_some(id)
+        servers.iter().any(|pair| pair.0 == backend && pair.1 == server)
+    })
+}
+
+/// Does the same for all servers of a container, given by its short id.
+pub fn find_container_sessions<'a>(answer: &'a str, id: &str) -> Vec<&'a str> {
+    find_sessions_by(answer, |_, server| name::container_id(server) == Some(id))
+}
+
+fn find_sessions_by(answer: &str, is_found: impl Fn(&str, &str) -> bool) -> Vec<&str> {
+    let session = |line| {
+        let word = |name: &str| str::split(line, ' ').find_map(|word| word.strip_prefix(name));
+        let (id, _) = str::split_once(line, ':').filter(|(id, _)| id.starts_with("0x"))?;
+        is_found(word("be=")?, word("srv=")?).then_some(id)
     };
     answer.lines().filter_map(session).collect()
 }
@@ -333,6 +343,9 @@ mod tests {
             assert_eq!(find_sessions(ANSWER, std::slice::from_ref(&server)), expected);
             assert_eq!(find_sessions("Permission denied\n", &[server]), [""; 0]);
         }
+        let all = ["0x561d4f2140c0", "0x561d4f2140d0", "0x561d4f2140e0"];
+        assert_eq!(find_container_sessions(ANSWER, "01"), all);
+        assert_eq!(find_container_sessions(ANSWER, "02"), [""; 0]);
     }
 
     #[test]

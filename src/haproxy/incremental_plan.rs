@@ -5,7 +5,7 @@
 
 use super::{
     command::RuntimeCommand,
-    config::Config,
+    config::{Config, TcpPort},
     config_builder::ConfigBuilder,
     layout::Layout,
     name,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     model::{
         option_value::{HostMatch, PathPrefix},
-        route::{Listener, Match, Route, RouteKey, Routes},
+        route::{Listener, Match, Protocol, Route, RouteKey, Routes},
     },
     support::map_diff::diff_maps,
 };
@@ -47,6 +47,7 @@ pub fn find_pending_deletions(
 ) -> Option<PendingDeletions> {
     let deleted = |command| match command {
         RuntimeCommand::DelServer { backend, .. }
+        | RuntimeCommand::EndSessions { backend, .. }
         | RuntimeCommand::Unpublish { backend }
         | RuntimeCommand::DelBackend { backend } => Some(backend),
         _ => None,
@@ -63,17 +64,21 @@ impl IncrementalPlan {
         after: &Routes,
         builder: ConfigBuilder<'_>,
     ) -> Option<Self> {
-        let mut changes: BTreeMap<_, _> =
-            diff_maps(&before.0, &after.0).map(|(key, _, after)| (key, after)).collect();
+        let differences = diff_maps(&before.0, &after.0).filter(|(key, ..)| !key.is_udp());
+        let mut changes: BTreeMap<_, _> = differences.map(|(key, _, after)| (key, after)).collect();
         let used = pending_deletions.iter().filter_map(|name| config.backends.get(name));
         for key in used.map(|backend| &backend.route) {
             changes.entry(key).or_insert_with(|| after.0.get(key));
         }
-        let (permanent, passthrough) = (builder.permanent_listeners(), builder.context.passthrough);
-        if !keeps_listeners(&changes, config, after, &permanent, passthrough) {
+        if !keeps_listeners(&changes, config, after, &builder.permanent_listeners()) {
             return None;
         }
-        if changes.keys().any(|key| depends_on_others(key, config)) {
+        // The files then have another interval in the lines of all servers.
+        let timing = builder.check_timing(after);
+        if timing != builder.check_timing(before) {
+            return None;
+        }
+        if changes.keys().any(|key| depends_on_others(key, config, after)) {
             return None;
         }
         let keys: BTreeMap<_, _> = changes.keys().map(|key| (key.map_key(), *key)).collect();
@@ -96,7 +101,9 @@ impl IncrementalPlan {
         if !unplaced.is_empty() {
             return None;
         }
-        let mut part = builder.build_part(&routes, layout);
+        let mut part = builder.build_part(&routes, layout, timing);
+        // It stays, see `depends_on_others`.
+        part.maps.tcp_ports.clear();
         let is_https = keys.values().any(|key| key.is_https());
         if is_https && (has_separate_lines(config) || has_separate_lines(&part)) {
             return None;
@@ -217,11 +224,28 @@ fn add_remaining_lines<'a>(
 }
 
 /// Whether the entries of a route may change those of another one: a host that is decrypted may have an entry because
-/// of the wildcard above it, whose connections are passed through.
-fn depends_on_others(key: &RouteKey, config: &Config) -> bool {
+/// of the wildcard above it, whose connections are passed through; and a port of TCP has an entry, which says whether
+/// one of its routes has a name.
+fn depends_on_others(key: &RouteKey, config: &Config, after: &Routes) -> bool {
     let is_wildcard = matches!(key.host(), HostMatch::Wildcard(_));
-    let has_wildcards = || config.maps.tcp.keys().any(|name| name.starts_with('*'));
-    if key.is_tcp() { is_wildcard } else { key.is_https() && has_wildcards() }
+    // The keys of these routes begin with `*`.
+    let has_wildcards = || config.maps.tcp.range("*".to_owned().."+".to_owned()).next().is_some();
+    match key.listener.protocol {
+        Protocol::Tcp => {
+            let port = config.maps.tcp_ports.get(&key.listener.port.to_string());
+            port.copied() != tcp_port(key.listener, after)
+        }
+        _ if key.is_tcp() => is_wildcard,
+        _ => key.is_https() && has_wildcards(),
+    }
+}
+
+/// Returns the entry of a port of TCP.
+fn tcp_port(listener: Listener, routes: &Routes) -> Option<TcpPort> {
+    let last = RouteKey { listener, rule: Match::Tcp { server_name: HostMatch::Any } };
+    let keys = routes.0.range(..=last).rev().map(|(key, _)| key);
+    // Before the route of any name there are only those of names.
+    keys.take_while(|key| key.listener == listener).take(2).map(TcpPort::of).max()
 }
 
 fn keeps_listeners(
@@ -229,18 +253,14 @@ fn keeps_listeners(
     config: &Config,
     after: &Routes,
     permanent: &BTreeSet<Listener>,
-    passthrough: bool,
 ) -> bool {
     changes.iter().all(|(key, route)| {
         let frontend = config.frontends.iter().find(|frontend| frontend.listener == key.listener);
-        let Some(frontend) = frontend else { return false };
+        let Some(frontend) = frontend.filter(|frontend| frontend.is_open()) else { return false };
         if route.is_some() {
-            return frontend.has_passthrough || !key.is_tcp();
+            return frontend.has_passthrough || !key.is_passed();
         }
         let mut others = after.0.keys().filter(|other| other.listener == key.listener);
-        if key.is_tcp() && !passthrough {
-            return others.any(RouteKey::is_tcp);
-        }
         others.next().is_some() || permanent.contains(&key.listener)
     })
 }

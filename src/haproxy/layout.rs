@@ -9,8 +9,12 @@ use super::{
     config::{self, AdminState, BackendShape, ConnectRetry, MapName, Mode, Probe},
     name,
     observed::{ObservedServer, ObservedState},
+    stream_options,
 };
-use crate::model::route::{Route, RouteKey, Routes};
+use crate::model::{
+    route::{Policy, Route, RouteKey, Routes},
+    stream::Balance,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -39,7 +43,8 @@ impl Layout {
             };
             backend.map(|backend| (key.clone(), backend))
         };
-        let assignments = routes.0.iter().filter_map(&mut backend).collect();
+        let routes_here = routes.0.iter().filter(|(key, _)| !key.is_udp());
+        let assignments = routes_here.filter_map(&mut backend).collect();
         let mut layout = Self { assignments, spares: BTreeMap::new() };
         layout.add_spares(Mode::Http, stock);
         if routes.0.keys().any(RouteKey::is_tcp) {
@@ -48,11 +53,12 @@ impl Layout {
         layout
     }
 
-    /// Adds `stock` spare backends of each shape with this mode.
+    /// Adds spare backends of each shape with this mode: `stock`, and of rare shapes a part of it.
     pub fn add_spares(&mut self, mode: Mode, stock: usize) {
         let shapes = name::SPARES.iter().filter(|(shape, _)| shape.mode == mode);
         let spares = shapes.flat_map(|(shape, prefix)| {
-            (1..=stock).map(move |number| (name::spare_name(prefix, number), *shape))
+            let count = stock.div_ceil(stock_divisor(*shape));
+            (1..=count).map(move |number| (name::spare_name(prefix, number), *shape))
         });
         self.spares.extend(spares);
     }
@@ -69,7 +75,7 @@ impl Layout {
         let mut unplaced = Vec::new();
         // If two routes are in one backend, the second one has to move.
         let mut taken = BTreeSet::new();
-        for (key, route) in &routes.0 {
+        for (key, route) in routes.0.iter().filter(|(key, _)| !key.is_udp()) {
             if let Some(shared) = shared_backend(key, route) {
                 assignments.insert(key.clone(), shared.to_owned());
                 continue;
@@ -89,7 +95,9 @@ impl Layout {
             }
         }
         if observed.can_add_backends() {
-            for (key, _) in unplaced {
+            let (added, unplaced): (Vec<_>, Vec<_>) =
+                unplaced.into_iter().partition(|(_, shape)| shape.is_prepared());
+            for (key, _) in added {
                 let mut names = name::backend_names(&key);
                 let is_free =
                     |name: &String| !observed.backends.contains(name) && taken.insert(name.clone());
@@ -97,7 +105,7 @@ impl Layout {
                     assignments.insert(key, name);
                 }
             }
-            return (Self { assignments, spares: BTreeMap::new() }, Vec::new());
+            return (Self { assignments, spares: BTreeMap::new() }, unplaced);
         }
         let mut spares = find_free_spares(&assignments, observed);
         let mut occupied =
@@ -114,6 +122,15 @@ impl Layout {
     }
 }
 
+/// By which number the stock of spare backends is divided for a shape. Each takes 10 kB of HAProxy's memory.
+fn stock_divisor(shape: BackendShape) -> usize {
+    match (shape.mode, shape.balance) {
+        (Mode::Http, _) => 1,
+        (Mode::Tcp, Balance::Least) => 2,
+        (Mode::Tcp, Balance::Round | Balance::Source) => 10,
+    }
+}
+
 /// Returns the backend of a route that never has one of its own.
 fn shared_backend(key: &RouteKey, route: &Route) -> Option<&'static str> {
     route.redirects(key.listener).then_some(name::TO_HTTPS)
@@ -125,17 +142,20 @@ fn current_backend<'a>(
     observed: &'a ObservedState,
 ) -> Option<(&'a str, BackendShape)> {
     let value = observed.maps.get(&MapName::of_route(key))?.get(&key.map_key())?;
-    let mut words = value.split(' ');
-    let backend = words.next().filter(|backend| observed.backends.contains(*backend))?;
+    let words: Vec<_> = value.split(' ').collect();
+    let backend = *words.first().filter(|backend| observed.backends.contains(**backend))?;
     if name::is_shared(backend) {
         return None;
     }
-    let once = words.nth(2) == Some("off");
     let checked = observed.maps.get(&MapName::Checks)?.contains_key(backend);
-    let proper = BackendShape {
-        mode: if key.is_tcp() { Mode::Tcp } else { Mode::Http },
-        probe: if checked { Probe::Http } else { Probe::Tcp },
-        connect: if once { ConnectRetry::Off } else { ConnectRetry::On },
+    let probe = if checked { Probe::Http } else { Probe::Tcp };
+    let proper = if key.is_tcp() {
+        let options = words.get(2).copied().unwrap_or_default();
+        let policy = stream_options::parse_options(options, Policy::default());
+        BackendShape { idle: policy.get(), ..BackendShape::tcp(probe, policy.get()) }
+    } else {
+        let is_once = words.get(3) == Some(&"off");
+        BackendShape::http(probe, if is_once { ConnectRetry::Off } else { ConnectRetry::On })
     };
     Some((backend, name::spare_shape(backend).unwrap_or(proper)))
 }

@@ -1,6 +1,7 @@
 //! The HAProxy side: desired configuration, files, process, reloads and sockets. It does not depend on Docker.
 
 // Desired state.
+pub mod check_timing;
 pub mod config;
 pub mod layout;
 pub mod name;
@@ -34,14 +35,17 @@ pub mod plan;
 mod port_check;
 pub mod process;
 pub mod proxy;
+pub mod readiness;
 pub mod reload_budget;
 pub mod reload_reason;
 pub mod route_recovery;
 pub mod runtime;
+mod server_usage;
 pub mod settings;
 pub mod socket;
 pub mod stats;
 pub mod stderr_log;
 pub mod stored_state;
+pub mod stream_options;
 mod tls_commands;
 pub mod version;

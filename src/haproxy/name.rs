@@ -8,7 +8,8 @@ use super::{
 };
 use crate::model::{
     option_value::HostMatch,
-    route::{Endpoint, Listener, Match, RouteKey},
+    route::{Endpoint, Listener, Match, Protocol, RouteKey},
+    stream::Balance,
 };
 use sha1::{Digest, Sha1};
 use std::{borrow::Cow, collections::BTreeSet, num::NonZeroU16};
@@ -21,6 +22,9 @@ const MAX_LENGTH: usize = 120;
 /// come from labels, which anyone may write. With the other state of a request, the name has to fit into a unique id of
 /// the PROXY protocol, which has 128 bytes.
 const LONGEST_BACKEND: usize = 72;
+
+/// End of the name of a backend of connections. No backend of requests has such a name: a path with `:` gets a hash.
+const CONNECTIONS_SUFFIX: &str = ":tcp";
 
 const SINGLE_SUFFIX: &str = ":single";
 const UNCHECKED_SUFFIX: &str = ":unchecked";
@@ -56,8 +60,23 @@ pub const OURS: &str = "^(spare-(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
 
 /// Returns the frontend name of a listener.
 pub fn frontend_name(listener: Listener) -> String {
-    let protocol = if listener.is_https() { "https" } else { "http" };
-    format!("{protocol}-{}", listener.port)
+    format!("{}-{}", listener.protocol, listener.port)
+}
+
+/// Returns the listener of the frontend that binds its port, and whether it passes connections through. `None` for a
+/// frontend of another name.
+pub fn parse_frontend(name: &str) -> Option<(Listener, bool)> {
+    let (protocol, port) = name.split_once('-')?;
+    let (protocol, passes) = match protocol {
+        "http" => (Protocol::Http, false),
+        "https" => (Protocol::Https, false),
+        "tcp" => (Protocol::Tcp, false),
+        "tls" => (Protocol::Https, true),
+        _ => return None,
+    };
+    let listener = Listener { protocol, port: port.parse().ok()? };
+    let proper = if passes { passthrough_frontend(listener.port) } else { frontend_name(listener) };
+    (proper == name).then_some((listener, passes))
 }
 
 /// Returns the name of the frontend in front of an HTTPS listener's, which passes connections through.
@@ -88,7 +107,8 @@ pub fn backend_name(key: &RouteKey) -> String {
     };
     let port = key.listener.port;
     let Match::Http { prefix, .. } = &key.rule else {
-        return shorten(sanitize(format!("{host}:{port}:tcp")), &key.to_string());
+        let name = shorten(sanitize(format!("{host}:{port}")), &key.to_string());
+        return format!("{name}{CONNECTIONS_SUFFIX}");
     };
     let path = prefix.as_str();
     // Only `/` is replaced by `_`, so a path of these characters, which include no `_`, needs no hash.
@@ -109,14 +129,34 @@ pub fn backend_names(key: &RouteKey) -> impl Iterator<Item = String> + use<> {
     [proper].into_iter().chain(others)
 }
 
+/// Whether the backend of a route forwards connections.
+pub fn is_of_connections(backend: &str) -> bool {
+    let is_number = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
+    let without_number = backend.rsplit_once(':').filter(|(_, last)| is_number(last));
+    let proper = without_number.map_or(backend, |(proper, _)| proper);
+    match spare_shape(backend) {
+        Some(shape) => shape.mode == Mode::Tcp,
+        None => proper.ends_with(CONNECTIONS_SUFFIX),
+    }
+}
+
 /// Returns the `defaults` section from which backends of a shape inherit, see [`super::provisioning`].
 pub fn defaults_section(shape: BackendShape) -> &'static str {
-    match (shape.mode, shape.probe, shape.connect) {
-        (Mode::Tcp, _, _) => "docker-glue-stream",
-        (Mode::Http, Probe::Tcp, ConnectRetry::On) => "docker-glue-tcp",
-        (Mode::Http, Probe::Http, ConnectRetry::On) => "docker-glue-http",
-        (Mode::Http, Probe::Tcp, ConnectRetry::Off) => "docker-glue-tcp-once",
-        (Mode::Http, Probe::Http, ConnectRetry::Off) => "docker-glue-http-once",
+    match (shape.mode, shape.probe) {
+        (Mode::Tcp, probe) => match (shape.balance, probe) {
+            (Balance::Least, Probe::Tcp) => "docker-glue-stream",
+            (Balance::Least, Probe::Http) => "docker-glue-stream-http",
+            (Balance::Round, Probe::Tcp) => "docker-glue-stream-round",
+            (Balance::Round, Probe::Http) => "docker-glue-stream-round-http",
+            (Balance::Source, Probe::Tcp) => "docker-glue-stream-source",
+            (Balance::Source, Probe::Http) => "docker-glue-stream-source-http",
+        },
+        (Mode::Http, probe) => match (probe, shape.connect) {
+            (Probe::Tcp, ConnectRetry::On) => "docker-glue-tcp",
+            (Probe::Http, ConnectRetry::On) => "docker-glue-http",
+            (Probe::Tcp, ConnectRetry::Off) => "docker-glue-tcp-once",
+            (Probe::Http, ConnectRetry::Off) => "docker-glue-http-once",
+        },
     }
 }
 
@@ -134,7 +174,7 @@ pub fn server_name(
     let name = sanitize(name[..end].to_owned());
     let suffix = match check_mode {
         // `hold` is not the server of an endpoint.
-        CheckMode::Pool | CheckMode::Hold { .. } => "",
+        CheckMode::Pool { .. } | CheckMode::Hold { .. } => "",
         CheckMode::Single { .. } => SINGLE_SUFFIX,
         CheckMode::Off => UNCHECKED_SUFFIX,
     };
@@ -200,16 +240,15 @@ pub fn is_unchecked(server: &str) -> bool {
 
 /// The shapes that spare backends have, and the start of their names. No route has such a name, because it contains no
 /// port.
-pub const SPARES: [(BackendShape, &str); 3] = [
-    (BackendShape { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::On }, "spare-tcp-"),
-    (
-        BackendShape { mode: Mode::Http, probe: Probe::Http, connect: ConnectRetry::On },
-        "spare-http-",
-    ),
-    (
-        BackendShape { mode: Mode::Tcp, probe: Probe::Tcp, connect: ConnectRetry::On },
-        "spare-stream-",
-    ),
+pub const SPARES: [(BackendShape, &str); 8] = [
+    (BackendShape::http(Probe::Tcp, ConnectRetry::On), "spare-tcp-"),
+    (BackendShape::http(Probe::Http, ConnectRetry::On), "spare-http-"),
+    (BackendShape::tcp(Probe::Tcp, Balance::Least), "spare-stream-"),
+    (BackendShape::tcp(Probe::Http, Balance::Least), "spare-stream-http-"),
+    (BackendShape::tcp(Probe::Tcp, Balance::Round), "spare-stream-round-"),
+    (BackendShape::tcp(Probe::Http, Balance::Round), "spare-stream-round-http-"),
+    (BackendShape::tcp(Probe::Tcp, Balance::Source), "spare-stream-source-"),
+    (BackendShape::tcp(Probe::Http, Balance::Source), "spare-stream-source-http-"),
 ];
 
 /// Returns the name of a spare backend, such as `spare-tcp-001`. Numbers start at 1.
@@ -219,7 +258,9 @@ pub fn spare_name(prefix: &str, number: usize) -> String {
 
 /// Returns the shape of a spare backend, which its name contains.
 pub fn spare_shape(name: &str) -> Option<BackendShape> {
-    SPARES.iter().find(|(_, prefix)| name.starts_with(prefix)).map(|(shape, _)| *shape)
+    let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    let has_prefix = |prefix| name.strip_prefix(prefix).is_some_and(is_number);
+    SPARES.iter().find(|(_, prefix)| has_prefix(*prefix)).map(|(shape, _)| *shape)
 }
 
 /// Whether a backend's name was made here: it is that of a shared or spare backend, or of a route, which contains the

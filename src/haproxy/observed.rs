@@ -4,7 +4,7 @@
 
 use super::{
     command::{CheckHealth, RuntimeCommand},
-    config::{self, AdminState, Config, MapName, Server},
+    config::{self, AdminState, Config, Frontend, FrontendState, MapName, Server},
     name,
     provisioning::Provisioning,
     server_setting::{ServerSetting, ServerSettings},
@@ -23,6 +23,8 @@ pub struct ObservedState {
     pub worker: Option<u32>,
     /// Fingerprint that the worker was started with, see [`Config::fingerprint`].
     pub fingerprint: String,
+    /// Frontends that bind the ports of listeners.
+    pub frontends: BTreeMap<String, FrontendState>,
     pub backends: BTreeSet<String>,
     /// Backends that are not published, so that HAProxy sends no requests to them. Empty before HAProxy 3.4.
     pub unpublished: BTreeSet<String>,
@@ -52,6 +54,7 @@ impl ObservedState {
             worker: None,
             unpublished: BTreeSet::new(),
             fingerprint: config.fingerprint.clone(),
+            frontends: config.frontends.iter().map(observe_frontend).collect(),
             backends: names.cloned().collect(),
             servers: config
                 .backends
@@ -94,7 +97,7 @@ impl ObservedState {
                 let servers = self.servers.entry(backend.clone()).or_default();
                 servers.insert(server.name.clone(), state);
             }
-            RuntimeCommand::EnableHealth { .. } => {}
+            RuntimeCommand::EnableHealth { .. } | RuntimeCommand::EndSessions { .. } => {}
             RuntimeCommand::SetState { backend, name, admin } => {
                 self.update_server(backend, name, |server| server.admin = *admin);
             }
@@ -113,6 +116,12 @@ impl ObservedState {
                 if servers.is_empty() {
                     self.servers.remove(backend);
                 }
+            }
+            RuntimeCommand::EnableFrontend { frontend } => {
+                self.frontends.insert(frontend.clone(), FrontendState::Open);
+            }
+            RuntimeCommand::DisableFrontend { frontend } => {
+                self.frontends.insert(frontend.clone(), FrontendState::Paused);
             }
             RuntimeCommand::AddMap { map, key, value }
             | RuntimeCommand::SetMap { map, key, value } => {
@@ -189,7 +198,7 @@ impl ObservedState {
                         copy(from, *key, entries);
                     }
                 }
-                MapName::Acme => {}
+                MapName::TcpPorts | MapName::Acme => {}
                 MapName::Checks | MapName::CheckHosts => {
                     part.backends.iter().for_each(|name| copy(from, name, entries));
                 }
@@ -201,6 +210,7 @@ impl ObservedState {
     /// Whether both states are equal except for check results, which change by themselves.
     pub fn matches_state(&self, other: &Self) -> bool {
         self.maps == other.maps
+            && self.frontends == other.frontends
             && self.dynamic_backends().eq(other.dynamic_backends())
             && self.unpublished == other.unpublished
             && servers_match(&self.servers, &other.servers)
@@ -230,6 +240,13 @@ impl ObservedState {
         };
         self.servers.extend(after.map(|after| (backend.to_owned(), after)));
         same
+    }
+
+    /// Does the same for one frontend.
+    pub(super) fn replace_frontend(&mut self, name: &str, found: Option<FrontendState>) -> bool {
+        let before = self.frontends.remove(name);
+        self.frontends.extend(found.map(|found| (name.to_owned(), found)));
+        before == found
     }
 
     /// Does the same for one entry of a map.
@@ -276,6 +293,10 @@ fn backends_match(
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && settings(a.1) == settings(b.1))
 }
 
+fn observe_frontend(frontend: &Frontend) -> (String, FrontendState) {
+    (frontend.public_name(), frontend.state)
+}
+
 fn observe_servers(servers: &[Server]) -> BTreeMap<String, ObservedServer> {
     let servers = servers.iter();
     servers.map(|server| (server.name.clone(), ObservedServer::from_server(server))).collect()
@@ -286,6 +307,37 @@ impl ObservedServer {
         let Server { address, settings, admin, .. } = *server;
         Self { address, settings, admin, up: true }
     }
+}
+
+/// Parses `show stat` of frontends. Returns those that bind the port of a listener: where connections are passed
+/// through, only the frontend in front of the one that decrypts.
+pub fn parse_frontends(answer: &str) -> BTreeMap<String, FrontendState> {
+    let mut frontends = BTreeMap::new();
+    let lines = answer.lines();
+    let Some(column) = statistics_column(answer, "status") else { return frontends };
+    for line in lines.skip(1) {
+        let mut cells = line.split(',');
+        let (Some(name), Some("FRONTEND")) = (cells.next(), cells.next()) else { continue };
+        if name::parse_frontend(name).is_none() {
+            continue;
+        }
+        // The other words are `OPEN`, `FULL`, and `STOP`, which is final.
+        let is_paused = cells.nth(column) == Some("PAUSED");
+        let state = if is_paused { FrontendState::Paused } else { FrontendState::Open };
+        frontends.insert(name.to_owned(), state);
+    }
+    let passing = frontends.keys().filter_map(|name| name::parse_frontend(name));
+    let passing: Vec<_> = passing.filter(|(_, passes)| *passes).collect();
+    for (listener, _) in passing {
+        frontends.remove(&name::frontend_name(listener));
+    }
+    frontends
+}
+
+/// Returns how many columns of `show stat` are between the first two, which are the names, and this one.
+fn statistics_column(answer: &str, column: &str) -> Option<usize> {
+    let header = answer.lines().next()?.strip_prefix("# ")?;
+    header.split(',').position(|name| name == column)?.checked_sub(2)
 }
 
 /// Parses `show servers state`: a version, a heading, and one line per server.
@@ -347,14 +399,11 @@ fn parse_statistics<'a>(
     answer: &'a str,
     column: &str,
 ) -> impl Iterator<Item = (&'a str, &'a str, u32)> {
-    let mut lines = answer.lines();
-    let header = lines.next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
-    let at = header.split(',').position(|name| name == column);
-    lines.filter_map(move |line| {
+    let column = statistics_column(answer, column);
+    answer.lines().skip(1).filter_map(move |line| {
         let mut cells = line.split(',');
         let (backend, name) = (cells.next()?, cells.next()?);
-        // The iterator has already yielded backend and name.
-        Some((backend, name, cells.nth(at?.checked_sub(2)?)?.parse().ok()?))
+        Some((backend, name, cells.nth(column?)?.parse().ok()?))
     })
 }
 
@@ -390,6 +439,12 @@ pub fn parse_entry(answer: &str, key: &str) -> Option<String> {
 /// Management Guide, section 9.1.
 pub fn count_container_requests(answer: &str, id: &str) -> Option<u64> {
     sum_sessions(answer, |name| name::container_id(name) == Some(id))
+}
+
+/// Parses `show stat` of a backend. Returns the servers of a container, given by its short id.
+pub fn container_servers<'a>(answer: &'a str, id: &str) -> Vec<&'a str> {
+    let names = answer.lines().filter_map(|line| line.split(',').nth(1));
+    names.filter(|name| name::container_id(name) == Some(id)).collect()
 }
 
 /// Returns the number of requests in flight in all backends.
@@ -448,6 +503,51 @@ pub fn parse_queued(answer: &str) -> Vec<QueuedRequest> {
     answer.lines().filter_map(waiting).collect()
 }
 
+/// Parses `show sess`. Returns the ids of the requests, and of the connections that have no request yet.
+pub fn parse_http_sessions(answer: &str) -> Vec<String> {
+    let is_http = |frontend: &str| {
+        name::parse_frontend(frontend)
+            .is_some_and(|(listener, passes)| !passes && !listener.is_tcp())
+    };
+    let session = |line: &str| {
+        let frontend = line.split(' ').find_map(|word| word.strip_prefix("fe="))?;
+        let (id, _) = line.split_once(':').filter(|(id, _)| id.starts_with("0x"))?;
+        is_http(frontend).then(|| id.to_owned())
+    };
+    answer.lines().filter_map(session).collect()
+}
+
+/// Parses `show sess`. Returns backend and name of the servers that requests refer to, also of those that have no
+/// connection to it yet or any more.
+pub fn parse_servers_of_requests(answer: &str) -> BTreeSet<(String, String)> {
+    let server = |line: &str| {
+        let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
+        Some((word("be=")?.to_owned(), word("srv=")?.to_owned()))
+    };
+    answer.lines().filter(|line| line.starts_with("0x")).filter_map(server).collect()
+}
+
+/// Parses `show servers conn <backend>`: a heading with the names of the columns, and one line per server. Returns the
+/// names of the servers with connections that are not idle.
+pub fn parse_connected_servers(answer: &str, backend: &str) -> BTreeSet<String> {
+    let mut lines = answer.lines().skip_while(|line| !line.starts_with("# "));
+    let heading = lines.next().unwrap_or_default().trim_start_matches("# ");
+    let Some(column) = heading.split(' ').position(|word| word == "used_cur") else {
+        return BTreeSet::new();
+    };
+    let is_used = |line: &&str| {
+        line.split(' ')
+            .nth(column)
+            .and_then(|text| text.parse::<u64>().ok())
+            .is_some_and(|used| 0 < used)
+    };
+    let name = |line: &str| {
+        let (place, _) = line.split_once(' ')?;
+        Some(place.strip_prefix(backend)?.strip_prefix('/')?.to_owned())
+    };
+    lines.filter(is_used).filter_map(name).collect()
+}
+
 /// Parses `show backend`: a heading, and one line per backend.
 pub fn parse_backends(answer: &str) -> BTreeSet<String> {
     answer
@@ -500,6 +600,16 @@ a.test:80,BACKEND,0,0,8,3,,17,
     }
 
     #[test]
+    fn statistics_yield_servers_of_container() {
+        let check = |answer, id, expected: &[&str]| {
+            assert_eq!(container_servers(answer, id), expected, "{id}");
+        };
+        check(STAT, "ba9876543210", &["web-2-ba9876543210:80"]);
+        check(STAT, "000000000000", &[]);
+        check("No such proxy.\n", "ba9876543210", &[]);
+    }
+
+    #[test]
     fn statistics_yield_numbers_of_servers() {
         let check = |answer: &str, column, expected: &[(&str, &str, u32)]| {
             let found: Vec<_> = parse_statistics(answer, column).collect();
@@ -544,6 +654,42 @@ a.test:80,BACKEND,0,0,8,3,,17,
             assert_eq!(parse_queued(&line(state)), expected, "{state}");
         }
         assert_eq!(parse_queued("Permission denied\n\n"), []);
+    }
+
+    #[test]
+    fn server_is_used_while_request_refers_to_it() {
+        let check = |answer: &str, expected: &[(&str, &str)]| {
+            let expected: BTreeSet<_> =
+                expected.iter().map(|(b, s)| ((*b).to_owned(), (*s).to_owned())).collect();
+            assert_eq!(parse_servers_of_requests(answer), expected, "{answer:?}");
+        };
+        check(
+            "0x7f1c: proto=tcpv4 src=127.0.0.1:5 fe=http-80 be=a.test:80 srv=web-01:80 ts=00 scb=[3,1h,fd=-1]\n\
+             0x7f2c: proto=tcpv4 src=127.0.0.1:6 fe=http-80 be=b.test:80 srv=<none> ts=00 scb=[2,1h,fd=-1]\n\
+             0x7f3c: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=02\n\
+             0x7f4c: proto=? ts=02\n\n",
+            &[("a.test:80", "web-01:80"), ("b.test:80", "<none>"), ("<NONE>", "<none>")],
+        );
+        check("Permission denied\n", &[]);
+        check("", &[]);
+    }
+
+    #[test]
+    fn server_is_used_while_it_has_connections() {
+        let check = |answer: &str, expected: &[&str]| {
+            let found = parse_connected_servers(answer, "a.test:80");
+            assert_eq!(found, expected.iter().map(|&name| name.to_owned()).collect(), "{answer:?}");
+        };
+        let heading = "# bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est \
+             unsafe_nb safe_nb idle_lim idle_cur idle_per_thr[2]\n";
+        let lines = "a.test:80/web-01:80 5/1 172.17.0.2 80 - 5000 2 3 3 0 0 -1 0 0 0\n\
+             a.test:80/web-02:80 5/2 172.17.0.3 80 - 5000 0 3 3 0 4 -1 4 2 2\n\
+             a.test:80/hold 5/3 - 0 - 5000 1 1 1 0 0 -1 0 0 0\n";
+        check(&format!("{heading}{lines}"), &["hold", "web-01:80"]);
+        check(&format!("a message about a server\n{heading}{lines}"), &["hold", "web-01:80"]);
+        check(heading, &[]);
+        check("Can't find backend.\n", &[]);
+        check("", &[]);
     }
 
     #[test]

@@ -88,6 +88,21 @@ impl<'a> ReachableServers<'a> {
     }
 }
 
+/// Returns the servers of connections in the old worker whose container port is gone, each with its backend.
+pub fn orphaned_servers<'a>(old: &'a ObservedState, config: &Config) -> Vec<(&'a str, &'a str)> {
+    let servers = config.backends.values().flat_map(|backend| &backend.servers);
+    let ports: BTreeSet<_> =
+        servers.filter_map(|server| name::parse_container_port(&server.name)).collect();
+    let backends = old.servers.iter().filter(|(backend, _)| name::is_of_connections(backend));
+    let all = backends.flat_map(|(backend, servers)| {
+        servers.keys().map(move |server| (backend.as_str(), server.as_str()))
+    });
+    let is_gone = |(_, server): &(&str, &str)| {
+        name::parse_container_port(server).is_some_and(|port| !ports.contains(&port))
+    };
+    all.filter(is_gone).collect()
+}
+
 /// Returns the address of each container port that accepts requests.
 fn ready_addresses(config: &Config) -> BTreeMap<(&str, &str), SocketAddr> {
     let servers = config.backends.values().flat_map(|backend| &backend.servers);
@@ -101,7 +116,7 @@ fn ready_addresses(config: &Config) -> BTreeMap<(&str, &str), SocketAddr> {
 mod tests {
     use super::*;
     use crate::haproxy::{
-        config::{Backend, BackendShape, CheckMode, ConnectRetry, Mode, Probe, Server},
+        config::{Backend, BackendShape, CheckMode, ConnectRetry, Probe, Server},
         observed::ObservedServer,
         server_setting::ServerSettings,
         server_transport::ServerTransport,
@@ -118,12 +133,12 @@ mod tests {
             address: NOW.parse().unwrap(),
             settings: ServerSettings::default(),
             transport: ServerTransport::default(),
-            check_mode: CheckMode::Pool,
+            check_mode: CheckMode::Off,
             admin,
         });
         let backend = Backend {
             route: "a.test:80/".parse().unwrap(),
-            shape: BackendShape { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::On },
+            shape: BackendShape::http(Probe::Tcp, ConnectRetry::On),
             servers: server.into_iter().collect(),
             lines: String::new(),
         };

@@ -5,10 +5,21 @@ use super::{
     config::{Config, MapName},
     master::Master,
     observed::{self, ObservedState},
-    old_worker_plan::ReachableServers,
+    old_worker_plan::{self, ReachableServers},
 };
-use std::{collections::BTreeMap, io, sync::Arc};
-use tokio::sync::watch;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+/// How often to look for requests in workers whose time is over.
+const LIMIT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Updates the old workers in the background, with the newest configuration only. Ends with the last of them.
 #[derive(Debug)]
@@ -25,17 +36,28 @@ struct OldWorker {
     initial: ObservedState,
     /// The current map of routes.
     routes: BTreeMap<String, String>,
+    /// The servers whose connections were ended, each with its backend.
+    ended: BTreeSet<(String, String)>,
+    /// When its requests are ended.
+    limit: Instant,
 }
 
 impl OldWorkers {
-    pub fn follow(master: Master, config: Arc<Config>) -> Self {
+    /// `hard_stop_after` is how long a worker may serve requests. HAProxy's setting of this name would also end the
+    /// connections of TCP listeners, so HAProxy does not have it if it has such listeners.
+    pub fn follow(master: Master, config: Arc<Config>, hard_stop_after: Duration) -> Self {
         let (config_sender, mut config_receiver) = watch::channel(config);
         config_receiver.mark_changed();
         tokio::spawn(async move {
             let mut workers = OldWorkersByPid::new();
-            while config_receiver.changed().await.is_ok() {
+            loop {
+                let next_limit = workers.values().map(|worker| worker.limit).min();
+                tokio::select! {
+                    changed = config_receiver.changed() => if changed.is_err() { break },
+                    () = sleep_until(next_limit.unwrap_or_else(Instant::now)), if next_limit.is_some() => {}
+                }
                 let config = Arc::clone(&config_receiver.borrow_and_update());
-                match update_workers(&master, &mut workers, &config).await {
+                match update_workers(&master, &mut workers, &config, hard_stop_after).await {
                     Ok(()) if workers.is_empty() => break,
                     Ok(()) => {}
                     Err(error) => {
@@ -62,13 +84,14 @@ async fn update_workers(
     master: &Master,
     workers: &mut OldWorkersByPid,
     config: &Config,
+    hard_stop_after: Duration,
 ) -> io::Result<()> {
     let pids = master.list_processes().await?.stopping_workers();
     workers.retain(|pid, _| pids.contains(pid));
     for pid in pids {
         let old = match workers.remove(&pid) {
             Some(old) => Ok(old),
-            None => OldWorker::inspect(master, pid).await,
+            None => OldWorker::inspect(master, pid, hard_stop_after).await,
         };
         match async { old?.apply_config(master, pid, config).await }.await {
             Ok(old) => drop(workers.insert(pid, old)),
@@ -80,7 +103,7 @@ async fn update_workers(
 }
 
 impl OldWorker {
-    async fn inspect(master: &Master, pid: u32) -> io::Result<Self> {
+    async fn inspect(master: &Master, pid: u32, hard_stop_after: Duration) -> io::Result<Self> {
         let servers = master.send_to_worker(pid, "show servers state").await?;
         let map = MapName::Routes;
         let routes =
@@ -93,7 +116,8 @@ impl OldWorker {
             maps: [(map, routes.clone())].into(),
             ..ObservedState::default()
         };
-        Ok(Self { initial, routes })
+        let limit = Instant::now() + hard_stop_after;
+        Ok(Self { initial, routes, ended: BTreeSet::new(), limit })
     }
 
     async fn apply_config(
@@ -111,9 +135,24 @@ impl OldWorker {
             let command = RuntimeCommand::SetMap { map, key, value };
             master.send_to_worker(pid, &command.to_string()).await?;
         }
-        let queued = observed::parse_queued(&master.send_to_worker(pid, "show sess").await?);
-        for request in reachable.stale_requests(&queued) {
-            master.send_to_worker(pid, &format!("shutdown session {}", request.id)).await?;
+        for (backend, server) in old_worker_plan::orphaned_servers(&self.initial, config) {
+            if self.ended.insert((backend.to_owned(), server.to_owned())) {
+                let (backend, name) = (backend.to_owned(), server.to_owned());
+                let command = RuntimeCommand::EndSessions { backend, name };
+                master.send_to_worker(pid, &command.to_string()).await?;
+            }
+        }
+        let sessions = master.send_to_worker(pid, "show sess").await?;
+        let queued = observed::parse_queued(&sessions);
+        let mut ended: Vec<_> =
+            reachable.stale_requests(&queued).map(|request| request.id.clone()).collect();
+        let now = Instant::now();
+        if self.limit <= now {
+            ended.extend(observed::parse_http_sessions(&sessions));
+            self.limit = now + LIMIT_INTERVAL;
+        }
+        for id in ended {
+            master.send_to_worker(pid, &format!("shutdown session {id}")).await?;
         }
         self.routes = routes;
         Ok(self)

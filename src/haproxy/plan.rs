@@ -5,7 +5,7 @@
 
 use super::{
     command::{CheckHealth, RuntimeCommand},
-    config::{AdminState, Backend, CheckMode, Config, MapName, Probe, Server},
+    config::{AdminState, Backend, CheckMode, Config, FrontendState, MapName, Probe, Server},
     name,
     observed::{ObservedServer, ObservedState},
 };
@@ -31,6 +31,8 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     for (map, desired) in maps.iter().filter(|(map, _)| map.has_routes()) {
         set_entries(&mut plan, observed, *map, desired);
     }
+    // A port opens after its routes are there, and closes before they go.
+    set_frontend_states(&mut plan, observed, config);
     for (map, desired) in &maps {
         delete_entries(&mut plan, observed, *map, desired);
     }
@@ -70,6 +72,24 @@ fn set_entries(
         plan.push(match old {
             None => RuntimeCommand::AddMap { map, key, value },
             Some(_) => RuntimeCommand::SetMap { map, key, value },
+        });
+    }
+}
+
+/// Resumes and pauses frontends. The worker has no others than those of its start.
+fn set_frontend_states(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, config: &Config) {
+    for frontend in &config.frontends {
+        let name = frontend.public_name();
+        let state = observed.frontends.get(&name);
+        let frontend = (state.copied(), frontend.state);
+        plan.extend(match frontend {
+            (Some(FrontendState::Paused), FrontendState::Open) => {
+                Some(RuntimeCommand::EnableFrontend { frontend: name })
+            }
+            (Some(FrontendState::Open), FrontendState::Paused) => {
+                Some(RuntimeCommand::DisableFrontend { frontend: name })
+            }
+            _ => None,
         });
     }
 }
@@ -194,8 +214,13 @@ fn update_server(
         let (backend, name) = at();
         plan.push(RuntimeCommand::SetSetting { backend, name, setting, value });
     }
-    if state.admin != AdminState::Ready && server.admin == AdminState::Ready {
-        set_ready(plan, at, health);
+    match server.admin {
+        AdminState::Ready if state.admin != AdminState::Ready => set_ready(plan, at, health),
+        AdminState::Drain if state.admin != AdminState::Drain => {
+            let ((backend, name), admin) = (at(), AdminState::Drain);
+            plan.push(RuntimeCommand::SetState { backend, name, admin });
+        }
+        AdminState::Ready | AdminState::Drain | AdminState::Maintenance => {}
     }
 }
 
@@ -208,13 +233,18 @@ fn remove_servers(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, conf
         // If the backend is kept for other routes, requests will wait on `hold` again.
         let stays = |name: &str| name == name::HOLD_SERVER && !observed.can_add_backends();
         for (name, state) in servers.iter().filter(|(name, _)| !stays(name)) {
+            let is_gone = are_connections_orphaned(backend, name, desired);
             let desired = desired.iter().find(|server| server.name == *name);
             let (backend, name) = (backend.clone(), name.clone());
             if desired.is_none() {
+                if is_gone {
+                    let (backend, name) = (backend.clone(), name.clone());
+                    deletions.push(RuntimeCommand::EndSessions { backend, name });
+                }
                 let (backend, name) = (backend.clone(), name.clone());
                 deletions.push(RuntimeCommand::DelServer { backend, name });
             }
-            let serves = desired.is_some_and(|server| server.admin == AdminState::Ready);
+            let serves = desired.is_some_and(|server| server.admin != AdminState::Maintenance);
             if state.admin != AdminState::Maintenance && !serves {
                 plan.push(RuntimeCommand::SetState {
                     backend,
@@ -228,6 +258,14 @@ fn remove_servers(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, conf
     if observed.can_add_backends() {
         remove_backends(plan, observed, config);
     }
+}
+
+/// Whether a server forwards connections, and no desired server of its backend has its container port. Requests end by
+/// themselves.
+fn are_connections_orphaned(backend: &str, server: &str, desired: &[Server]) -> bool {
+    let Some(port) = name::parse_container_port(server) else { return false };
+    let is_same = |other: &Server| name::parse_container_port(&other.name) == Some(port);
+    name::is_of_connections(backend) && !desired.iter().any(is_same)
 }
 
 /// Unpublishes and deletes the backends to which no route leads any more. A later route gets a new backend.

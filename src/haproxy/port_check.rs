@@ -4,7 +4,7 @@
 //! served during that time. A start that shares a port with another HAProxy reports no error at all.
 
 use super::error::ApplyError;
-use crate::support::port_owner::{self, Transport};
+use crate::support::port_owner::{self, PortOwner, Transport};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -52,6 +52,11 @@ pub(super) async fn check_ports(
     }
 }
 
+/// Completes "its port is …".
+pub(super) fn describe(owner: &PortOwner) -> String {
+    format!("used by {owner}")
+}
+
 fn find_conflict(
     transport: Transport,
     address: SocketAddr,
@@ -61,7 +66,7 @@ fn find_conflict(
     let e = port_owner::try_bind(transport, address).err()?;
     if e.kind() == io::ErrorKind::AddrInUse {
         let owner = port_owner::find_owner(transport, address.port(), own_pids)?;
-        return Some((address.port(), format!("used by {owner}")));
+        return Some((address.port(), describe(&owner)));
     }
     (privilege == BindPrivilege::Own)
         .then(|| (address.port(), format!("not available on {}: {e}", address.ip())))

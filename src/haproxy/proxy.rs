@@ -31,7 +31,7 @@ use super::{
 };
 use crate::support::{
     atomic_file::{self, FileAccess, Staged, WriteError},
-    port_owner::Transport,
+    port_owner::{self, Transport},
 };
 use std::{
     collections::BTreeSet,
@@ -204,8 +204,12 @@ impl Proxy {
     }
 
     /// Starts to send the state of `config` to the old workers, as long as there are any.
-    pub fn follow_old_workers(&self, config: &Arc<Config>) -> Option<OldWorkers> {
-        Some(OldWorkers::follow(self.master()?, Arc::clone(config)))
+    pub fn follow_old_workers(
+        &self,
+        config: &Arc<Config>,
+        hard_stop_after: Duration,
+    ) -> Option<OldWorkers> {
+        Some(OldWorkers::follow(self.master()?, Arc::clone(config), hard_stop_after))
     }
 
     /// Returns the state of the worker that serves; `None` if there is none that can be queried.
@@ -599,6 +603,13 @@ impl Proxy {
             port_check::check_ports(transport, &new, &own_pids, privilege, max_wait).await?;
         }
         Ok(())
+    }
+
+    /// Returns who uses a TCP port that HAProxy could not bind again: completes "its port is …".
+    pub async fn describe_port_owner(&self, port: u16) -> String {
+        let own_pids = self.list_pids().await;
+        let owner = port_owner::find_owner(Transport::Tcp, port, &own_pids);
+        owner.map_or_else(|| "not available".to_owned(), |owner| port_check::describe(&owner))
     }
 
     /// Returns the configuration whose ports HAProxy has already bound.

@@ -17,14 +17,14 @@ use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 pub enum ReloadReason {
     /// HAProxy does not run, or its state cannot be read.
     StateUnknown,
-    /// Public ports that are new, and those that no route uses any more.
-    Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
+    /// Public ports that are new. Those that no route uses any more are paused.
+    Ports { new: BTreeSet<NonZeroU16> },
     /// The settings, the base file, or docker-balancer's version differ from those that HAProxy was started with.
     Settings,
     /// HAProxy's state still differs from the desired one after two rounds of runtime commands.
     RuntimeFailed,
-    /// Ports on which the first route that passes TLS through is new, and those on which the last one is gone.
-    Passthrough { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
+    /// Ports on which the first route that passes TLS through is new.
+    Passthrough { new: BTreeSet<NonZeroU16> },
     /// A new route needs a backend, and no spare one of its shape is left.
     NoSpare(BackendShape),
 }
@@ -47,16 +47,12 @@ impl ReloadReason {
             let frontends = config.frontends.iter().filter(|frontend| frontend.has_passthrough);
             frontends.map(|frontend| frontend.port).collect()
         };
-        let with_passthrough = (passthrough(before), passthrough(after));
-        let (before, after) = (ports(before), ports(after));
-        if before != after {
-            return Self::Ports { new: &after - &before, old: &before - &after };
-        }
-        match with_passthrough {
-            (before, after) if before != after => {
-                Self::Passthrough { new: &after - &before, old: &before - &after }
-            }
-            _ => Self::Settings,
+        let new = &ports(after) - &ports(before);
+        let new_passthrough = &passthrough(after) - &passthrough(before);
+        match (new.is_empty(), new_passthrough.is_empty()) {
+            (false, _) => Self::Ports { new },
+            (true, false) => Self::Passthrough { new: new_passthrough },
+            (true, true) => Self::Settings,
         }
     }
 }
@@ -79,8 +75,7 @@ impl ReloadKind {
                 "HAProxy did not run, or its state could not be read over the runtime API."
             }
             Self::Ports => {
-                "A public port is new, or no label uses it any more. HAProxy binds ports only when \
-                 it starts."
+                "A public port is new. HAProxy binds ports only when it starts. A port that no label uses any more is paused, without a reload."
             }
             Self::Settings => {
                 "Settings, the base file, or the version of docker-balancer differ from those that HAProxy was started with."
@@ -89,10 +84,10 @@ impl ReloadKind {
                 "HAProxy's state still differed from the expected one after two rounds of runtime commands."
             }
             Self::Passthrough => {
-                "The first route with `tls=pass` on a port is new, or the last one is gone. `--passthrough` keeps HAProxy prepared for it."
+                "The first route with `tls=pass` on a port is new. `--passthrough` keeps HAProxy prepared for it."
             }
             Self::NoSpare => {
-                "A new route needs a backend, and no spare one of its shape is left (`--spare-backends`). Before HAProxy 3.4 only."
+                "A new route needs a backend, and no spare one of its shape is left (`--spare-backends`). From HAProxy 3.4 on only for `glue_tcp_<port>_idle`."
             }
         }
     }
@@ -106,24 +101,20 @@ impl fmt::Display for ReloadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StateUnknown => f.write_str("its state could not be read"),
-            Self::Ports { new, old } => match (new.is_empty(), old.is_empty()) {
-                (false, true) => write!(f, "new public port {}", list(new)),
-                (true, _) => write!(f, "public port {} is no longer used", list(old)),
-                (false, false) => {
-                    write!(f, "new public port {}, {} no longer used", list(new), list(old))
-                }
-            },
-            Self::Passthrough { new, old } => {
-                let (verb, ports) = if new.is_empty() { ("ends", old) } else { ("begins", new) };
-                write!(f, "passing TLS through {verb} on port {}", list(ports))
+            Self::Ports { new } => write!(f, "new public port {}", list(new)),
+            Self::Passthrough { new } => {
+                write!(f, "passing TLS through begins on port {}", list(new))
             }
             Self::Settings => f.write_str("its settings changed"),
             Self::RuntimeFailed => {
                 f.write_str("runtime commands did not produce the expected state")
             }
             Self::NoSpare(shape) => match (shape.connect, shape.probe) {
+                _ if !shape.is_prepared() => {
+                    f.write_str("a limit of the idle time needs a separate backend")
+                }
                 _ if shape.mode == Mode::Tcp => {
-                    f.write_str("no spare backend for passing TLS through is left")
+                    f.write_str("no spare backend for connections is left")
                 }
                 (ConnectRetry::Off, _) => f.write_str("retry off needs a separate backend"),
                 (_, Probe::Tcp) => f.write_str("no spare backend is left"),

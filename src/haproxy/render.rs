@@ -15,7 +15,7 @@ use super::{
     server_setting::ServerSetting,
     tls::{self, CertificateDirectory, TCP_ALPN, TlsLine},
 };
-use crate::model::{option_value::Host, tls::TlsPolicy};
+use crate::model::{option_value::Host, stream::Balance, tls::TlsPolicy};
 use askama::Template;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,6 +55,8 @@ pub struct RenderContext {
     pub worker_privilege: WorkerPrivilege,
     /// Networks whose X-Forwarded-* headers are trusted.
     pub trusted: Vec<ipnet::IpNet>,
+    /// Networks whose connections to TCP listeners begin with a header of the PROXY protocol.
+    pub proxy_protocol_from: Vec<ipnet::IpNet>,
     /// A `log` target of HAProxy: `stdout format raw daemon`, `/dev/log local0`, …
     pub log: Option<String>,
     /// Address on which HAProxy exports its own metrics to Prometheus.
@@ -63,6 +65,8 @@ pub struct RenderContext {
     pub exporter_names: Vec<Host>,
     /// How long a request waits for the only container of its route.
     pub wait: Duration,
+    /// `timeout connect`, unless a base file sets it.
+    pub connect_timeout: Duration,
     /// Distinguishes this docker-balancer from others on the same host.
     pub key: u64,
     /// `None`: requests wait by retries.
@@ -135,8 +139,11 @@ const RETRIES: u128 = 6;
 /// A request that returns more often than this is not sent to a server again.
 const MOST_HOPS: u32 = 10;
 
-/// How long HAProxy waits between two attempts on the same server (`timeout connect`).
-pub const CONNECT_TIMEOUT_MS: u64 = 250;
+/// How long HAProxy tries to connect to a container (`timeout connect`).
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// HAProxy waits for `timeout connect` between two attempts on the same server, but not longer than this.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The limit that HAProxy 3.0 and later use by default. 2.6 needs 72 MB for it.
 pub const FD_HARD_LIMIT: u32 = 1_048_576;
@@ -156,6 +163,7 @@ struct CfgTemplate<'a> {
     generation: String,
     stats_socket: String,
     retries: u128,
+    connect_timeout: String,
     wait: String,
     wait_ms: u128,
     hard_stop_after: String,
@@ -201,8 +209,18 @@ pub fn render_for_check(config: &Config, context: &RenderContext) -> ConfigFiles
     files
 }
 
-/// Renders the files for `config`.
+/// Renders the files for `config`. A worker that starts with them has no paused frontends.
 pub fn render_files(config: &Config, context: &RenderContext) -> ConfigFiles {
+    if config.frontends.iter().all(Frontend::is_open) {
+        return render_open_files(config, context);
+    }
+    let mut stored = config.clone();
+    stored.remove_paused_frontends();
+    stored.fingerprint = static_fingerprint(&stored, context);
+    render_open_files(&stored, context)
+}
+
+fn render_open_files(config: &Config, context: &RenderContext) -> ConfigFiles {
     let files = generation_files(config, context);
     let name = generation_name(&files);
     let text = render_config(config, context, quote_path(&context.generations.join(&name)));
@@ -215,11 +233,12 @@ fn render_config(config: &Config, context: &RenderContext, generation: String) -
         context,
         generation,
         stats_socket: quote_path(&context.stats_socket),
-        retries: context.requeue.map_or_else(|| connect_attempts(context.wait), |_| RETRIES),
+        retries: context.requeue.map_or_else(|| connect_attempts(context), |_| RETRIES),
+        connect_timeout: format_time(context.connect_timeout),
         wait: format_time(context.wait),
         wait_ms: context.wait.as_millis(),
         hard_stop_after: format_time(context.hard_stop_after),
-        attempts: connect_attempts(context.wait),
+        attempts: connect_attempts(context),
         hold_lines: [hold_line(context.requeue), hold_line(None)],
         config,
     };
@@ -237,9 +256,10 @@ fn hold_line(requeue: Option<Requeue>) -> String {
     format!("  server {} {} {}", hold.name, hold.place(), hold.arguments())
 }
 
-/// Returns how many attempts to connect fit into the time.
-fn connect_attempts(wait: Duration) -> u128 {
-    wait.as_millis().div_ceil(u128::from(CONNECT_TIMEOUT_MS)).max(1)
+/// Returns how many attempts to connect that are refused at once fit into the time of the wait.
+fn connect_attempts(context: &RenderContext) -> u128 {
+    let pause = context.connect_timeout.min(MAX_PAUSE);
+    context.wait.as_millis().div_ceil(pause.as_millis()).max(1)
 }
 
 /// Quotes a path as one word of the configuration, whatever characters it contains (configuration manual, section 2.2).
@@ -270,8 +290,18 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         ("servers.state".to_owned(), format_server_states(config)),
     ]);
     let acme = context.acme.is_token().then(|| (MapName::Acme.to_string(), format_map(&maps.acme)));
-    let tcp = config.has_passthrough().then(|| (MapName::Tcp.to_string(), format_map(&maps.tcp)));
-    files.into_iter().chain(lua).chain(acme).chain(tcp).chain(list_files(config, context)).collect()
+    let tcp = config.has_tcp().then(|| (MapName::Tcp.to_string(), format_map(&maps.tcp)));
+    let ports = config
+        .has_tcp_listeners()
+        .then(|| (MapName::TcpPorts.to_string(), format_map(&maps.tcp_ports)));
+    files
+        .into_iter()
+        .chain(lua)
+        .chain(acme)
+        .chain(tcp)
+        .chain(ports)
+        .chain(list_files(config, context))
+        .collect()
 }
 
 /// Returns the files of the certificate lists. HAProxy's check reads the empty one in place of the others: reading
@@ -461,6 +491,11 @@ impl RenderContext {
         self.http3 == Http3Mode::On && self.worker_privilege == WorkerPrivilege::LowPorts
     }
 
+    fn proxy_protocol_list(&self) -> String {
+        let networks = self.proxy_protocol_from.iter().map(ToString::to_string);
+        networks.collect::<Vec<_>>().join(" ")
+    }
+
     fn trusted_list(&self) -> String {
         self.trusted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
@@ -469,6 +504,10 @@ impl RenderContext {
 impl Frontend {
     fn is_https(&self) -> bool {
         self.listener.is_https()
+    }
+
+    fn is_tcp(&self) -> bool {
+        self.listener.is_tcp()
     }
 
     fn passthrough_name(&self) -> String {
@@ -487,6 +526,10 @@ impl BackendShape {
 
     fn is_tcp(self) -> bool {
         self.mode == Mode::Tcp
+    }
+
+    fn tunnel_timeout(self) -> String {
+        self.idle.duration().map_or_else(|| "24d".to_owned(), format_time)
     }
 
     fn defaults(self) -> &'static str {

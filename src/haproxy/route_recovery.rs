@@ -7,13 +7,15 @@ use super::{
     config::{AdminState, MapName},
     name,
     observed::{ObservedServer, ObservedState},
-    server_transport,
+    server_transport, stream_options,
 };
 use crate::model::{
     container_ref::ContainerRef,
     label_option::OptionValues,
     option_value::{CheckMethod, Retry, Timeout},
-    route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
+    route::{
+        Endpoint, Listener, Match, Policy, Protocol, Readiness, Route, RouteKey, Routes, Strip,
+    },
     tls::{TlsBind, TlsMode},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -35,7 +37,7 @@ pub fn recover_routes(observed: &ObservedState) -> Routes {
     let route = |(key, value): (RouteKey, &str)| {
         let siblings = siblings.get(&key.rule).map_or(&[][..], Vec::as_slice);
         let route = if key.is_tcp() {
-            recover_tcp_route(observed, value, siblings)?
+            recover_tcp_route(observed, &key, value, siblings)?
         } else {
             recover_route(observed, value, siblings)?
         };
@@ -54,8 +56,17 @@ fn route_entries(observed: &ObservedState) -> impl Iterator<Item = (RouteKey, &s
     let maps = MapName::ALL.into_iter().filter(|map| map.has_routes());
     let entries = maps.flat_map(|map| observed.map_entries(map));
     let entries = entries.filter(|(_, value)| !name::is_decrypting(value));
-    let is_https = |port| observed.tls.is_https(port);
-    entries.filter_map(move |(key, value)| Some((RouteKey::parse_map_key(key, is_https)?, value)))
+    let is_tcp = move |port| {
+        let listener = Listener { protocol: Protocol::Tcp, port };
+        observed.frontends.contains_key(&name::frontend_name(listener))
+    };
+    let protocol_of = move |port| match port {
+        _ if observed.tls.is_https(port) => Protocol::Https,
+        _ if is_tcp(port) => Protocol::Tcp,
+        _ => Protocol::Http,
+    };
+    entries
+        .filter_map(move |(key, value)| Some((RouteKey::parse_map_key(key, protocol_of)?, value)))
 }
 
 /// Parses `backend strip timeout retry route detail guard transport`.
@@ -85,20 +96,24 @@ fn recover_route(
     Some(Route { endpoints, ..Route::new(policy, OptionValues::default()) })
 }
 
-/// Parses `backend route`.
+/// Parses `backend route options`.
 fn recover_tcp_route(
     observed: &ObservedState,
+    key: &RouteKey,
     value: &str,
     siblings: &[(Listener, &str)],
 ) -> Option<Route> {
-    let backend = value.split(' ').next()?;
+    let mut words = value.split(' ');
+    let backend = words.next()?;
     let servers = observed.servers.get(backend).filter(|_| !name::is_shared(backend));
     let none = BTreeMap::new();
     let servers = servers.unwrap_or(&none);
-    let policy = Policy::default()
-        .with(TlsMode::Pass)
-        .with(recover_tls_bind(siblings))
-        .with(recover_check(observed, backend, servers));
+    let mut policy = Policy::default().with(recover_check(observed, backend, servers));
+    if key.is_passed() {
+        policy = policy.with(TlsMode::Pass).with(recover_tls_bind(siblings));
+    } else if let Some(options) = words.nth(1) {
+        policy = stream_options::parse_options(options, policy);
+    }
     Some(Route {
         endpoints: recover_endpoints(servers),
         ..Route::new(policy, OptionValues::default())

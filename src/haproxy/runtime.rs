@@ -5,6 +5,7 @@ use super::{
     config::MapName,
     observed::{self, ObservedState, ServersByBackend},
     server_setting::ServerSetting,
+    server_usage::ServerUsage,
     socket::{CliSession, WorkerSocket},
     tls::{self, CaList, ObservedTls, TlsLine, TlsLists},
     tls_commands::TlsCommands,
@@ -47,6 +48,9 @@ pub enum RuntimeError {
     CertificatesLocked { command: String },
     #[error("cannot read the certificate {certificate}: {source}")]
     CertificateUnreadable { certificate: String, source: io::Error },
+    /// A paused frontend cannot be resumed. All of it stays paused.
+    #[error("HAProxy cannot resume {frontend}: another program uses its port")]
+    PortTaken { frontend: String },
     #[error("HAProxy did not apply all commands")]
     Differs,
 }
@@ -91,6 +95,7 @@ impl RuntimeClient {
         let mut observed = ObservedState {
             worker: observed::parse_worker_pid(&info),
             fingerprint: observed::parse_fingerprint(&info).unwrap_or_default().to_owned(),
+            frontends: observed::parse_frontends(&self.send_command("show stat -1 1 -1").await?),
             backends: observed::parse_backends(&self.send_command("show backend").await?),
             servers: observed::parse_servers(&self.send_command("show servers state").await?),
             ..ObservedState::default()
@@ -149,7 +154,17 @@ impl RuntimeClient {
         observed: &mut ObservedState,
     ) -> Result<(), RuntimeError> {
         let mut tls = TlsCommands::default();
+        let mut usage = ServerUsage::default();
         for command in plan {
+            match command {
+                RuntimeCommand::SetState { .. } => usage = ServerUsage::default(),
+                RuntimeCommand::DelServer { backend, name }
+                    if !usage.is_unused(self, backend, name).await? =>
+                {
+                    continue;
+                }
+                _ => {}
+            }
             let line = command.to_string();
             let answer = match command {
                 RuntimeCommand::DelCertificate { .. } => {
@@ -184,6 +199,10 @@ impl RuntimeClient {
             {
                 let certificate = certificate.clone();
                 return Err(RuntimeError::CertificateRefused { certificate, answer });
+            } else if let RuntimeCommand::EnableFrontend { frontend } = command
+                && answer.contains("Failed to resume frontend")
+            {
+                return Err(RuntimeError::PortTaken { frontend: frontend.clone() });
             } else if !command.may_be_refused() {
                 return Err(RuntimeError::Refused { command: line, answer });
             }
@@ -198,6 +217,7 @@ impl RuntimeClient {
         expected: &mut ObservedState,
     ) -> Result<(), RuntimeError> {
         let same = self.verify_servers(plan, expected).await?
+            & self.verify_frontends(plan, expected).await?
             & self.verify_maps(plan, expected).await?
             & self.verify_lists(plan, expected).await?;
         if same { Ok(()) } else { Err(RuntimeError::Differs) }
@@ -222,6 +242,20 @@ impl RuntimeClient {
             );
             self.read_statistics(backend, expected, &mut found).await?;
             same &= expected.replace_backend(backend, found);
+        }
+        Ok(same)
+    }
+
+    async fn verify_frontends(
+        &mut self,
+        plan: &[RuntimeCommand],
+        expected: &mut ObservedState,
+    ) -> Result<bool, RuntimeError> {
+        let mut same = true;
+        for name in plan.iter().filter_map(RuntimeCommand::frontend) {
+            let found = self.send_command(&format!("show stat {name} 1 -1")).await?;
+            let found = observed::parse_frontends(&found).remove(name);
+            same &= expected.replace_frontend(name, found);
         }
         Ok(same)
     }
@@ -325,31 +359,110 @@ fn is_locked(command: &str, answer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::haproxy::{
+        config::{AdminState, FrontendState},
+        server_setting::ServerSettings,
+    };
     use std::{
         io::{BufRead, BufReader, Write},
         os::unix::net::UnixListener,
+        path::Path,
+        thread::JoinHandle,
     };
 
-    #[tokio::test]
-    async fn locked_certificates_delay_command() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("socket");
+    /// Starts a HAProxy that gives these answers, in turn. Returns its socket, and what it receives.
+    fn start_haproxy(
+        folder: &Path,
+        answers: &[&'static str],
+    ) -> (PathBuf, JoinHandle<Vec<String>>) {
+        let socket = folder.join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
+        let answers = answers.to_owned();
         let haproxy = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
-            let locked = "Can't delete!\nOperations on certificates are currently locked!\n";
-            let answers = ["", locked, locked, "Entry deleted.\n"];
             let lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let answer = |(text, line): (&str, io::Result<String>)| {
                 write!(&stream, "{text}\n> ").unwrap();
                 line.unwrap()
             };
-            answers.into_iter().zip(lines).map(answer).collect::<Vec<_>>()
+            answers.into_iter().zip(lines).map(answer).collect()
         });
+        (socket, haproxy)
+    }
+
+    #[tokio::test]
+    async fn locked_certificates_delay_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let locked = "Can't delete!\nOperations on certificates are currently locked!\n";
+        let (socket, haproxy) =
+            start_haproxy(folder.path(), &["", locked, locked, "Entry deleted.\n"]);
         let mut client = RuntimeClient::connect(socket).await.unwrap();
         let command = "del ssl crt-list a b";
         assert_eq!(client.send_command(command).await.unwrap(), "Entry deleted.");
         assert_eq!(haproxy.join().unwrap(), ["prompt", command, command, command]);
+    }
+
+    #[tokio::test]
+    async fn server_is_deleted_only_if_nothing_refers_to_it() {
+        let idle = "# bkname/svname bkid/svid addr port - purge_delay used_cur used_max\n\
+                    a:80/web:80 5/1 10.0.0.2 80 - 5000 0 3\na:80/new:80 5/1 10.0.0.3 80 - 5000 1 3\n";
+        let used = "# bkname/svname bkid/svid addr port - purge_delay used_cur used_max\n\
+                    a:80/web:80 5/1 10.0.0.2 80 - 5000 1 3\n";
+        let request = "0x7f1c: proto=tcpv4 src=127.0.0.1:5 fe=http-80 be=a:80 srv=web:80 ts=00\n";
+        let other = "0x7f1c: proto=tcpv4 src=127.0.0.1:5 fe=http-80 be=a:80 srv=new:80 ts=00\n";
+        let delete = "del server a:80/web:80";
+        for (answers, is_deleted) in [
+            (&["", used][..], false),
+            (&["", idle, request], false),
+            (&["", idle, other, "Server deleted.\n"], true),
+            (&["", idle, "\n", "Server still has connections attached to it.\n"], false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (socket, haproxy) = start_haproxy(folder.path(), answers);
+            let mut client = RuntimeClient::connect(socket).await.unwrap();
+            let server = observed::ObservedServer {
+                address: "10.0.0.2:80".parse().unwrap(),
+                settings: ServerSettings::default(),
+                admin: AdminState::Maintenance,
+                up: false,
+            };
+            let servers = BTreeMap::from([("web:80".to_owned(), server)]);
+            let mut observed = ObservedState {
+                servers: BTreeMap::from([("a:80".to_owned(), servers)]),
+                ..ObservedState::default()
+            };
+            let (backend, name) = ("a:80".to_owned(), "web:80".to_owned());
+            let plan = [RuntimeCommand::DelServer { backend, name }];
+            client.execute_commands(&plan, &mut observed).await.unwrap();
+            let remains = observed.servers.values().any(|servers| !servers.is_empty());
+            assert_eq!(remains, !is_deleted, "{answers:?}");
+            let expected = ["prompt", "show servers conn a:80", "show sess", delete];
+            assert_eq!(haproxy.join().unwrap(), expected[..answers.len()], "{answers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn answer_shows_whether_frontend_is_resumed() {
+        for (answer, expected) in [
+            ("", None),
+            ("All sockets are already enabled.\n", None),
+            (
+                "Failed to resume frontend, check logs for precise cause (port conflict?).\n",
+                Some("port_taken"),
+            ),
+            ("No such frontend.\n", Some("refused")),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (socket, haproxy) = start_haproxy(folder.path(), &["", answer]);
+            let mut client = RuntimeClient::connect(socket).await.unwrap();
+            let plan = [RuntimeCommand::EnableFrontend { frontend: "http-80".to_owned() }];
+            let mut observed = ObservedState::default();
+            let result = client.execute_commands(&plan, &mut observed).await;
+            assert_eq!(result.as_ref().err().map(RuntimeError::kind), expected, "{answer:?}");
+            let is_open = observed.frontends.get("http-80") == Some(&FrontendState::Open);
+            assert_eq!(is_open, expected.is_none(), "{answer:?}");
+            assert_eq!(haproxy.join().unwrap(), ["prompt", "enable frontend http-80"]);
+        }
     }
 
     #[test]

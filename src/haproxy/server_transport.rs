@@ -3,24 +3,42 @@
 //! Pure. Configuration Manual, section 5.2. The words are the same on a `server` line and in `add server`. HAProxy can
 //! neither change them while it runs nor return them, so a server with other words has another name.
 
-use super::{command::Escaped, config::Probe, name, tls::TlsContext};
+use super::{command::Escaped, config::Probe, name, stream_options, tls::TlsContext};
 use crate::model::{
     backend_tls::{Scheme, ServerName, Verification},
     ca_index::CaPurpose,
     option_value::{CheckMethod, HostMatch},
     route::{Policy, RouteKey},
+    stream::Cut,
 };
 use std::fmt::{self, Write as _};
 
 /// The words of a server for its connections. None for plain HTTP/1.1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerTransport {
-    scheme: Scheme,
+    kind: TransportKind,
     /// Each with the space before it.
     words: String,
     /// Path of the CA's file, which is its name in HAProxy.
     ca: Option<String>,
 }
+
+/// What is sent to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TransportKind {
+    Requests(Scheme),
+    /// Connections as they are.
+    Connections(Cut),
+}
+
+impl Default for TransportKind {
+    fn default() -> Self {
+        Self::Requests(Scheme::default())
+    }
+}
+
+/// Stands for the scheme in names of servers of connections.
+const TCP: &str = "tcp";
 
 /// HAProxy's name of the CAs of the system.
 const SYSTEM_CA: &str = "@system-ca";
@@ -34,16 +52,17 @@ impl ServerTransport {
         let (scheme, check) = (policy.get::<Scheme>(), policy.get::<CheckMethod>());
         let probe = match check {
             CheckMethod::Off => None,
-            CheckMethod::Tcp => Some(Probe::Tcp),
-            CheckMethod::Http(_) => Some(Probe::Http),
+            CheckMethod::Tcp | CheckMethod::TcpOn(_) => Some(Probe::Tcp),
+            CheckMethod::Http(_) | CheckMethod::HttpOn(..) => Some(Probe::Http),
         };
+        let kind = TransportKind::Requests(scheme);
         if !scheme.has_tls() {
             let words = match (scheme, probe) {
                 (Scheme::H2c, Some(Probe::Http)) => " proto h2 check-proto h2",
                 (Scheme::H2c, _) => " proto h2",
                 _ => "",
             };
-            return Some(Self { scheme, words: words.to_owned(), ca: None });
+            return Some(Self { kind, words: words.to_owned(), ca: None });
         }
         let ca = match policy.get::<Verification>() {
             Verification::Off => None,
@@ -53,12 +72,23 @@ impl ServerTransport {
             }
         };
         let words = tls_words(scheme, ca.as_deref(), server_name(key, policy), probe);
-        Some(Self { scheme, words, ca: ca.filter(|ca| ca != SYSTEM_CA) })
+        Some(Self { kind, words, ca: ca.filter(|ca| ca != SYSTEM_CA) })
+    }
+
+    /// Returns how the servers of a route of connections are reached.
+    pub fn of_connections(policy: &Policy) -> Self {
+        let kind = TransportKind::Connections(policy.get());
+        Self { kind, words: stream_options::server_words(policy), ca: None }
+    }
+
+    /// Whether a failed check, and maintenance, end the connections of a server.
+    pub fn cuts_at_failed_check(&self) -> bool {
+        self.kind == TransportKind::Connections(Cut::Down)
     }
 
     /// Whether the connections are encrypted.
     pub fn has_tls(&self) -> bool {
-        self.scheme.has_tls()
+        matches!(self.kind, TransportKind::Requests(scheme) if scheme.has_tls())
     }
 
     /// Returns HAProxy's name of the CA, if a file has it.
@@ -68,17 +98,22 @@ impl ServerTransport {
 
     /// Returns the part of a server's name that distinguishes it from servers with other words.
     pub fn name_suffix(&self) -> String {
-        match self.words.as_str() {
-            "" => String::new(),
-            words => format!(":{}-{:08x}", self.scheme, name::hash(words) >> 32),
+        if self.words.is_empty() {
+            return String::new();
         }
+        let kind = match self.kind {
+            TransportKind::Requests(scheme) => scheme.to_string(),
+            TransportKind::Connections(_) => TCP.to_owned(),
+        };
+        format!(":{kind}-{:08x}", name::hash(&self.words) >> 32)
     }
 }
 
 /// Whether it is the last part of a name with [`ServerTransport::name_suffix`].
 pub fn is_name_suffix(text: &str) -> bool {
-    let Some((scheme, hash)) = text.split_once('-') else { return false };
-    scheme.parse::<Scheme>().is_ok() && hash.len() == 8 && u32::from_str_radix(hash, 16).is_ok()
+    let Some((kind, hash)) = text.split_once('-') else { return false };
+    let is_kind = kind == TCP || kind.parse::<Scheme>().is_ok();
+    is_kind && hash.len() == 8 && u32::from_str_radix(hash, 16).is_ok()
 }
 
 /// Returns the name that the container's certificate is requested and verified by, if it is the same for all requests
@@ -166,7 +201,7 @@ mod tests {
         model::{
             ca_index::CaIndex,
             certificate::{CertificateDigest, CertificateIndex},
-            label_option::{LabelOption, OptionValues},
+            label_option::{LabelOption, LabelProtocol, OptionValues},
             tls::TlsPolicy,
         },
     };
@@ -174,7 +209,7 @@ mod tests {
     fn policy(labels: &str) -> Policy {
         let mut policy = OptionValues::default();
         for (name, value) in labels.split_whitespace().filter_map(|label| label.split_once('=')) {
-            let option = LabelOption::from_port_name(name).unwrap();
+            let option = LabelOption::from_port_name(LabelProtocol::Http, name).unwrap();
             policy.set(option.parse_value(value).unwrap().unwrap().0);
         }
         policy

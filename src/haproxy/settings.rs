@@ -1,6 +1,10 @@
 //! Settings of the HAProxy side: whether HAProxy is managed or a service, and all paths.
 
-use super::process::{ProcessConfig, Stdout};
+use super::{
+    master::Master,
+    process::{ProcessConfig, Stdout},
+    socket::WorkerSocket,
+};
 use crate::support::atomic_file::FileAccess;
 use std::{
     path::{Path, PathBuf},
@@ -57,6 +61,18 @@ impl ProxySettings {
             ProxyMode::Service { stats_socket: Some(socket), .. } => socket.clone(),
             ProxyMode::Service { stats_socket: None, .. } => self.state_dir.join("haproxy.sock"),
         }
+    }
+
+    /// Returns how a program that has not started HAProxy reaches its runtime API.
+    pub fn worker_socket(&self) -> WorkerSocket {
+        let master = match &self.mode {
+            ProxyMode::Managed { .. } => Some(self.process_config(&self.config).master()),
+            ProxyMode::Service { reload: ReloadVia::MasterSocket(socket), .. } => {
+                Some(Master::new(socket))
+            }
+            ProxyMode::Service { reload: ReloadVia::Unit(_), .. } => None,
+        };
+        WorkerSocket { stats: self.stats_socket(), master }
     }
 
     /// The file that contains the configuration that HAProxy has loaded. It reveals a crash between a commit and its

@@ -3,7 +3,7 @@
 //! Pure. Parses only what [`super::render`] writes.
 
 use super::{
-    config::{self, AdminState, MapName},
+    config::{self, AdminState, FrontendState, MapName},
     name,
     observed::{ObservedServer, ObservedState, parse_map_file},
     server_setting::ServerSettings,
@@ -22,6 +22,9 @@ pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> Obse
             observed.backends.extend(backend.map(str::to_owned));
         }
         match (words.as_slice(), backend) {
+            (["frontend", name, ..], None) if name::parse_frontend(name).is_some() => {
+                observed.frontends.insert((*name).to_owned(), FrontendState::Open);
+            }
             (["bind", _, options @ ..], None) => {
                 let list = options.iter().skip_while(|word| **word != "crt-list").nth(1);
                 let list = list.filter(|list| tls::list_port(list).is_some());

@@ -5,19 +5,18 @@
 use super::synonym::{self, Synonym};
 use crate::{
     model::{
-        label_option::{InvalidValue, LabelOption},
-        option_value,
+        label_option::{InvalidValue, LabelOption, LabelProtocol},
+        option_value::{self, PortRange},
         problem::Reason,
     },
     support::suggest::count_slips,
 };
-use std::num::NonZeroU16;
 
 /// Parsed name of a label that starts with `glue_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelKey<'a> {
-    /// `glue_http_<port>_<option>`, optionally with `.<route>`.
-    Http { port: NonZeroU16, option: LabelOption, route: Option<&'a str> },
+    /// `glue_<protocol>_<port>_<option>`, optionally with `.<route>`. Only ports of TCP and UDP may be a range.
+    Port { protocol: LabelProtocol, ports: PortRange, option: LabelOption, route: Option<&'a str> },
     /// `glue_http_ports`, `glue_network`
     Container(LabelOption),
 }
@@ -40,12 +39,8 @@ pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
     Some(match name {
         _ if name.contains(['$', '{', '}']) => Err(Reason::VariableInName),
         _ if name.starts_with("https_") => Err(Reason::UnsupportedOption { hint: HTTPS_NAME }),
-        _ if name.starts_with("tcp_") || name.starts_with("udp_") => {
-            Err(Reason::UnsupportedProtocol)
-        }
-        _ => match name
-            .strip_prefix("http_")
-            .and_then(|after_prefix| parse_http_key(after_prefix).transpose())
+        _ => match split_protocol(name)
+            .and_then(|(protocol, after_prefix)| parse_port_key(protocol, after_prefix).transpose())
         {
             Some(parsed) => parsed,
             None => Err(diagnose_unknown(key)),
@@ -53,17 +48,48 @@ pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
     })
 }
 
+/// Splits `tcp_5432_bind` after the protocol.
+fn split_protocol(name: &str) -> Option<(LabelProtocol, &str)> {
+    let (protocol, after_prefix) = name.split_once('_')?;
+    Some((protocol.parse().ok()?, after_prefix))
+}
+
 /// Parses `<port>_<option>[.<route>]`. Returns `Ok(None)` if there is no such option.
-fn parse_http_key(after_prefix: &str) -> Result<Option<LabelKey<'_>>, Reason> {
+fn parse_port_key(
+    protocol: LabelProtocol,
+    after_prefix: &str,
+) -> Result<Option<LabelKey<'_>>, Reason> {
     let (stem, route) = split_route(after_prefix);
-    let portless = LabelOption::from_port_name(stem).is_some();
-    let Some((port, option)) = stem.split_once('_') else { return Ok(None) };
-    let Some(option) = LabelOption::from_port_name(option).filter(|_| !portless) else {
-        return Ok(None);
+    let portless = LabelOption::from_port_name(protocol, stem).is_some();
+    let Some((port, name)) = stem.split_once('_').filter(|_| !portless) else { return Ok(None) };
+    let Some(option) = LabelOption::from_port_name(protocol, name) else {
+        return match find_other_protocol(protocol, name) {
+            Some(option) if parse_ports(protocol, port).is_ok() => {
+                Err(Reason::OtherProtocol { option, protocol })
+            }
+            _ => Ok(None),
+        };
     };
     match route {
         Some(route) if !is_route_name(route) => Err(Reason::NotARouteName(route.to_owned())),
-        _ => Ok(Some(LabelKey::Http { port: option_value::parse_port(port)?, option, route })),
+        _ => {
+            let ports = parse_ports(protocol, port)?;
+            Ok(Some(LabelKey::Port { protocol, ports, option, route }))
+        }
+    }
+}
+
+/// Returns the option of another protocol that has this name, if the protocol has nothing that users call so.
+fn find_other_protocol(protocol: LabelProtocol, name: &str) -> Option<LabelOption> {
+    let mut others = LabelProtocol::ALL.into_iter().filter(|other| *other != protocol);
+    let option = others.find_map(|other| LabelOption::from_port_name(other, name))?;
+    synonym::find_synonym(protocol, name).is_none().then_some(option)
+}
+
+fn parse_ports(protocol: LabelProtocol, text: &str) -> Result<PortRange, Reason> {
+    match protocol {
+        LabelProtocol::Http => option_value::parse_port(text).map(PortRange::from),
+        LabelProtocol::Tcp | LabelProtocol::Udp => text.parse(),
     }
 }
 
@@ -84,9 +110,8 @@ fn diagnose_unknown(key: &str) -> Reason {
         nearest_label(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
     match synonym.filter(|(.., synonym)| suggestion.is_none() || is_protective(*synonym)) {
         Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { hint },
-        Some((port, route, Synonym::Option(option))) => {
-            let name = option.name();
-            let nearest = with_route(format!("glue_http_{port}_{name}"), route);
+        Some((start, route, Synonym::Option(option))) => {
+            let nearest = with_route(format!("{start}{}", option.name()), route);
             Reason::UnknownLabel { nearest: Some(nearest) }
         }
         None => Reason::UnknownLabel { nearest: suggestion },
@@ -98,15 +123,18 @@ fn is_protective(synonym: Synonym) -> bool {
     option.spec().invalid == InvalidValue::ExcludesPort
 }
 
-/// Parses `glue_http_<port>_<word>` and similar names. Returns the port, the route and the meaning of the word.
+/// Parses `glue_http_<port>_<word>` and similar names. Returns the label without the option, the route and the meaning
+/// of the word.
 fn match_synonym(key: &str) -> Option<(String, Option<&str>, Synonym)> {
     let (stem, route) = split_route(key);
     let stem = stem.strip_prefix("glue_")?;
-    let protocol = |text: &&str| !matches!(*text, "http" | "https" | "tcp");
-    let words: Vec<_> = stem.split(['_', '-']).filter(protocol).collect();
-    let (ports, words): (Vec<&str>, Vec<&str>) =
-        words.into_iter().partition(|text| option_value::parse_port(text).is_ok());
-    let port = ports.first().map_or_else(|| "<port>".to_owned(), |port| (*port).to_owned());
+    let protocol = split_protocol(stem).map_or(LabelProtocol::Http, |(protocol, _)| protocol);
+    let is_option = |text: &&str| !matches!(*text, "http" | "https" | "tcp" | "udp");
+    let (ports, words): (Vec<&str>, Vec<&str>) = split_words(stem, protocol)
+        .into_iter()
+        .filter(is_option)
+        .partition(|text| parse_ports(protocol, text).is_ok());
+    let start = label_start(protocol, ports.first().copied());
     // Other programs nest words, as in `_tls.certresolver`; the last word may also be the name of a route.
     let whole = match words.concat() {
         // The only word was the protocol.
@@ -115,10 +143,25 @@ fn match_synonym(key: &str) -> Option<(String, Option<&str>, Synonym)> {
     };
     let nested = route.map(|route| format!("{whole}{route}"));
     let nested =
-        nested.and_then(|text| synonym::find_synonym(&text)).map(|synonym| (None, synonym));
-    let plain = || synonym::find_synonym(&whole).map(|synonym| (route, synonym));
+        nested.and_then(|text| synonym::find_synonym(protocol, &text)).map(|found| (None, found));
+    let plain = || synonym::find_synonym(protocol, &whole).map(|found| (route, found));
     let (route, synonym) = nested.or_else(plain)?;
-    Some((port, route, synonym))
+    Some((start, route, synonym))
+}
+
+/// Splits a name at `_` and `-`, but not a range of ports.
+fn split_words(stem: &str, protocol: LabelProtocol) -> Vec<&str> {
+    let words = stem.split('_').flat_map(|word| {
+        let is_ports = parse_ports(protocol, word).is_ok();
+        let parts: Vec<_> = if is_ports { vec![word] } else { word.split('-').collect() };
+        parts
+    });
+    words.collect()
+}
+
+/// Returns `glue_<protocol>_<port>_`, with a placeholder for an unknown port.
+fn label_start(protocol: LabelProtocol, port: Option<&str>) -> String {
+    format!("glue_{protocol}_{}_", port.unwrap_or("<port>"))
 }
 
 fn split_route(text: &str) -> (&str, Option<&str>) {
@@ -131,23 +174,35 @@ fn is_route_name(text: &str) -> bool {
 }
 
 /// Returns the most similar known name: at most three typing errors, and fewer than half as many as the compared part
-/// has characters.
+/// has characters. If the name has a protocol, only names of this protocol are similar.
 fn nearest_label(key: &str) -> Option<String> {
     let (stem, route) = split_route(key);
     if MAX_TYPED_LENGTH < stem.len() {
         return None;
     }
-    let port = stem.split('_').find(|part| option_value::parse_port(part).is_ok());
-    let start = format!("glue_http_{}_", port.unwrap_or("<port>"));
-    if let Some(option) = stem.strip_prefix("glue_http_").and_then(LabelOption::from_port_name) {
-        return Some(with_route(format!("{start}{}", option.name()), route));
+    let typed = stem.strip_prefix("glue_").and_then(split_protocol);
+    if let Some((protocol, name)) = typed
+        && let Some(option) = LabelOption::from_port_name(protocol, name)
+    {
+        return Some(with_route(format!("{}{option}", label_start(protocol, None)), route));
     }
-    let certain = if stem.starts_with(&start) { start.len() } else { "glue_".len() };
-    let options =
-        LabelOption::of_ports().map(|option| (format!("{start}{}", option.name()), route));
+    let protocols = LabelProtocol::ALL.into_iter().filter(|protocol| match typed {
+        Some((typed, _)) => typed == *protocol,
+        None => true,
+    });
+    let options = protocols.flat_map(|protocol| {
+        let port = stem.split('_').find(|part| parse_ports(protocol, part).is_ok());
+        let start = label_start(protocol, port);
+        let certain = if stem.starts_with(&start) { start.len() } else { "glue_".len() };
+        LabelOption::of_protocol(protocol)
+            .map(move |option| (format!("{start}{option}"), certain, route))
+    });
+    let containers = LabelOption::of_containers();
+    let containers =
+        containers.map(|option| (format!("glue_{}", option.name()), "glue_".len(), None));
     options
-        .chain(LabelOption::of_containers().map(|option| (option.spec().label(), None)))
-        .filter_map(|(name, route)| {
+        .chain(containers)
+        .filter_map(|(name, certain, route)| {
             let (start, typed) = stem.split_at_checked(certain)?;
             Some((count_slips(typed, name.strip_prefix(start)?)?, name, route))
         })
@@ -180,11 +235,15 @@ fn suggest_by_distance(stem: &str, route: Option<&str>) -> Option<String> {
     let typed = stem.to_ascii_lowercase().replace(['-', '/', ' '], "_");
     let port = typed.split('_').find(|part| option_value::parse_port(part).is_ok());
     let options = port.into_iter().flat_map(|port| {
-        LabelOption::of_ports()
-            .map(move |option| (format!("glue_http_{port}_{}", option.name()), route))
+        LabelProtocol::ALL.into_iter().flat_map(move |protocol| {
+            let start = label_start(protocol, Some(port));
+            LabelOption::of_protocol(protocol)
+                .map(move |option| (format!("{start}{option}"), route))
+        })
     });
+    let containers = LabelOption::of_containers();
     options
-        .chain(LabelOption::of_containers().map(|option| (option.spec().label(), None)))
+        .chain(containers.map(|option| (format!("glue_{}", option.name()), None)))
         .filter_map(|(name, route)| Some((count_slips(&typed, &name)?, name, route)))
         .filter(|(slips, ..)| *slips <= MAX_FOREIGN_SLIPS)
         .min_by_key(|(slips, ..)| *slips)

@@ -14,7 +14,7 @@ mod tests;
 
 use crate::model::{
     container::Container,
-    label_option::OptionValues,
+    label_option::{LabelProtocol, OptionValues},
     option_value::{HealthPolicy, HostMatch, Weight},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Policy, RouteKey},
@@ -25,7 +25,7 @@ use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 pub use crate::model::label_text::has_our_labels;
 pub use constraint::Constraint;
 pub use own::keep_own;
-pub use parse::{MAX_PROBLEMS, MAX_ROUTES, MAX_SERVERS};
+pub use parse::{MAX_PROBLEMS, MAX_RANGE_PORTS, MAX_ROUTES, MAX_SERVERS};
 
 /// `docker compose run` sets it to `True`.
 const ONE_OFF_LABEL: &str = "com.docker.compose.oneoff";
@@ -67,11 +67,13 @@ pub struct ParsedLabels {
 pub struct LabelLimits {
     /// If empty, every host is allowed.
     pub allowed_hosts: Vec<AllowedHost>,
-    /// `None` allows every port except `reserved_ports`.
-    pub allowed_ports: Option<BTreeSet<NonZeroU16>>,
+    /// `None` allows every port except the reserved ones.
+    pub allowed_ports: Option<AllowedPorts>,
     /// Ports that no container gets unless `allowed_ports` contains them: those of SSH, of Docker's API, and of
     /// docker-balancer itself.
     pub reserved_ports: BTreeSet<NonZeroU16>,
+    /// The same for UDP: those of DHCP, of the time, and of Docker Swarm.
+    pub reserved_udp_ports: BTreeSet<NonZeroU16>,
     /// The part of `reserved_ports` on which this program and its HAProxy listen on this machine.
     pub own_ports: BTreeSet<NonZeroU16>,
     /// A container that does not match all of them is ignored.
@@ -81,6 +83,15 @@ pub struct LabelLimits {
     pub host_network: HostNetwork,
     /// For ports whose labels do not set it.
     pub tls: TlsMode,
+}
+
+/// Public ports that containers may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedPorts {
+    /// Of each protocol.
+    pub any: BTreeSet<NonZeroU16>,
+    /// Of one protocol.
+    pub named: BTreeSet<(LabelProtocol, NonZeroU16)>,
 }
 
 /// A host that containers may claim. With a constraint it is reserved for containers that match.
@@ -207,12 +218,32 @@ impl LabelLimits {
         Err(Reason::HostReserved { host: host.to_string(), only: first.to_string() })
     }
 
-    /// Whether containers may use this public port.
-    pub fn is_port_allowed(&self, port: NonZeroU16) -> bool {
+    /// Whether containers may use this public port of the protocol.
+    pub fn is_port_allowed(&self, protocol: LabelProtocol, port: NonZeroU16) -> bool {
         match &self.allowed_ports {
-            Some(ports) => ports.contains(&port),
-            None => !self.reserved_ports.contains(&port),
+            Some(ports) => ports.any.contains(&port) || ports.named.contains(&(protocol, port)),
+            None => !self.reserved_of(protocol).contains(&port),
         }
+    }
+
+    /// Whether the administrator named the public port with its protocol.
+    pub fn is_port_named(&self, protocol: LabelProtocol, port: NonZeroU16) -> bool {
+        let ports = self.allowed_ports.as_ref();
+        ports.is_some_and(|ports| ports.named.contains(&(protocol, port)))
+    }
+
+    /// Returns the ports of the protocol that no container gets unless it is allowed.
+    pub fn reserved_of(&self, protocol: LabelProtocol) -> &BTreeSet<NonZeroU16> {
+        match protocol {
+            LabelProtocol::Http | LabelProtocol::Tcp => &self.reserved_ports,
+            LabelProtocol::Udp => &self.reserved_udp_ports,
+        }
+    }
+}
+
+impl From<BTreeSet<NonZeroU16>> for AllowedPorts {
+    fn from(any: BTreeSet<NonZeroU16>) -> Self {
+        Self { any, named: BTreeSet::new() }
     }
 }
 

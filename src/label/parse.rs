@@ -9,14 +9,16 @@ use super::{
 use crate::model::{
     backend_tls::{Scheme, Verification},
     client_certificate::ClientCertificate,
-    container::{Container, NetworkMode},
+    container::{Container, NetworkMode, Transport},
     label_option::{
-        InvalidValue, LabelOption, OPTIONS, OptionPlace, OptionValue, OptionValues, TypedOption,
+        InvalidValue, LabelOption, LabelProtocol, OPTIONS, OptionPlace, OptionValue, OptionValues,
+        ParsedValue, TypedOption,
     },
     label_text,
-    option_value::{self, CheckMethod, HostMatch, PathPrefix},
+    option_value::{self, CheckMethod, HostMatch, PathPrefix, PortRange},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Listener, Match, Protocol, RouteKey},
+    stream::ProxyHeader,
     tls::{self, TlsBind, TlsMode},
 };
 use std::{
@@ -37,6 +39,15 @@ pub const MAX_SERVERS: usize = 8;
 /// Maximum number of public ports of one container. Each uses file descriptors of HAProxy and makes a reload slower.
 const MAX_LISTENERS: usize = 32;
 
+/// Maximum number of public ports of one container that labels request by ranges, in addition to single ones.
+const MAX_RANGE_LISTENERS: usize = 256;
+
+/// Maximum number of ports of one container that ranges in the names of labels, and in its lists of ports, add.
+pub const MAX_RANGE_PORTS: usize = 256;
+
+/// Maximum number of named routes of one container that ranges in the names of labels add.
+const MAX_RANGE_ROUTES: usize = MAX_ROUTES;
+
 /// The longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 4096;
 
@@ -54,6 +65,18 @@ const MAX_REPORTED_MEMBERS: usize = 16;
 pub(super) struct RawLabel<'a> {
     pub(super) key: &'a str,
     pub(super) value: &'a str,
+    /// The ports in the name, if they are a range.
+    pub(super) range: Option<PortRange>,
+}
+
+/// A label with a range of ports in its name.
+#[derive(Debug, Clone, Copy)]
+struct RangeLabel<'a> {
+    label: RawLabel<'a>,
+    protocol: LabelProtocol,
+    ports: PortRange,
+    option: LabelOption,
+    route: Option<&'a str>,
 }
 
 /// The labels of one route, by option.
@@ -62,11 +85,14 @@ pub(super) struct OptionSet<'a>([Option<RawLabel<'a>>; OPTIONS.len()]);
 
 #[derive(Debug)]
 pub(super) struct PortLabels<'a> {
+    pub(super) protocol: LabelProtocol,
     pub(super) number: NonZeroU16,
     pub(super) base_options: OptionSet<'a>,
     pub(super) named_routes: BTreeMap<&'a str, OptionSet<'a>>,
-    /// `glue_http_ports`, if it contains this port.
+    /// `glue_http_ports` or that of another protocol, if it contains this port.
     pub(super) ports_label: Option<RawLabel<'a>>,
+    /// The range because of which the port has labels, if no label names it alone.
+    range: Option<PortRange>,
     /// An option without which the port must not be served, if a label looks like a misspelling of it.
     misspelled: Option<LabelOption>,
 }
@@ -75,10 +101,27 @@ pub(super) struct PortLabels<'a> {
 #[derive(Debug, Default)]
 struct RouteOptions {
     /// `None` means the container's port.
-    bind: Option<Vec<NonZeroU16>>,
+    bind: Option<PublicPorts>,
     values: OptionValues,
     /// Options with an invalid value without which the port must not be served.
     invalid: BTreeSet<LabelOption>,
+}
+
+/// Public ports that a label requests.
+#[derive(Debug, Clone)]
+struct PublicPorts {
+    ports: Vec<NonZeroU16>,
+    origin: PortOrigin,
+}
+
+/// A public port. Those of UDP are independent of the others.
+type PublicPort = (bool, NonZeroU16);
+
+/// Whether a label names the port alone, or by a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PortOrigin {
+    Single,
+    Range,
 }
 
 #[derive(Debug)]
@@ -86,8 +129,8 @@ pub(super) struct LabelParser<'a> {
     container: &'a Container,
     limits: &'a LabelLimits,
     requests: Vec<RouteRequest>,
-    /// The public ports of `requests`.
-    listeners: BTreeSet<NonZeroU16>,
+    /// The public ports of `requests`, and whether a range requests them.
+    listeners: BTreeMap<PublicPort, PortOrigin>,
     problems: Vec<Problem>,
     /// Number of problems that were not collected.
     dropped_problems: usize,
@@ -124,11 +167,11 @@ impl<'a> LabelParser<'a> {
         ParsedLabels { requests: self.requests, network, problems: self.problems }
     }
 
-    /// Groups the labels by port. Also returns `glue_network`.
+    /// Groups the labels by protocol and port. Also returns `glue_network`.
     pub(super) fn group_by_port(&mut self) -> (Vec<PortLabels<'a>>, Option<RawLabel<'a>>) {
         // Nearly all containers have one port.
         let mut ports: Vec<PortLabels<'a>> = Vec::with_capacity(1);
-        let (mut ports_label, mut network) = (None, None);
+        let (mut lists, mut ranges, mut network) = (Vec::new(), Vec::new(), None);
         let mut misspelled = Vec::new();
         for label in collect_labels(self.container) {
             match key::parse_key(label.key) {
@@ -137,46 +180,103 @@ impl<'a> LabelParser<'a> {
                     misspelled.extend(misspelled_protection(&reason));
                     self.report_problem(Some(label), reason);
                 }
-                Some(Ok(LabelKey::Container(LabelOption::Network))) => network = Some(label),
-                Some(Ok(LabelKey::Container(_))) => ports_label = Some(label),
-                Some(Ok(LabelKey::Http { port, option, route })) => {
+                Some(Ok(LabelKey::Container(option))) => match option.listed_protocol() {
+                    Some(protocol) => lists.push((protocol, label)),
+                    None => network = Some(label),
+                },
+                Some(Ok(LabelKey::Port { protocol, ports: range, option, route })) => {
+                    let Some(number) = range.single() else {
+                        let label = RawLabel { range: Some(range), ..label };
+                        ranges.push(RangeLabel { label, protocol, ports: range, option, route });
+                        continue;
+                    };
                     // Labels are sorted by name, so those of one port are adjacent.
-                    if ports.last().is_none_or(|last| last.number != port) {
-                        ports.push(PortLabels::new(port));
+                    if ports.last().is_none_or(|last| last.id() != (protocol, number)) {
+                        ports.push(PortLabels::new(protocol, number, None));
                     }
                     let last = ports.last_mut().expect("one was put there");
                     last.options_for(route).0[option as usize] = Some(label);
                 }
             }
         }
-        ports.sort_by_key(|port| port.number);
+        ports.sort_by_key(PortLabels::id);
         for (number, option) in misspelled {
-            if let Ok(at) = ports.binary_search_by_key(&number, |port| port.number) {
+            let id = (LabelProtocol::Http, number);
+            if let Ok(at) = ports.binary_search_by_key(&id, PortLabels::id) {
                 ports[at].misspelled = Some(option);
             }
         }
-        for number in ports_label
-            .map(|ports_label| self.parse_list(ports_label, option_value::parse_port))
-            .unwrap_or_default()
-        {
-            let at = ports.binary_search_by_key(&number, |port| port.number).unwrap_or_else(|at| {
-                ports.insert(at, PortLabels::new(number));
-                at
-            });
-            ports[at].ports_label = ports_label;
+        let mut budget = RangeBudget::default();
+        self.add_ranges(&mut ports, ranges, &mut budget);
+        for (protocol, label) in lists {
+            self.add_listed_ports(&mut ports, protocol, label, &mut budget);
         }
         (ports, network)
     }
 
+    /// Adds the labels with ranges of ports. A label with a shorter range, or with one port, overrides them.
+    fn add_ranges(
+        &mut self,
+        ports: &mut Vec<PortLabels<'a>>,
+        mut labels: Vec<RangeLabel<'a>>,
+        budget: &mut RangeBudget,
+    ) {
+        labels.sort_by_key(|label| label.ports.count());
+        for RangeLabel { label, protocol, ports: range, option, route } in labels {
+            if !budget.add_ports(ports, protocol, range) {
+                let (text, most) = (range.to_string(), MAX_RANGE_PORTS);
+                self.report_problem(Some(label), Reason::TooManyPorts { text, most });
+                continue;
+            }
+            for number in range.ports() {
+                let Ok(at) = ports.binary_search_by_key(&(protocol, number), PortLabels::id) else {
+                    continue;
+                };
+                let is_new = route.is_some_and(|route| !ports[at].named_routes.contains_key(route));
+                if is_new && !budget.add_route() {
+                    let (port, requested) = (number.get(), range.count());
+                    let reason = Reason::TooManyRoutes { port, requested, most: MAX_ROUTES };
+                    self.report_problem(Some(label), reason);
+                    break;
+                }
+                ports[at].options_for(route).0[option as usize].get_or_insert(label);
+            }
+        }
+    }
+
+    /// Adds the ports of `glue_http_ports`, `glue_tcp_ports` or `glue_udp_ports`.
+    fn add_listed_ports(
+        &mut self,
+        ports: &mut Vec<PortLabels<'a>>,
+        protocol: LabelProtocol,
+        label: RawLabel<'a>,
+        budget: &mut RangeBudget,
+    ) {
+        let parse = |text: &str| match protocol {
+            LabelProtocol::Http => option_value::parse_port(text).map(PortRange::from),
+            LabelProtocol::Tcp | LabelProtocol::Udp => text.parse(),
+        };
+        for range in self.parse_list(label, parse) {
+            let has_room = range.single().is_some() || budget.add_ports(ports, protocol, range);
+            if !has_room {
+                let (text, most) = (range.to_string(), MAX_RANGE_PORTS);
+                self.report_problem(Some(label), Reason::TooManyPorts { text, most });
+                continue;
+            }
+            for number in range.ports() {
+                let id = (protocol, number);
+                let at = ports.binary_search_by_key(&id, PortLabels::id).unwrap_or_else(|at| {
+                    ports.insert(at, PortLabels::new(protocol, number, None));
+                    at
+                });
+                ports[at].ports_label = Some(label);
+            }
+        }
+    }
+
     fn parse_port(&mut self, port: &PortLabels<'a>) {
         let number = port.number.get();
-        let has_own_network = !matches!(
-            self.container.network_mode,
-            NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_)
-        );
-        if has_own_network && !self.container.exposed.contains(&number) {
-            self.report_problem(None, self.unexposed_reason(number));
-        }
+        self.report_unexposed(port);
         let base = self.parse_options(port, &port.base_options, &self.default_options(port));
         if port.is_route() {
             let no_match_reason = Reason::PortWithoutMatch { port: number };
@@ -190,22 +290,43 @@ impl<'a> LabelParser<'a> {
         }
     }
 
+    fn report_unexposed(&mut self, port: &PortLabels<'_>) {
+        let has_own_network = !matches!(
+            self.container.network_mode,
+            NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_)
+        );
+        // One hint for a range: a container that exposes none of its ports would have hundreds.
+        let is_reported = port.range.is_none_or(|range| range.first() == port.number);
+        let number = port.number.get();
+        let is_exposed = self.container.exposed.of(port.protocol.into()).contains(&number);
+        if has_own_network && is_reported && !is_exposed {
+            self.report_problem(None, self.unexposed_reason(port.protocol, number));
+        }
+    }
+
     /// Returns the options of a port without labels for them.
     fn default_options(&self, port: &PortLabels<'_>) -> RouteOptions {
-        let values = OptionValues::default().with(self.limits.tls);
+        let values = match port.protocol {
+            LabelProtocol::Http => OptionValues::default().with(self.limits.tls),
+            LabelProtocol::Tcp | LabelProtocol::Udp => OptionValues::default(),
+        };
         RouteOptions { values, invalid: port.misspelled.iter().copied().collect(), bind: None }
     }
 
     /// Returns the hint about a port that the container does not expose. It may be the host's port of a published one.
-    fn unexposed_reason(&self, port: u16) -> Reason {
+    fn unexposed_reason(&self, protocol: LabelProtocol, port: u16) -> Reason {
+        let transport = Transport::from(protocol);
         let mut published = self.container.published.iter();
         match published.find(|published_port| {
-            published_port.host_port == port && published_port.container_port != port
+            published_port.transport == transport
+                && published_port.host_port == port
+                && published_port.container_port != port
         }) {
             Some(published) => {
-                Reason::PublishedPort { port, container_port: published.container_port }
+                let container_port = published.container_port;
+                Reason::PublishedPort { protocol, port, container_port }
             }
-            None => Reason::NotExposed { port },
+            None => Reason::NotExposed { transport, port },
         }
     }
 
@@ -217,7 +338,7 @@ impl<'a> LabelParser<'a> {
     ) -> RouteOptions {
         let bind = option_set
             .get(LabelOption::Bind)
-            .map(|label| self.parse_public_ports(port, label))
+            .map(|label| self.parse_bind(port, label))
             .or_else(|| from.bind.clone());
         let (mut values, mut invalid) = (from.values.clone(), from.invalid.clone());
         for spec in &OPTIONS {
@@ -226,7 +347,7 @@ impl<'a> LabelParser<'a> {
                 LabelOption::TlsBind => {
                     TlsBind::new(self.parse_public_ports(port, label)).map(TypedOption::into_value)
                 }
-                option => self.parse_value(label, option),
+                option => self.parse_value(port.protocol, label, option),
             };
             match (value, spec.invalid) {
                 (Some(value), _) => {
@@ -240,6 +361,79 @@ impl<'a> LabelParser<'a> {
         RouteOptions { bind, values, invalid }
     }
 
+    fn parse_bind(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> PublicPorts {
+        if port.protocol == LabelProtocol::Http {
+            let ports = self.parse_public_ports(port, label);
+            return PublicPorts { ports, origin: PortOrigin::Single };
+        }
+        let members = match label.range {
+            Some(range) => self.paired_port(port, label, range),
+            None => self.parse_port_ranges(label),
+        };
+        let is_range = label.range.is_some() || members.iter().any(|range| range.count() != 1);
+        let origin = if is_range { PortOrigin::Range } else { PortOrigin::Single };
+        let mut ports: Vec<_> = members.into_iter().flat_map(PortRange::ports).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        self.retain_allowed(port, Some(label), &mut ports);
+        PublicPorts { ports, origin }
+    }
+
+    /// Returns the public port of a port in a range: the first one of the value for the first one of the name.
+    fn paired_port(
+        &mut self,
+        port: &PortLabels<'_>,
+        label: RawLabel<'_>,
+        range: PortRange,
+    ) -> Vec<PortRange> {
+        let Ok(text) = check_text(label.value) else {
+            self.checked_text(label);
+            return Vec::new();
+        };
+        if let Some(public) = pair_port(range, port.number, text) {
+            return vec![public.into()];
+        }
+        self.report_problem(Some(label), Reason::UnequalRanges { ports: range.count() });
+        Vec::new()
+    }
+
+    /// Returns the valid members of a list of ports and ranges, up to a limit.
+    fn parse_port_ranges(&mut self, label: RawLabel<'_>) -> Vec<PortRange> {
+        let mut left = MAX_RANGE_LISTENERS;
+        let mut members = self.parse_list(label, PortRange::from_str);
+        members.retain(|range| {
+            let fits = range.count() <= left;
+            if fits {
+                left -= range.count();
+            } else {
+                let (text, most) = (range.to_string(), MAX_RANGE_LISTENERS);
+                self.report_problem(Some(label), Reason::TooManyPorts { text, most });
+            }
+            fits
+        });
+        members
+    }
+
+    /// Removes the public ports that containers may not use.
+    fn retain_allowed(
+        &mut self,
+        port: &PortLabels<'_>,
+        label: Option<RawLabel<'_>>,
+        ports: &mut Vec<NonZeroU16>,
+    ) {
+        let limits = self.limits;
+        ports.retain(|public| {
+            let is_allowed = limits.is_port_allowed(port.protocol, *public);
+            if !is_allowed {
+                self.report_problem(label, Reason::PortNotAllowed(public.get()));
+            }
+            is_allowed
+        });
+        if ports.is_empty() && label.is_some_and(|label| label.range.is_none()) {
+            self.report_problem(label, Reason::NoValidValues { port: port.number.get() });
+        }
+    }
+
     fn parse_public_ports(
         &mut self,
         port: &PortLabels<'_>,
@@ -247,8 +441,8 @@ impl<'a> LabelParser<'a> {
     ) -> Vec<NonZeroU16> {
         let limits = self.limits;
         self.parse_required_list(port, label, |text| match option_value::parse_port(text)? {
-            port if limits.is_port_allowed(port) => Ok(port),
-            port => Err(Reason::PortNotAllowed(port.get())),
+            public if limits.is_port_allowed(port.protocol, public) => Ok(public),
+            public => Err(Reason::PortNotAllowed(public.get())),
         })
     }
 
@@ -262,6 +456,9 @@ impl<'a> LabelParser<'a> {
         options: &RouteOptions,
         no_match_reason: Reason,
     ) {
+        if port.protocol != LabelProtocol::Http {
+            return self.add_stream_requests(port, option_set, options);
+        }
         let prefix = option_set.get(LabelOption::Prefix);
         let prefixes = prefix.map(|label| self.parse_prefixes(port, label));
         let Some(hosts) = (match option_set.get(LabelOption::Host) {
@@ -282,35 +479,98 @@ impl<'a> LabelParser<'a> {
             self.report_problem(None, reason);
         }
         let listeners = self.requested_listeners(port, options);
-        let requested = hosts.len() * prefixes.len() * listeners.len();
+        let rules = hosts.iter().flat_map(|host| {
+            prefixes.iter().map(move |prefix| {
+                if is_passed {
+                    Match::Tcp { server_name: host.clone() }
+                } else {
+                    Match::Http { host: host.clone(), prefix: prefix.clone() }
+                }
+            })
+        });
+        let rules: Vec<_> = rules.collect();
+        self.request_routes(port, &listeners, PortOrigin::Single, &rules, options);
+    }
+
+    /// Adds a request for each public port and server name. Without a host label the server name is any.
+    fn add_stream_requests(
+        &mut self,
+        port: &PortLabels<'_>,
+        option_set: &OptionSet<'_>,
+        options: &RouteOptions,
+    ) {
+        let hosts = option_set.get(LabelOption::Host).map(|label| self.parse_hosts(port, label));
+        let hosts = hosts.unwrap_or_else(|| vec![HostMatch::Any]);
+        let PublicPorts { mut ports, origin } = if let Some(bind) = &options.bind {
+            bind.clone()
+        } else {
+            let mut ports = vec![port.number];
+            self.retain_allowed(port, None, &mut ports);
+            let range = port.range.map(|_| PortOrigin::Range);
+            PublicPorts { ports, origin: range.unwrap_or(PortOrigin::Single) }
+        };
+        if hosts.contains(&HostMatch::Any) {
+            self.retain_named(port, &mut ports);
+        }
+        let protocol = match port.protocol {
+            LabelProtocol::Udp => Protocol::Udp,
+            LabelProtocol::Http | LabelProtocol::Tcp => Protocol::Tcp,
+        };
+        let rules = hosts.into_iter().map(|server_name| match protocol {
+            Protocol::Udp => Match::Udp,
+            _ => Match::Tcp { server_name },
+        });
+        let rules: Vec<_> = rules.collect();
+        let listeners: Vec<_> = ports.into_iter().map(|port| Listener { protocol, port }).collect();
+        self.request_routes(port, &listeners, origin, &rules, options);
+    }
+
+    /// Removes the public ports that a route for all clients must not have: with `--allow-hosts`, those that the
+    /// administrator did not name with the protocol. Else a container could avoid the limit of the hosts.
+    fn retain_named(&mut self, port: &PortLabels<'_>, ports: &mut Vec<NonZeroU16>) {
+        let limits = self.limits;
+        if limits.check_host(&HostMatch::Any, self.container).is_ok() {
+            return;
+        }
+        ports.retain(|public| {
+            let is_named = limits.is_port_named(port.protocol, *public);
+            if !is_named {
+                let (protocol, port) = (port.protocol, public.get());
+                self.report_problem(None, Reason::PortNotNamed { protocol, port });
+            }
+            is_named
+        });
+    }
+
+    /// Adds a request for each listener and rule.
+    fn request_routes(
+        &mut self,
+        port: &PortLabels<'_>,
+        listeners: &[Listener],
+        origin: PortOrigin,
+        rules: &[Match],
+        options: &RouteOptions,
+    ) {
+        let requested = rules.len() * listeners.len();
         if MAX_ROUTES - self.requests.len() < requested {
             let port = port.number.get();
             return self
                 .report_problem(None, Reason::TooManyRoutes { port, requested, most: MAX_ROUTES });
         }
-        let listeners = self.add_listeners(port, listeners);
+        let listeners = self.add_listeners(port, listeners, origin);
         let [policy, terms, server_options] =
             [OptionPlace::Policy, OptionPlace::Terms, OptionPlace::Server]
                 .map(|place| options.values.select(place));
         self.requests.reserve(requested);
-        let rule = |host: &HostMatch, prefix: &PathPrefix| {
-            if is_passed {
-                Match::Tcp { server_name: host.clone() }
-            } else {
-                Match::Http { host: host.clone(), prefix: prefix.clone() }
-            }
-        };
-        for &listener in &listeners {
-            for host in &hosts {
-                self.requests.extend(prefixes.iter().map(|prefix| RouteRequest {
-                    key: RouteKey { listener, rule: rule(host, prefix) },
-                    policy: policy.clone(),
-                    terms: terms.clone(),
-                    port: port.number.get(),
-                    options: server_options.clone(),
-                    health_policy: options.values.get(),
-                }));
-            }
+        for listener in listeners {
+            self.requests.extend(rules.iter().map(|rule| RouteRequest {
+                key: RouteKey { listener, rule: rule.clone() },
+                policy: policy.clone(),
+                terms: terms.clone(),
+                port: port.number.get(),
+                options: server_options.clone(),
+                health_policy: options.values.get(),
+            }));
         }
     }
 
@@ -324,7 +584,8 @@ impl<'a> LabelParser<'a> {
         let mut listeners = Vec::new();
         if mode.has_plain() {
             let default = if mode.has_https() { tls::HTTP_PORT } else { port.number };
-            let ports = options.bind.clone().unwrap_or_else(|| self.allowed_port(default));
+            let bind = options.bind.as_ref().map(|bind| bind.ports.clone());
+            let ports = bind.unwrap_or_else(|| self.allowed_port(default));
             let plain = |port| Listener { protocol: Protocol::Http, port };
             listeners.extend(ports.into_iter().map(plain));
         }
@@ -341,25 +602,31 @@ impl<'a> LabelParser<'a> {
     fn add_listeners(
         &mut self,
         port: &PortLabels<'_>,
-        mut listeners: Vec<Listener>,
+        listeners: &[Listener],
+        origin: PortOrigin,
     ) -> Vec<Listener> {
-        let requested = listeners.len();
-        listeners.retain(|listener| {
-            let fits =
-                self.listeners.len() < MAX_LISTENERS || self.listeners.contains(&listener.port);
-            if fits {
-                self.listeners.insert(listener.port);
+        let most = match origin {
+            PortOrigin::Single => MAX_LISTENERS,
+            PortOrigin::Range => MAX_RANGE_LISTENERS,
+        };
+        let mut count = self.listeners.values().filter(|other| **other == origin).count();
+        let mut kept = listeners.to_vec();
+        kept.retain(|listener| {
+            let public = (listener.is_udp(), listener.port);
+            let is_new = !self.listeners.contains_key(&public);
+            if is_new && count < most {
+                self.listeners.insert(public, origin);
+                count += 1;
+                return true;
             }
-            fits
+            !is_new
         });
-        if listeners.len() < requested {
-            let (port, kept) = (port.number.get(), requested - listeners.len());
-            self.report_problem(
-                None,
-                Reason::TooManyListeners { port, requested, left: kept, most: MAX_LISTENERS },
-            );
+        if kept.len() < listeners.len() {
+            let (port, requested) = (port.number.get(), listeners.len());
+            let left = requested - kept.len();
+            self.report_problem(None, Reason::TooManyListeners { port, requested, left, most });
         }
-        listeners
+        kept
     }
 
     fn parse_hosts(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<HostMatch> {
@@ -421,7 +688,7 @@ impl<'a> LabelParser<'a> {
 
     /// Returns the public port if containers may use it.
     fn allowed_port(&mut self, port: NonZeroU16) -> Vec<NonZeroU16> {
-        if self.limits.is_port_allowed(port) {
+        if self.limits.is_port_allowed(LabelProtocol::Http, port) {
             return vec![port];
         }
         self.report_problem(None, Reason::PortNotAllowed(port.get()));
@@ -429,9 +696,14 @@ impl<'a> LabelParser<'a> {
     }
 
     /// Returns `None` if the value is invalid, or if the option has no value type.
-    fn parse_value(&mut self, label: RawLabel<'_>, option: LabelOption) -> Option<OptionValue> {
+    fn parse_value(
+        &mut self,
+        protocol: LabelProtocol,
+        label: RawLabel<'_>,
+        option: LabelOption,
+    ) -> Option<OptionValue> {
         option.default_value()?;
-        match option.parse_value(self.checked_text(label)?)? {
+        match parse_option(protocol, option, self.checked_text(label)?)? {
             Ok((value, reported)) => {
                 if let Some(reason) = reported {
                     self.report_problem(Some(label), reason);
@@ -502,7 +774,7 @@ impl<'a> LabelParser<'a> {
         }
         self.problems.push(Problem {
             subject: ProblemSubject::Container(self.container.to_ref()),
-            label: label.map(|RawLabel { key, value }| LabelText::new(key, value)),
+            label: label.map(|RawLabel { key, value, .. }| LabelText::new(key, value)),
             reason: reason.truncate_texts(),
         });
     }
@@ -631,24 +903,96 @@ fn option_without_tls(options: &OptionValues) -> Option<LabelOption> {
 fn misspelled_protection(reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
     let Reason::UnknownLabel { nearest: Some(nearest) } = reason else { return None };
     match key::parse_key(nearest)? {
-        Ok(LabelKey::Http { port, option, .. })
+        Ok(LabelKey::Port { ports, option, .. })
             if option.spec().invalid == InvalidValue::ExcludesPort =>
         {
-            Some((port, option))
+            Some((ports.single()?, option))
         }
         _ => None,
     }
 }
 
+/// Returns the public port of a port in a range of the same length as the value. `None` if the value is no such range.
+pub(super) fn pair_port(range: PortRange, port: NonZeroU16, value: &str) -> Option<NonZeroU16> {
+    let public = PortRange::from_str(value).ok()?;
+    let offset = port.get().checked_sub(range.first().get())?;
+    (public.count() == range.count()).then_some(())?;
+    public.first().checked_add(offset)
+}
+
+/// Parses the value of an option for a port of the protocol. `None` for options without a value type.
+pub(super) fn parse_option(
+    protocol: LabelProtocol,
+    option: LabelOption,
+    text: &str,
+) -> Option<ParsedValue> {
+    let parsed = option.parse_value(text)?;
+    Some(parsed.and_then(|(value, reported)| match (protocol, &value) {
+        (LabelProtocol::Http, OptionValue::Check(check)) if check.port().is_some() => {
+            Err(Reason::CheckOnOtherPort)
+        }
+        (LabelProtocol::Udp, OptionValue::Proxy(ProxyHeader::V1)) => Err(Reason::ProxyHeaderOfText),
+        _ => Ok((value, reported)),
+    }))
+}
+
+/// Number of ports and named routes that ranges have added. A label with a range is copied to each port, so ranges are
+/// limited more than the labels themselves.
+#[derive(Debug, Default)]
+struct RangeBudget {
+    ports: usize,
+    routes: usize,
+}
+
+impl RangeBudget {
+    /// Adds the ports of the range that do not exist. Returns false if there are too many.
+    fn add_ports(
+        &mut self,
+        ports: &mut Vec<PortLabels<'_>>,
+        protocol: LabelProtocol,
+        range: PortRange,
+    ) -> bool {
+        if MAX_RANGE_PORTS < range.count() {
+            return false;
+        }
+        let has_port = |number: &NonZeroU16| {
+            ports.binary_search_by_key(&(protocol, *number), PortLabels::id).is_ok()
+        };
+        let new: Vec<_> = range.ports().filter(|number| !has_port(number)).collect();
+        if MAX_RANGE_PORTS < self.ports + new.len() {
+            return false;
+        }
+        if !new.is_empty() {
+            self.ports += new.len();
+            ports.extend(
+                new.into_iter().map(|number| PortLabels::new(protocol, number, Some(range))),
+            );
+            ports.sort_by_key(PortLabels::id);
+        }
+        true
+    }
+
+    fn add_route(&mut self) -> bool {
+        self.routes += 1;
+        self.routes <= MAX_RANGE_ROUTES
+    }
+}
+
 impl<'a> PortLabels<'a> {
-    fn new(number: NonZeroU16) -> Self {
+    fn new(protocol: LabelProtocol, number: NonZeroU16, range: Option<PortRange>) -> Self {
         Self {
+            protocol,
             number,
+            range,
             base_options: OptionSet::default(),
             named_routes: BTreeMap::new(),
             ports_label: None,
             misspelled: None,
         }
+    }
+
+    pub(super) fn id(&self) -> (LabelProtocol, NonZeroU16) {
+        (self.protocol, self.number)
     }
 
     fn options_for(&mut self, route: Option<&'a str>) -> &mut OptionSet<'a> {
@@ -669,6 +1013,10 @@ impl<'a> PortLabels<'a> {
 impl<'a> OptionSet<'a> {
     pub(super) fn get(&self, option: LabelOption) -> Option<RawLabel<'a>> {
         self.0[option as usize]
+    }
+
+    pub(super) fn first(&self) -> Option<RawLabel<'a>> {
+        self.0.iter().flatten().next().copied()
     }
 
     fn has_match_label(&self) -> bool {
@@ -738,6 +1086,6 @@ fn collect_labels(container: &Container) -> Vec<RawLabel<'_>> {
 fn our_labels(texts: &BTreeMap<String, String>) -> impl Iterator<Item = RawLabel<'_>> {
     texts
         .range::<str, _>((Included("glue_"), Unbounded))
-        .map(|(key, value)| RawLabel { key, value })
+        .map(|(key, value)| RawLabel { key, value, range: None })
         .take_while(|label| label.key.starts_with("glue_"))
 }

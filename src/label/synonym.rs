@@ -2,7 +2,11 @@
 //!
 //! Pure. A synonym has no effect; it only leads to a suggestion, or to a note about what can be used instead.
 
-use crate::model::{container::Container, label_option::LabelOption, label_text};
+use crate::model::{
+    container::Container,
+    label_option::{LabelOption, LabelProtocol},
+    label_text,
+};
 
 /// The most likely meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +66,13 @@ const UNSUPPORTED: [(&str, &str); 11] = [
     ("ratelimit limit limits maxbodysize bodysize clientmaxbodysize buffering", LIMIT),
 ];
 
-/// Finds the meaning of a name.
-pub(super) fn find_synonym(word: &str) -> Option<Synonym> {
+/// Finds the meaning of a name in labels of the protocol.
+pub(super) fn find_synonym(protocol: LabelProtocol, word: &str) -> Option<Synonym> {
     let word: String =
         word.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
     let has = |words: &str| words.split_whitespace().any(|text| text == word);
     let unsupported = || UNSUPPORTED.iter().find(|(words, _)| has(words));
-    LabelOption::from_synonym(&word)
+    LabelOption::from_synonym(protocol, &word)
         .map(Synonym::Option)
         .or_else(|| unsupported().map(|(_, hint)| Synonym::Unsupported(hint)))
 }
@@ -117,7 +121,8 @@ pub(super) fn find_foreign_label(container: &Container) -> Option<ForeignLabel> 
         .clone()
         .find_map(|(key, value, _)| Some((key, value, foreign_host(key, value)?)));
     let port = foreign_labels.clone().find_map(|(key, value, _)| foreign_port(key, value));
-    let only = || Some(container.exposed.iter()).filter(|items| items.len() == 1)?.next().copied();
+    let only =
+        || Some(container.exposed.tcp.iter()).filter(|items| items.len() == 1)?.next().copied();
     let port = port.or_else(only).map_or_else(|| "<port>".to_owned(), |port| port.to_string());
     let (key, value, program) = match &host {
         Some((key, value, _)) => (*key, *value, foreign_program(key)?),

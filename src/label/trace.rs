@@ -4,12 +4,12 @@
 
 use super::{
     LabelLimits,
-    parse::{LabelParser, OptionSet, PortLabels, RawLabel, check_text},
+    parse::{LabelParser, OptionSet, PortLabels, RawLabel, check_text, pair_port, parse_option},
 };
 use crate::model::{
     container::Container,
-    label_option::{LabelOption, OPTIONS, OptionScope},
-    option_value::{self, HostMatch, PathPrefix},
+    label_option::{LabelOption, LabelProtocol, OPTIONS, OptionScope},
+    option_value::{self, HostMatch, PathPrefix, PortRange},
     problem::Reason,
     route::{Protocol, RouteKey},
     tls::{self, TlsMode},
@@ -20,7 +20,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelTrace {
     options: [Option<OptionSource>; OPTIONS.len()],
-    /// `glue_http_ports`, if it contains the port.
+    /// `glue_http_ports` or that of another protocol, if it contains the port.
     pub ports: Option<OptionSource>,
     /// Whether the route is on an HTTPS listener.
     is_https: bool,
@@ -48,7 +48,10 @@ pub fn trace_labels(
     port: u16,
 ) -> Option<LabelTrace> {
     let (ports, _) = LabelParser::new(container, limits).group_by_port();
-    let port = ports.iter().find(|labels| labels.number.get() == port)?;
+    let protocol = key.listener.protocol.label_protocol();
+    let is_port =
+        |labels: &&PortLabels<'_>| labels.protocol == protocol && labels.number.get() == port;
+    let port = ports.iter().find(is_port)?;
     let base_scope = port.is_route().then_some(RouteScope {
         port,
         options: &port.base_options,
@@ -82,7 +85,12 @@ impl LabelTrace {
         } else {
             self.get(LabelOption::Bind)
         };
-        bind.or(self.ports.as_ref()).or_else(|| self.host_source())
+        bind.or(self.ports.as_ref()).or_else(|| self.host_source()).or_else(|| self.first_source())
+    }
+
+    /// Returns any label of the port. Each makes a port of TCP or UDP take part.
+    fn first_source(&self) -> Option<&OptionSource> {
+        self.options.iter().flatten().next()
     }
 
     /// Returns the label that sets the host. For any host, returns the prefix label or `glue_http_ports`.
@@ -102,6 +110,9 @@ struct RouteScope<'a> {
 
 impl<'a> RouteScope<'a> {
     fn requests_route(&self, key: &RouteKey) -> bool {
+        if self.port.protocol != LabelProtocol::Http {
+            return self.requests_name(key.host()) && self.requests_public_port(key);
+        }
         let (host, prefix) = (key.host(), key.prefix());
         let own = |option| self.options.get(option);
         let has_place = own(LabelOption::Prefix).or(self.ports_label).is_some();
@@ -118,6 +129,29 @@ impl<'a> RouteScope<'a> {
         host && prefix && self.requests_listener(key)
     }
 
+    /// Whether connections for the name are requested. Without a host label these are all connections.
+    fn requests_name(&self, name: &HostMatch) -> bool {
+        match self.options.get(LabelOption::Host) {
+            Some(label) => contains_member(label, HostMatch::from_str, name),
+            None => *name == HostMatch::Any,
+        }
+    }
+
+    /// Whether the public port of a TCP or UDP listener is requested.
+    fn requests_public_port(&self, key: &RouteKey) -> bool {
+        let (public, own) = (key.listener.port, self.port.number);
+        let base = self.port.base_options.get(LabelOption::Bind);
+        let Some(label) = self.options.get(LabelOption::Bind).or(base) else {
+            return public == own;
+        };
+        let text = check_text(label.value).unwrap_or_default();
+        if let Some(range) = label.range {
+            return pair_port(range, own, text) == Some(public);
+        }
+        let ranges = text.split(',').filter_map(|text| PortRange::from_str(text.trim()).ok());
+        ranges.flat_map(PortRange::ports).any(|port| port == public)
+    }
+
     fn requests_listener(&self, key: &RouteKey) -> bool {
         let listener = key.listener;
         let mode = self.effective_label(LabelOption::Tls);
@@ -129,6 +163,7 @@ impl<'a> RouteScope<'a> {
                 (LabelOption::Bind, tls::HTTP_PORT, mode.has_plain())
             }
             Protocol::Http => (LabelOption::Bind, self.port.number, true),
+            Protocol::Tcp | Protocol::Udp => return false,
         };
         let label = self.options.get(option).or(self.port.base_options.get(option));
         has_listener
@@ -140,7 +175,7 @@ impl<'a> RouteScope<'a> {
     }
 
     fn build_trace(&self, container: &Container, key: &RouteKey) -> LabelTrace {
-        let to_source = |RawLabel { key, value }: RawLabel<'_>| {
+        let to_source = |RawLabel { key, value, .. }: RawLabel<'_>| {
             let is_label = container.labels.contains_key(key);
             let origin = if is_label { LabelOrigin::Label } else { LabelOrigin::Environment };
             OptionSource { key: key.to_owned(), value: value.to_owned(), origin }
@@ -153,6 +188,11 @@ impl<'a> RouteScope<'a> {
         for option in LabelOption::of_ports() {
             trace.options[option as usize] = self.effective_label(option).map(to_source);
         }
+        // A port of TCP or UDP takes part by any of its labels, also by one whose value is not used.
+        let is_unexplained = trace.ports.is_none() && trace.options.iter().all(Option::is_none);
+        if is_unexplained && self.port.protocol != LabelProtocol::Http {
+            trace.ports = self.options.first().map(to_source);
+        }
         trace
     }
 
@@ -164,7 +204,8 @@ impl<'a> RouteScope<'a> {
             OptionScope::Port => self.port.base_options.get(option),
             OptionScope::Container | OptionScope::Route => None,
         };
-        own.into_iter().chain(inherited).find(|label| is_valid(option, label.value))
+        let protocol = self.port.protocol;
+        own.into_iter().chain(inherited).find(|label| is_valid(protocol, option, label.value))
     }
 }
 
@@ -178,7 +219,7 @@ fn contains_member<T: PartialEq>(
 }
 
 /// Whether the value is used. Options without a value type always are: the valid members of their lists apply.
-fn is_valid(option: LabelOption, value: &str) -> bool {
-    let is_value = |text| option.parse_value(text).is_none_or(|parsed| parsed.is_ok());
+fn is_valid(protocol: LabelProtocol, option: LabelOption, value: &str) -> bool {
+    let is_value = |text| parse_option(protocol, option, text).is_none_or(|parsed| parsed.is_ok());
     option.default_value().is_none() || check_text(value).is_ok_and(is_value)
 }

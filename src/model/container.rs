@@ -2,7 +2,12 @@
 //!
 //! Pure: plain values, parsed from an answer of the engine and never written back.
 
-use crate::model::container_ref::ContainerRef;
+pub use crate::support::port_owner::Transport;
+
+use crate::model::{
+    container_ref::ContainerRef, label_option::LabelProtocol, source_name::SourceName,
+};
+use serde::{Deserialize, Serialize};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
@@ -11,23 +16,75 @@ use std::{
     sync::Arc,
 };
 
-/// A container's full id: 64 hexadecimal digits. Displays as the short form that `docker ps` shows.
+/// Between a container's id and the name of its source. Neither contains it.
+const SOURCE_SEPARATOR: char = '.';
+
+/// A container's source and its full id there: 64 hexadecimal digits. Containers of two sources may have one id, if their
+/// machines are copies. Displays as the short form that `docker ps` shows, with the source if that has a name.
 /// Copies share one text, so that a world of 10,000 containers is copied cheaply.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ContainerId(Arc<str>);
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct ContainerId(Arc<IdParts>);
+
+/// Ordered by source, then by id.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct IdParts {
+    source: SourceName,
+    id: Box<str>,
+    short: Box<str>,
+}
 
 impl ContainerId {
-    pub fn new(id: impl Into<String>) -> Self {
-        Self(id.into().into())
+    /// Returns the id of a container of the program's only source.
+    pub fn new(id: impl Into<Box<str>>) -> Self {
+        Self::in_source(SourceName::NONE, id)
     }
 
+    pub fn in_source(source: SourceName, id: impl Into<Box<str>>) -> Self {
+        let id = id.into();
+        let short = id.get(..12).unwrap_or(&id);
+        let short = if source.is_none() {
+            short.into()
+        } else {
+            format!("{short}{SOURCE_SEPARATOR}{source}").into()
+        };
+        Self(Arc::new(IdParts { source, id, short }))
+    }
+
+    /// Returns the first id that may have this short form.
+    pub fn first_with_short(short: &str) -> Self {
+        let with_source = || {
+            let (id, source) = short.split_once(SOURCE_SEPARATOR)?;
+            Some(Self::in_source(source.parse().ok()?, id))
+        };
+        with_source().unwrap_or_else(|| Self::new(short))
+    }
+
+    pub fn source(&self) -> &SourceName {
+        &self.0.source
+    }
+
+    /// The id at its source.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.id
     }
 
-    /// The first twelve digits.
+    /// The first twelve digits; `0123456789ab.node2` if the source has a name.
     pub fn short(&self) -> &str {
-        self.0.get(..12).unwrap_or(&self.0)
+        &self.0.short
+    }
+}
+
+impl From<ContainerId> for String {
+    fn from(id: ContainerId) -> Self {
+        let IdParts { source, id, .. } = &*id.0;
+        if source.is_none() { id.to_string() } else { format!("{id}{SOURCE_SEPARATOR}{source}") }
+    }
+}
+
+impl From<String> for ContainerId {
+    fn from(text: String) -> Self {
+        Self::first_with_short(&text)
     }
 }
 
@@ -43,6 +100,12 @@ impl PartialOrd for ContainerId {
     }
 }
 
+impl fmt::Debug for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ContainerId").field(&String::from(self.clone())).finish()
+    }
+}
+
 impl fmt::Display for ContainerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.short())
@@ -50,7 +113,7 @@ impl fmt::Display for ContainerId {
 }
 
 /// An image's id, as the engine writes it: `sha256:` and 64 hexadecimal digits. Copies share one text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageId(Arc<str>);
 
 impl ImageId {
@@ -64,7 +127,7 @@ impl ImageId {
 }
 
 /// A container as of the last answer about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     pub id: ContainerId,
     /// Without the slash that the engine puts in front.
@@ -90,8 +153,8 @@ pub struct Container {
     pub network_mode: NetworkMode,
     /// By the network's name.
     pub networks: Arc<BTreeMap<String, NetworkEndpoint>>,
-    /// TCP ports of EXPOSE and of publishing. They are documentation: a container may listen on others.
-    pub exposed: BTreeSet<u16>,
+    /// Ports of EXPOSE and of publishing. They are documentation: a container may listen on others.
+    pub exposed: ExposedPorts,
     pub published: Vec<PublishedPort>,
     /// What `docker stop` would do; `None` until the container was inspected.
     pub stop_config: Option<StopConfig>,
@@ -135,7 +198,7 @@ impl Container {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerState {
     Created,
     Running,
@@ -147,7 +210,7 @@ pub enum ContainerState {
 }
 
 /// Result of the container's HEALTHCHECK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
     /// The container has no HEALTHCHECK.
     Unchecked,
@@ -156,7 +219,7 @@ pub enum Health {
     Unhealthy,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetworkMode {
     /// Networks of its own: a bridge, an overlay, a user's network.
     Own,
@@ -168,7 +231,7 @@ pub enum NetworkMode {
 }
 
 /// A container's addresses on one network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkEndpoint {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
@@ -181,9 +244,20 @@ impl NetworkEndpoint {
     }
 }
 
-/// A TCP port of the container that the engine publishes on the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A port of a container.
+pub type ContainerPort = (Transport, u16);
+
+/// Ports that a container or an image exposes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposedPorts {
+    pub tcp: BTreeSet<u16>,
+    pub udp: BTreeSet<u16>,
+}
+
+/// A port of the container that the engine publishes on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
+    pub transport: Transport,
     pub container_port: u16,
     pub host_port: u16,
     /// The host's address; the unspecified address means all addresses.
@@ -191,7 +265,7 @@ pub struct PublishedPort {
 }
 
 /// How `docker stop` stops the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopConfig {
     /// A number, or a name with or without SIG, as in the image; `None` means SIGTERM.
     pub signal: Option<String>,
@@ -204,6 +278,64 @@ pub struct StopConfig {
 pub struct Image {
     pub labels: BTreeMap<String, String>,
     pub environment: BTreeMap<String, String>,
-    /// TCP ports of EXPOSE.
-    pub exposed: BTreeSet<u16>,
+    /// Ports of EXPOSE.
+    pub exposed: ExposedPorts,
+}
+
+impl ExposedPorts {
+    pub fn of(&self, transport: Transport) -> &BTreeSet<u16> {
+        match transport {
+            Transport::Tcp => &self.tcp,
+            Transport::Udp => &self.udp,
+        }
+    }
+
+    pub fn extend(&mut self, ports: impl IntoIterator<Item = ContainerPort>) {
+        for (transport, port) in ports {
+            match transport {
+                Transport::Tcp => self.tcp.insert(port),
+                Transport::Udp => self.udp.insert(port),
+            };
+        }
+    }
+
+    /// Adds the ports of another container or image.
+    pub fn merge(&mut self, other: &Self) {
+        self.tcp.extend(&other.tcp);
+        self.udp.extend(&other.udp);
+    }
+}
+
+/// TCP ports.
+impl<const N: usize> From<[u16; N]> for ExposedPorts {
+    fn from(ports: [u16; N]) -> Self {
+        Self { tcp: ports.into(), udp: BTreeSet::new() }
+    }
+}
+
+impl FromIterator<ContainerPort> for ExposedPorts {
+    fn from_iter<T: IntoIterator<Item = ContainerPort>>(ports: T) -> Self {
+        let mut exposed = Self::default();
+        exposed.extend(ports);
+        exposed
+    }
+}
+
+impl From<LabelProtocol> for Transport {
+    fn from(protocol: LabelProtocol) -> Self {
+        match protocol {
+            LabelProtocol::Http | LabelProtocol::Tcp => Self::Tcp,
+            LabelProtocol::Udp => Self::Udp,
+        }
+    }
+}
+
+/// Writes the word after a port, as in `53/udp`.
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
 }

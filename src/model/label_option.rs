@@ -8,20 +8,24 @@ mod values;
 use super::{
     backend_tls::{Scheme, ServerName, Verification},
     client_certificate::ClientCertificate,
+    flow::{FlowIdle, Replies, Sticky},
     option_value::{CheckMethod, HealthPolicy, Maxconn, OptionType, Retry, Timeout, Weight},
     problem::Reason,
     route::Strip,
+    stream::{Balance, Cut, Idle, ProxyHeader},
     tls::{CertificateOption, Hsts, TlsBind, TlsMode, TlsPolicyChoice},
 };
 use serde_json::Value;
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-pub use values::{OptionValues, json};
+pub use values::{OptionValues, ProtocolPolicy, json};
 
 /// Row of the option table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionSpec {
     pub option: LabelOption,
+    /// Protocols whose ports have the option. Two options may have one name if they have no protocol in common.
+    pub protocols: &'static [LabelProtocol],
     /// Last part of the label: `weight` of `glue_http_80_weight`. For options of a container: all after `glue_`.
     pub name: &'static str,
     pub scope: OptionScope,
@@ -31,12 +35,29 @@ pub struct OptionSpec {
     /// Name of the member in JSON objects. Empty for options without a value of their own, such as the host.
     pub json: &'static str,
     pub presence: JsonPresence,
+    pub texts: OptionTexts,
+    /// Texts for a protocol where they differ. Its synonyms are in addition to those of `texts`.
+    pub other_texts: &'static [(LabelProtocol, OptionTexts)],
+}
+
+/// Description of an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionTexts {
     /// Permitted values in Markdown, as are `default` and `meaning`.
     pub values: &'static str,
     pub default: &'static str,
     pub meaning: &'static str,
     /// Other names of the option, in lower case without `_` and `-`, separated by blanks.
     pub synonyms: &'static str,
+}
+
+/// Protocol in the name of a label: `tcp` of `glue_tcp_5432_bind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LabelProtocol {
+    /// HTTP and HTTPS.
+    Http,
+    Tcp,
+    Udp,
 }
 
 /// Object that a label of the option configures.
@@ -93,9 +114,14 @@ pub enum JsonPresence {
 /// Declares the table. An entry is `Variant`, or `Variant(Type)` for an option with a value, and the row.
 macro_rules! label_options {
     ($($option:ident $(($type:ty))? {
-        $name:literal, $scope:ident, $place:ident, $effect:ident, $invalid:ident, json: $json:literal $presence:ident,
+        $name:literal, [$($protocol:ident)+], $scope:ident, $place:ident, $effect:ident, $invalid:ident,
+        json: $json:literal $presence:ident,
         values: $values:literal, default: $default:literal, meaning: $meaning:literal,
-        synonyms: $synonyms:literal $(,)?
+        synonyms: $synonyms:literal
+        $(, $other:ident: {
+            values: $other_values:literal, default: $other_default:literal, meaning: $other_meaning:literal,
+            synonyms: $other_synonyms:literal $(,)?
+        })* $(,)?
     })+) => {
         /// An option of labels.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +134,7 @@ macro_rules! label_options {
         /// All options, in the order of [`LabelOption`].
         pub const OPTIONS: [OptionSpec; [$($name),+].len()] = [$(OptionSpec {
             option: LabelOption::$option,
+            protocols: &[$(LabelProtocol::$protocol),+],
             name: $name,
             scope: OptionScope::$scope,
             place: OptionPlace::$place,
@@ -115,10 +142,13 @@ macro_rules! label_options {
             invalid: InvalidValue::$invalid,
             json: $json,
             presence: JsonPresence::$presence,
-            values: $values,
-            default: $default,
-            meaning: $meaning,
-            synonyms: $synonyms,
+            texts: OptionTexts {
+                values: $values, default: $default, meaning: $meaning, synonyms: $synonyms,
+            },
+            other_texts: &[$((LabelProtocol::$other, OptionTexts {
+                values: $other_values, default: $other_default, meaning: $other_meaning,
+                synonyms: $other_synonyms,
+            })),*],
         }),+];
 
         $($(impl TypedOption for $type {
@@ -213,15 +243,21 @@ pub trait TypedOption: OptionType {
 
 label_options! {
     Host {
-        "host", Route, Match, Data, Ignored, json: "" Always,
+        "host", [Http Tcp], Route, Match, Data, Ignored, json: "" Always,
         values: "hosts, comma-separated: `app.example.com`, `*.example.com`",
         default: "any host",
         meaning: "`*.` stands for exactly one label. Case, a trailing dot and the request's port do not matter; international names are understood",
         synonyms: "hostname hostnames hosts domain domains domainname fqdn serveralias vhost \
                    virtualhost name url uri rule subdomain alias site",
+        Tcp: {
+            values: "names, comma-separated: `db.example.com`, `*.example.com`",
+            default: "all connections",
+            meaning: "connections whose client asks for the name in its TLS handshake (SNI). The container gets them as they are. Connections without a name that a route has reach the container without the label",
+            synonyms: "sni servername servernames hostsni tlssni",
+        },
     }
     Prefix {
-        "prefix", Route, Match, Data, Ignored, json: "" Always,
+        "prefix", [Http], Route, Match, Data, Ignored, json: "" Always,
         values: "path prefixes, comma-separated",
         default: "whole host",
         meaning: "whole segments: `api` is `/api` and `/api/x`, not `/apiary`. At most 8 segments, no `;`",
@@ -229,7 +265,7 @@ label_options! {
                    baseurl root route routes servicepath virtualpath subpath folder",
     }
     StripPrefix(Strip) {
-        "strip_prefix", Port, Policy, Data, Ignored, json: "strip" Always,
+        "strip_prefix", [Http], Port, Policy, Data, Ignored, json: "strip" Always,
         values: "`1 0 true false yes no on off`",
         default: "`0`",
         meaning: "the container sees the path without the prefix, and the prefix in `X-Forwarded-Prefix`; `/api` alone becomes `/`",
@@ -237,37 +273,67 @@ label_options! {
                    rewritetarget pathrewrite handlepath replacepath virtualdest",
     }
     Weight(Weight) {
-        "weight", Port, Server, Data, Ignored, json: "weight" Always,
+        "weight", [Http Tcp Udp], Port, Server, Data, Ignored, json: "weight" Always,
         values: "0 to 256",
         default: "`100`",
         meaning: "share of the route's requests; 0 takes no new ones. More than 256 counts as 256",
         synonyms: "weights share ratio",
+        Tcp: {
+            values: "0 to 256",
+            default: "`100`",
+            meaning: "share of the route's connections; 0 takes no new ones. More than 256 counts as 256",
+            synonyms: "",
+        },
+        Udp: {
+            values: "0 to 256",
+            default: "`100`",
+            meaning: "share of the route's flows; 0 takes no new ones. More than 256 counts as 256",
+            synonyms: "",
+        },
     }
     Bind {
-        "bind", Port, Match, Shape, Ignored, json: "" Always,
+        "bind", [Http Tcp Udp], Port, Match, Shape, Ignored, json: "" Always,
         values: "public ports, comma-separated",
         default: "`<port>`",
         meaning: "where clients reach it: `glue_http_3000_bind=80`; a container gets 32 of them, all containers together 256",
         synonyms: "publicport listen listenport frontendport externalport published publishedport \
                    hostport entrypoint entrypoints frontend binds localport srcport",
+        Tcp: {
+            values: "public ports and ranges, comma-separated: `5432`, `25000-25010`",
+            default: "`<port>`",
+            meaning: "where clients reach it. If `<port>` is a range, a range of the same length: the first port for the first",
+            synonyms: "",
+        },
+        Udp: {
+            values: "public ports and ranges, comma-separated: `53`, `27015-27020`",
+            default: "`<port>`",
+            meaning: "where clients reach it. If `<port>` is a range, a range of the same length: the first port for the first",
+            synonyms: "",
+        },
     }
     Check(CheckMethod) {
-        "check", Port, Policy, Shape, Ignored, json: "check" Always,
+        "check", [Http Tcp], Port, Policy, Shape, Ignored, json: "check" Always,
         values: "`tcp`, `off`, or a path such as `/healthz`",
         default: "`tcp`",
         meaning: "HAProxy's own health check",
         synonyms: "healthcheck healthcheckpath healthpath checkpath httpchk probe ping checks healthuri \
                    healthurl healthcheckurl interval checkinterval inter rise fall",
+        Tcp: {
+            values: "`tcp`, `off`, a path, or another port of the container, also with a path: `8008`, `8008/ready`",
+            default: "`tcp`",
+            meaning: "HAProxy's own health check: a connection, or a request by HTTP",
+            synonyms: "checkport healthport healthcheckport",
+        },
     }
     Health(HealthPolicy) {
-        "health", Port, Readiness, Data, Ignored, json: "health" IfSet,
+        "health", [Http Tcp Udp], Port, Readiness, Data, Ignored, json: "health" IfSet,
         values: "`obey`, `require`, `ignore`",
         default: "`obey`",
         meaning: "Docker's HEALTHCHECK. `obey`: starting and unhealthy containers serve only while the route has no healthy one. `require`: never, but the last ready container of a route continues. `ignore`: it has no effect",
         synonyms: "",
     }
     Timeout(Timeout) {
-        "timeout", Port, Policy, Data, Ignored, json: "timeout_ms" Always,
+        "timeout", [Http], Port, Policy, Data, Ignored, json: "timeout_ms" Always,
         values: "a duration: `30s`, `5m`",
         default: "`60s`",
         meaning: "how long the container may take to answer",
@@ -275,21 +341,21 @@ label_options! {
                    timeoutserver requesttimeout timeoutread",
     }
     Retry(Retry) {
-        "retry", Port, Policy, Shape, Ignored, json: "retry" Always,
+        "retry", [Http], Port, Policy, Shape, Ignored, json: "retry" Always,
         values: "`safe`, `all`, `off`",
         default: "`safe`",
         meaning: "`safe`: requests that never reached a container, and GET, HEAD and OPTIONS when it died over them, go to another one. `all`: every method. `off`: nothing is sent twice. A request over which each container dies is sent up to 7 times (41 where HAProxy has no Lua); `off` is for programs that a request may end",
         synonyms: "retries attempts retryon redispatch",
     }
     Maxconn(Maxconn) {
-        "maxconn", Port, Server, Data, Ignored, json: "maxconn" IfSet,
+        "maxconn", [Http], Port, Server, Data, Ignored, json: "maxconn" IfSet,
         values: "1 to 65535",
         default: "no limit",
         meaning: "how many requests of a route the container gets at once. Further requests wait in HAProxy until a container of the route is free, and get 503 after 10 s",
         synonyms: "maxconns maxconnections maxconcurrency concurrency maxrequests inflight",
     }
     Tls(TlsMode) {
-        "tls", Port, Policy, Shape, ExcludesPort, json: "tls" IfSet,
+        "tls", [Http], Port, Policy, Shape, ExcludesPort, json: "tls" IfSet,
         values: "`off`, `on`, `both`, `only`, `pass`; also `1 0 true false yes no`",
         default: "[`--tls`](options.md), `off`",
         meaning: "`on`: HTTPS, and plain requests are redirected to it. `both`: HTTPS and plain HTTP. `only`: HTTPS, nothing on the plain port. `pass`: TLS connections for the host reach the container as they are. Unless `off`, `bind` defaults to 80",
@@ -298,14 +364,14 @@ label_options! {
                    letsencrypt letsencrypthost acme acmehost",
     }
     TlsBind(TlsBind) {
-        "tls_bind", Port, Policy, Shape, Ignored, json: "tls_ports" IfSet,
+        "tls_bind", [Http], Port, Policy, Shape, Ignored, json: "tls_ports" IfSet,
         values: "public ports, comma-separated",
         default: "`443`",
         meaning: "ports of HTTPS. Plain requests are redirected to 443, or to the lowest of them",
         synonyms: "tlsport httpsport sslport securebind bindtls bindssl",
     }
     Cert(CertificateOption) {
-        "cert", Port, Terms, Data, Ignored, json: "certificate" IfSet,
+        "cert", [Http], Port, Terms, Data, Ignored, json: "certificate" IfSet,
         values: "`auto`, `acme`, `files`, `self`, or a certificate's name",
         default: "`auto`",
         meaning: "certificate of the host: any that is valid for it; one that is ordered by [`--acme`](options.md); one from [`--certificates`](options.md); one of docker-balancer's own CA; or the one with this name (of its file or folder, without the ending)",
@@ -313,28 +379,28 @@ label_options! {
                    tlscertificate",
     }
     TlsPolicy(TlsPolicyChoice) {
-        "tls_policy", Port, Terms, Data, Ignored, json: "tls_policy" IfSet,
+        "tls_policy", [Http], Port, Terms, Data, Ignored, json: "tls_policy" IfSet,
         values: "`modern`, `intermediate`, `old`",
         default: "[`--tls-policy`](options.md), `intermediate`",
         meaning: "TLS versions and ciphers, by Mozilla's names: TLS 1.3; 1.2 and 1.3; 1.0 and later",
         synonyms: "sslpolicy tlsoptions ciphers tlsversion minversion tlsminversion sslprotocols tlsprotocols",
     }
     ClientCert(ClientCertificate) {
-        "client_cert", Port, Terms, Data, ExcludesPort, json: "client_certificate" IfSet,
+        "client_cert", [Http], Port, Terms, Data, ExcludesPort, json: "client_certificate" IfSet,
         values: "`off`, a CA's name, or a CA's name and `optional`: `staff`, `staff optional`",
         default: "`off`",
         meaning: "with `tls` `on` or `only`: clients have to present a certificate of the CA in the file `NAME.pem` or `NAME.crt` of [`--client-ca`](options.md). The container gets it in `Client-Cert` (RFC 9440)",
         synonyms: "clientca clientauth clientcertificate tlsclientauth sslverifyclient sslclientcertificate",
     }
     Hsts(Hsts) {
-        "hsts", Port, Policy, Data, Ignored, json: "hsts" IfSet,
+        "hsts", [Http], Port, Policy, Data, Ignored, json: "hsts" IfSet,
         values: "`off`, or a time, optionally with `subdomains` and `preload`: `180d`, `1y subdomains`",
         default: "`off`",
         meaning: "Strict-Transport-Security of HTTPS responses: browsers use HTTPS only, for this long",
         synonyms: "stricttransportsecurity stsseconds hstsmaxage",
     }
     Scheme(Scheme) {
-        "scheme", Port, Policy, Data, Ignored, json: "scheme" IfSet,
+        "scheme", [Http], Port, Policy, Data, Ignored, json: "scheme" IfSet,
         values: "`http`, `h2c`, `https`, `h2`",
         default: "`http`",
         meaning: "protocol of the container's port: HTTP/1.1, HTTP/2 without TLS (gRPC), HTTP/1.1 over TLS, HTTP/2 over TLS",
@@ -342,28 +408,100 @@ label_options! {
                    upstreamprotocol h2 h2c http2 grpc",
     }
     Verify(Verification) {
-        "verify", Port, Policy, Data, ExcludesPort, json: "verify" IfSet,
+        "verify", [Http], Port, Policy, Data, ExcludesPort, json: "verify" IfSet,
         values: "`off`, `system`, or a CA's name",
         default: "`off`",
         meaning: "with `scheme` `https` or `h2`: whether the container's certificate is verified, by the system's CAs or by the CA in the file `NAME.pem` or `NAME.crt` of [`--backend-ca`](options.md)",
         synonyms: "sslverify tlsverify proxysslverify insecureskipverify verifycertificate backendca rootcas cafile",
     }
     ServerName(ServerName) {
-        "server_name", Port, Policy, Data, Ignored, json: "server_name" IfSet,
+        "server_name", [Http], Port, Policy, Data, Ignored, json: "server_name" IfSet,
         values: "a host",
         default: "the request's host",
         meaning: "with `scheme` `https` or `h2`: the name that HAProxy sends to the container (SNI), and verifies its certificate by",
         synonyms: "sni sslservername tlsservername proxysslname verifyhost",
     }
+    Balance(Balance) {
+        "balance", [Tcp], Port, Policy, Shape, Ignored, json: "balance" Always,
+        values: "`least`, `round`, `source`",
+        default: "`least`",
+        meaning: "which container gets a connection: the one with the fewest, each in turn, or the same one for each client's address",
+        synonyms: "balancing algorithm algo loadbalancer lb strategy roundrobin leastconn leastconnections sticky stickiness \
+                   stickysession stickysessions affinity sessionaffinity iphash persistence",
+    }
+    Idle(Idle) {
+        "idle", [Tcp], Port, Policy, Shape, Ignored, json: "idle_ms" IfSet,
+        values: "`off`, or a duration from `1s` to `24days`: `8h`",
+        default: "`off`",
+        meaning: "connections end after this time without data. With `off` only those end whose client or container is gone",
+        synonyms: "timeout timeouts idletimeout tunneltimeout timeouttunnel clienttimeout servertimeout timeoutclient \
+                   timeoutserver readtimeout proxytimeout",
+    }
+    Proxy(ProxyHeader) {
+        "proxy", [Tcp Udp], Port, Policy, Data, Ignored, json: "proxy" IfSet,
+        values: "`off`, `v1`, `v2`",
+        default: "`off`",
+        meaning: "HAProxy sends the client's address to the container in a header of the PROXY protocol. The container must expect it",
+        synonyms: "proxyprotocol proxyprotocolversion sendproxy sendproxyv2 proxyheader proxyv2 proxyv1",
+        Udp: {
+            values: "`off`, `v2`",
+            default: "`off`",
+            meaning: "each datagram to the container begins with the client's address, in a header of the PROXY protocol. The container must expect it",
+            synonyms: "",
+        },
+    }
+    Cut(Cut) {
+        "cut", [Tcp], Port, Policy, Data, Ignored, json: "cut" IfSet,
+        values: "`gone`, `down`",
+        default: "`gone`",
+        meaning: "when open connections to a container end: when it is gone, or also when HAProxy's check of it fails",
+        synonyms: "onmarkeddown shutdownsessions terminationdelay",
+    }
+    Sticky(Sticky) {
+        "sticky", [Udp], Port, Policy, Data, Ignored, json: "sticky" Always,
+        values: "`flow`, `source`, `none`",
+        default: "`flow`",
+        meaning: "which datagrams reach the same container: those of one client address and port, of one client address, or each by itself",
+        synonyms: "stickiness stickysession stickysessions session sessions affinity sessionaffinity iphash persistence \
+                   balance algorithm algo loadbalancer lb strategy roundrobin leastconn",
+    }
+    FlowIdle(FlowIdle) {
+        "idle", [Udp], Port, Policy, Data, Ignored, json: "flow_idle_ms" Always,
+        values: "a duration from `1s` to `24days`: `30s`",
+        default: "`2m`",
+        meaning: "a flow is forgotten after this time without datagrams. Its next datagram may reach another container",
+        synonyms: "timeout timeouts idletimeout sessiontimeout flowtimeout udptimeout proxytimeout streamtimeout",
+    }
+    Replies(Replies) {
+        "replies", [Udp], Port, Policy, Data, Ignored, json: "replies" IfSet,
+        values: "0 to 65535",
+        default: "no limit",
+        meaning: "a flow is forgotten after this number of datagrams from the container: 1 for DNS, 0 for syslog",
+        synonyms: "responses proxyresponses answers reply",
+    }
     Ports {
-        "http_ports", Container, Match, Data, Ignored, json: "" Always,
+        "http_ports", [Http], Container, Match, Data, Ignored, json: "" Always,
         values: "ports, comma-separated",
         default: "",
         meaning: "ports that are served without any other label; they answer for every host",
         synonyms: "",
     }
+    TcpPorts {
+        "tcp_ports", [Tcp], Container, Match, Data, Ignored, json: "" Always,
+        values: "ports and ranges, comma-separated",
+        default: "",
+        meaning: "ports that are served without any other label; they get all connections",
+        synonyms: "",
+    }
+    UdpPorts {
+        "udp_ports", [Udp], Container, Match, Data, Ignored, json: "" Always,
+        values: "ports and ranges, comma-separated",
+        default: "",
+        meaning: "ports that are served without any other label",
+        synonyms: "",
+    }
     Network {
-        "network", Container, Match, Data, Ignored, json: "" Always,
+        "network", [Http Tcp Udp], Container, Match, Data, Ignored, json: "" Always,
         values: "a network's name",
         default: "[the first that HAProxy can reach](../guide/labels.md#address-of-a-container)",
         meaning: "the network on which HAProxy reaches the container",
@@ -382,9 +520,9 @@ impl LabelOption {
         self.spec().name
     }
 
-    /// Finds the option of a port or route by name.
-    pub fn from_port_name(name: &str) -> Option<Self> {
-        Self::of_ports().find(|option| option.name() == name)
+    /// Finds the option of a protocol's ports or routes by name.
+    pub fn from_port_name(protocol: LabelProtocol, name: &str) -> Option<Self> {
+        Self::of_protocol(protocol).find(|option| option.name() == name)
     }
 
     /// Finds the option of a container by name.
@@ -398,6 +536,21 @@ impl LabelOption {
         specs.map(|spec| spec.option)
     }
 
+    /// Iterates over the options of a protocol's ports and routes.
+    pub fn of_protocol(protocol: LabelProtocol) -> impl Iterator<Item = Self> {
+        Self::of_ports().filter(move |option| option.spec().protocols.contains(&protocol))
+    }
+
+    /// Returns the protocol of the ports that the option of a container lists: `tcp` for `glue_tcp_ports`.
+    pub fn listed_protocol(self) -> Option<LabelProtocol> {
+        match self {
+            Self::Ports => Some(LabelProtocol::Http),
+            Self::TcpPorts => Some(LabelProtocol::Tcp),
+            Self::UdpPorts => Some(LabelProtocol::Udp),
+            _ => None,
+        }
+    }
+
     /// Iterates over the options of containers.
     pub fn of_containers() -> impl Iterator<Item = Self> {
         let specs = OPTIONS.iter().filter(|spec| spec.scope == OptionScope::Container);
@@ -409,12 +562,14 @@ impl LabelOption {
         OPTIONS.iter().filter(move |spec| spec.place == place).map(|spec| spec.option)
     }
 
-    /// Finds the option with this name, or that other programs call `word`. `word` is in lower case without `_` and `-`.
-    pub fn from_synonym(word: &str) -> Option<Self> {
+    /// Finds the protocol's option with this name, or that other programs call `word`. `word` is in lower case without
+    /// `_` and `-`.
+    pub fn from_synonym(protocol: LabelProtocol, word: &str) -> Option<Self> {
         let has_word = |spec: &&OptionSpec| {
             let is_name = || spec.name.replace('_', "") == word;
-            spec.scope != OptionScope::Container && is_name()
-                || spec.synonyms.split_whitespace().any(|synonym| synonym == word)
+            spec.protocols.contains(&protocol)
+                && (spec.scope != OptionScope::Container && is_name()
+                    || spec.synonyms(protocol).any(|synonym| synonym == word))
         };
         OPTIONS.iter().find(has_word).map(|spec| spec.option)
     }
@@ -428,10 +583,53 @@ impl fmt::Display for LabelOption {
 
 impl OptionSpec {
     /// Returns the label with a placeholder for the port: `glue_http_<port>_weight`.
-    pub fn label(&self) -> String {
+    pub fn label(&self, protocol: LabelProtocol) -> String {
         match self.scope {
             OptionScope::Container => format!("glue_{}", self.name),
-            OptionScope::Port | OptionScope::Route => format!("glue_http_<port>_{}", self.name),
+            OptionScope::Port | OptionScope::Route => {
+                format!("glue_{protocol}_<port>_{}", self.name)
+            }
         }
+    }
+
+    /// Returns the texts for a protocol.
+    pub fn texts(&self, protocol: LabelProtocol) -> &OptionTexts {
+        self.texts_of(protocol).unwrap_or(&self.texts)
+    }
+
+    fn texts_of(&self, protocol: LabelProtocol) -> Option<&'static OptionTexts> {
+        self.other_texts.iter().find(|(other, _)| *other == protocol).map(|(_, texts)| texts)
+    }
+
+    fn synonyms(&self, protocol: LabelProtocol) -> impl Iterator<Item = &'static str> {
+        let more = self.texts_of(protocol).map_or("", |texts| texts.synonyms);
+        self.texts.synonyms.split_whitespace().chain(more.split_whitespace())
+    }
+}
+
+impl LabelProtocol {
+    pub const ALL: [Self; 3] = [Self::Http, Self::Tcp, Self::Udp];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for LabelProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Parses the word that the display writes.
+impl FromStr for LabelProtocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|protocol| protocol.as_str() == text).ok_or(())
     }
 }

@@ -43,10 +43,23 @@ pub struct Maxconn(Option<NonZeroU16>);
 /// HAProxy's own health check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckMethod {
+    /// A connection to the container's port.
     #[default]
     Tcp,
     Off,
+    /// A request to the container's port.
     Http(CheckPath),
+    /// A connection to another port of the container. Only for routes of TCP, as is the next one.
+    TcpOn(NonZeroU16),
+    /// A request by HTTP to another port of the container.
+    HttpOn(NonZeroU16, CheckPath),
+}
+
+/// Ports from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortRange {
+    first: NonZeroU16,
+    last: NonZeroU16,
 }
 
 /// What Docker's HEALTHCHECK means for traffic.
@@ -93,6 +106,73 @@ impl Timeout {
 
     pub fn as_millis(self) -> u64 {
         u64::try_from(self.0.as_millis()).expect("a day has fewer milliseconds")
+    }
+}
+
+impl CheckMethod {
+    /// Returns the path, if the check is a request by HTTP.
+    pub fn path(&self) -> Option<&CheckPath> {
+        match self {
+            Self::Http(path) | Self::HttpOn(_, path) => Some(path),
+            Self::Tcp | Self::Off | Self::TcpOn(_) => None,
+        }
+    }
+
+    /// Returns the port, if it is another one than that of the route.
+    pub fn port(&self) -> Option<NonZeroU16> {
+        match self {
+            Self::TcpOn(port) | Self::HttpOn(port, _) => Some(*port),
+            Self::Tcp | Self::Off | Self::Http(_) => None,
+        }
+    }
+}
+
+impl PortRange {
+    pub fn first(self) -> NonZeroU16 {
+        self.first
+    }
+
+    /// Returns the number of ports, at least 1.
+    pub fn count(self) -> usize {
+        usize::from(self.last.get() - self.first.get()) + 1
+    }
+
+    /// Returns the port, if there is only one.
+    pub fn single(self) -> Option<NonZeroU16> {
+        (self.first == self.last).then_some(self.first)
+    }
+
+    pub fn ports(self) -> impl Iterator<Item = NonZeroU16> {
+        (self.first.get()..=self.last.get()).filter_map(NonZeroU16::new)
+    }
+}
+
+impl From<NonZeroU16> for PortRange {
+    fn from(port: NonZeroU16) -> Self {
+        Self { first: port, last: port }
+    }
+}
+
+/// Parses `80`, or `8000-8010`.
+impl FromStr for PortRange {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (parse_port(first)?, parse_port(last)?);
+        if last < first {
+            return Err(Reason::NotARange(text.to_owned()));
+        }
+        Ok(Self { first, last })
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.single() {
+            Some(port) => port.fmt(f),
+            None => write!(f, "{}-{}", self.first, self.last),
+        }
     }
 }
 
@@ -198,6 +278,8 @@ impl fmt::Display for CheckMethod {
             Self::Tcp => f.write_str("tcp"),
             Self::Off => f.write_str("off"),
             Self::Http(path) => f.write_str(path.as_str()),
+            Self::TcpOn(port) => port.fmt(f),
+            Self::HttpOn(port, path) => write!(f, "{port}{path}"),
         }
     }
 }
@@ -256,8 +338,17 @@ impl FromStr for CheckMethod {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        match_word(text, &[("tcp", Self::Tcp), ("off", Self::Off)])
-            .map_or_else(|| text.parse().map(Self::Http), Ok)
+        if let Some(method) = match_word(text, &[("tcp", Self::Tcp), ("off", Self::Off)]) {
+            return Ok(method);
+        }
+        let text = text.trim();
+        let (port, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+        let port = || parse_port(port).map_err(|_| Reason::NotACheck);
+        match path {
+            "" => port().map(Self::TcpOn),
+            path if path.len() == text.len() => path.parse().map(Self::Http),
+            path => Ok(Self::HttpOn(port()?, path.parse()?)),
+        }
     }
 }
 

@@ -8,16 +8,19 @@ pub use kind::Description;
 
 use crate::{
     model::{
+        container::Transport,
         container_ref::ContainerRef,
-        label_option::LabelOption,
+        label_option::{LabelOption, LabelProtocol},
         malformed_http::{MalformedRequest, MalformedResponse},
         route::Listener,
+        source_name::SourceName,
     },
     support::escape::{EscapedText, QuotedText, SingleLine, Truncated},
 };
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    time::{Duration, UNIX_EPOCH},
 };
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 
@@ -44,6 +47,16 @@ pub struct LabelText {
     pub value: String,
 }
 
+/// What HTTPS clients get that no certificate matches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnmatchedClients {
+    /// No connection.
+    #[default]
+    Refused,
+    /// The certificate of `--default-certificate`.
+    GetDefault,
+}
+
 /// Why the problem exists, and what to do about it.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantNames, EnumDiscriminants,
@@ -64,14 +77,29 @@ pub enum Reason {
     Misspelled {
         nearest: String,
     },
-    /// A `glue_tcp_…` or `glue_udp_…` label.
-    UnsupportedProtocol,
+    /// The option belongs to another protocol: `glue_tcp_5432_prefix`.
+    OtherProtocol {
+        option: LabelOption,
+        /// That of the label.
+        protocol: LabelProtocol,
+    },
     Empty,
     /// An empty member of a list: `a.test,,b.test`.
     EmptyMember,
     ControlCharacter,
     TooLong,
     NotAPort(String),
+    /// `9-8`
+    NotARange(String),
+    /// A range of more ports than a container may have.
+    TooManyPorts {
+        text: String,
+        most: usize,
+    },
+    /// The ranges of the label's name and of its value have different lengths.
+    UnequalRanges {
+        ports: usize,
+    },
     NotAWeight,
     WeightTooHigh,
     HostWithScheme(String),
@@ -87,6 +115,8 @@ pub enum Reason {
     NotASwitch,
     NotATimeout,
     NotACheck,
+    /// `8008/ready` for a port of HTTP.
+    CheckOnOtherPort,
     InvalidHealth,
     NotARetry,
     NotAMaxconn,
@@ -97,6 +127,15 @@ pub enum Reason {
     NotAScheme,
     NotAVerification,
     NotAClientCertificate,
+    NotABalance,
+    NotAnIdle,
+    NotAProxyHeader,
+    /// `v1` for a port of UDP.
+    ProxyHeaderOfText,
+    NotACut,
+    NotASticky,
+    NotAFlowIdle,
+    NotReplies,
     NotARouteName(String),
     /// The port has neither a host nor a prefix label, and `glue_http_ports` does not contain it.
     PortWithoutMatch {
@@ -166,6 +205,7 @@ pub enum Reason {
     NoCertificate {
         host: String,
         choice: String,
+        clients: UnmatchedClients,
     },
     /// A certificate of `--certificates`, or a file there, has a fault.
     CertificateUnusable {
@@ -197,6 +237,11 @@ pub enum Reason {
         only: String,
     },
     PortNotAllowed(u16),
+    /// All clients of the port would reach the container, and `--allow-hosts` limits the hosts.
+    PortNotNamed {
+        protocol: LabelProtocol,
+        port: u16,
+    },
     /// The container is on the host's network, and labels must not use this port of the host.
     HostPortReserved {
         port: u16,
@@ -225,6 +270,7 @@ pub enum Reason {
     },
     /// A hint: the port is not in EXPOSE, which is only documentation.
     NotExposed {
+        transport: Transport,
         port: u16,
     },
     NotOnNetwork {
@@ -253,6 +299,14 @@ pub enum Reason {
     },
     PortTaken {
         why: String,
+    },
+    /// A source does not answer. Its containers stay as they were.
+    SourceSilent {
+        source: SourceName,
+        /// Unix time, in seconds.
+        since: u64,
+        /// How many of its containers participate.
+        containers: usize,
     },
     RouteRefused {
         route: String,
@@ -363,6 +417,7 @@ pub enum Reason {
     },
     /// A hint: this is the port of the host at which another port of the container is published.
     PublishedPort {
+        protocol: LabelProtocol,
         port: u16,
         container_port: u16,
     },
@@ -437,6 +492,8 @@ impl Reason {
     pub fn truncate_texts(mut self) -> Self {
         match &mut self {
             Self::NotAPort(text)
+            | Self::NotARange(text)
+            | Self::TooManyPorts { text, .. }
             | Self::HostWithScheme(text)
             | Self::HostWithPath(text)
             | Self::HostWithPort(text)
@@ -545,6 +602,18 @@ impl fmt::Display for LabelText {
     }
 }
 
+/// Completes "a host has no certificate, so …".
+impl fmt::Display for UnmatchedClients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "HTTPS connections to it are refused",
+            Self::GetDefault => {
+                "HTTPS clients get the default certificate, which is not valid for it"
+            }
+        })
+    }
+}
+
 /// Some reasons contain names of networks and texts by HAProxy or the engine, so all are escaped.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -571,8 +640,17 @@ impl fmt::Display for ReasonText<'_> {
             Reason::UnknownLabel { nearest: None } => {
                 f.write_str("unknown label; the label reference lists all labels")
             }
-            Reason::UnsupportedProtocol => {
-                f.write_str("TCP and UDP are not implemented yet; only glue_http_ labels are read")
+            Reason::OtherProtocol { option, protocol } => {
+                let of_option = option.spec().protocols.iter();
+                let of_option: Vec<_> = of_option.map(|other| format!("glue_{other}_")).collect();
+                let own: Vec<_> =
+                    LabelOption::of_protocol(*protocol).map(LabelOption::name).collect();
+                write!(
+                    f,
+                    "{option} is an option of {} labels; glue_{protocol}_ labels have {}",
+                    of_option.join(" and "),
+                    own.join(", ")
+                )
             }
             Reason::Empty => f.write_str("the value is empty; set a value, or remove the label"),
             Reason::EmptyMember => f.write_str(
@@ -589,6 +667,22 @@ impl fmt::Display for ReasonText<'_> {
                     QuotedText(text)
                 )
             }
+            Reason::NotARange(text) => write!(
+                f,
+                "{} is not a range of ports; the last port is lower than the first",
+                QuotedText(text)
+            ),
+            Reason::TooManyPorts { text, most } => write!(
+                f,
+                "{} is ignored: the ranges of a container may have {most} ports in total; use \
+                 shorter ranges",
+                QuotedText(text)
+            ),
+            Reason::UnequalRanges { ports } => write!(
+                f,
+                "the label's name has a range of {ports} ports, so its value must be one range of \
+                 {ports} public ports; until then these ports are not served"
+            ),
             Reason::NotAWeight => f.write_str("a weight is a whole number from 0 to 256"),
             Reason::WeightTooHigh => f.write_str("a weight is at most 256; 256 is used"),
             Reason::HostWithScheme(text) => {
@@ -642,6 +736,10 @@ impl fmt::Display for ReasonText<'_> {
                 "a timeout is a duration from 1ms to 24h with a unit, such as 30s or 5m",
             ),
             Reason::NotACheck => f.write_str("a check is tcp, off, or a path such as /healthz"),
+            Reason::CheckOnOtherPort => f.write_str(
+                "HAProxy checks a port of HTTP at the port itself; write tcp, off, or a path such \
+                 as /healthz (another port is possible for glue_tcp_ labels)",
+            ),
             Reason::InvalidHealth => f.write_str("health is obey, require or ignore"),
             Reason::NotARetry => f.write_str("retry is safe, all or off"),
             Reason::NotAMaxconn => f.write_str("maxconn is a whole number from 1 to 65535"),
@@ -664,6 +762,20 @@ impl fmt::Display for ReasonText<'_> {
                 "client_cert is off or a CA's name, which has letters, digits, \".\", \"_\" and \
                  \"-\", optionally followed by optional",
             ),
+            Reason::NotABalance => f.write_str("balance is least, round or source"),
+            Reason::NotAnIdle => f.write_str(
+                "idle is off or a duration from 1s to 24days with a unit, such as 30m or 8h",
+            ),
+            Reason::NotAProxyHeader => f.write_str("proxy is off, v1 or v2"),
+            Reason::ProxyHeaderOfText => {
+                f.write_str("proxy of UDP is off or v2, because the header of v1 is a line of text")
+            }
+            Reason::NotACut => f.write_str("cut is gone or down"),
+            Reason::NotASticky => f.write_str("sticky is flow, source or none"),
+            Reason::NotAFlowIdle => {
+                f.write_str("idle is a duration from 1s to 24days with a unit, such as 30s or 5m")
+            }
+            Reason::NotReplies => f.write_str("replies is a whole number from 0 to 65535"),
             Reason::OptionNeedsTls { port, option } => write!(
                 f,
                 "port {port} is not served, because {option} has no effect without TLS; set {}",
@@ -697,11 +809,10 @@ impl fmt::Display for ReasonText<'_> {
                 "port {port} is not served, because the value of {option} is invalid; without it \
                  the port would be less protected"
             ),
-            Reason::NoCertificate { host, choice } => write!(
+            Reason::NoCertificate { host, choice, clients } => write!(
                 f,
-                "{host} has no certificate (cert is {choice}), so HTTPS connections to it are \
-                 refused, and plain requests get 503; add one to a directory of --certificates, or \
-                 order it with --acme"
+                "{host} has no certificate (cert is {choice}), so {clients}, and plain requests \
+                 get 503; add one to a directory of --certificates, or order it with --acme"
             ),
             Reason::CertificateUnusable { text } => f.write_str(text),
             Reason::OrderFailed { host, text } => {
@@ -812,10 +923,21 @@ impl fmt::Display for ReasonText<'_> {
                 "{port} is not an allowed public port; --allow-ports lists the ports that labels \
                  may claim, and the bind label sets another one"
             ),
-            Reason::NotExposed { port } => write!(
+            Reason::NotExposed { transport: Transport::Udp, port } => write!(
+                f,
+                "the container does not expose UDP port {port} (a hint: it may listen there \
+                 nevertheless)"
+            ),
+            Reason::NotExposed { transport: Transport::Tcp, port } => write!(
                 f,
                 "the container does not expose port {port} (a hint: it may listen there \
                  nevertheless)"
+            ),
+            Reason::PortNotNamed { protocol, port } => write!(
+                f,
+                "{protocol} port {port} is not served: --allow-hosts limits the hosts, and all \
+                 clients of this port would reach the container; --allow-ports has to name it as \
+                 {protocol}:{port}"
             ),
             Reason::NotOnNetwork { network, on } if on.is_empty() => {
                 write!(
@@ -855,6 +977,15 @@ impl fmt::Display for ReasonText<'_> {
                 f,
                 "its port is {why}; retrying every few seconds, other listeners are not affected"
             ),
+            Reason::SourceSilent { source, since, containers } => write!(
+                f,
+                "{source} has not answered since {}; its {} as known then",
+                humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*since)),
+                match containers {
+                    1 => "one container with labels is served".to_owned(),
+                    count => format!("{count} containers with labels are served"),
+                }
+            ),
             Reason::RouteRefused { route, text } => {
                 write!(f, "HAProxy refused {route}, so the route is ignored: {text}")
             }
@@ -886,8 +1017,9 @@ impl fmt::Display for ReasonText<'_> {
             ),
             Reason::CheckUnanswered { address, path } => write!(
                 f,
-                "GET {path} got no response from {address} in time; HAProxy's check waits at most \
-                 2 s, so use a faster path, or check only the connection (tcp)"
+                "GET {path} got no response from {address} in time; HAProxy's check waits 2 s, \
+                 or longer with more than 2000 servers, so use a faster path, or check only the \
+                 connection (tcp)"
             ),
             Reason::CheckStatus { address, port, path, code } => write!(
                 f,
@@ -1028,11 +1160,12 @@ impl fmt::Display for ReasonText<'_> {
                     instead => write!(f, "write {}", EscapedText(instead)),
                 }
             }
-            Reason::PublishedPort { port, container_port } => write!(
+            Reason::PublishedPort { protocol, port, container_port } => write!(
                 f,
                 "{port} is the host port on which the container's port {container_port} is \
-                 published; use the container's port in the label: glue_http_{container_port}_… \
-                 (and glue_http_{container_port}_bind for another public port)"
+                 published; use the container's port in the label: \
+                 glue_{protocol}_{container_port}_… (and glue_{protocol}_{container_port}_bind for \
+                 another public port)"
             ),
             Reason::PublishesListener { port, route } => write!(
                 f,

@@ -83,7 +83,7 @@ impl FromIterator<Problem> for ProblemSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{container_ref::ContainerRef, problem::Reason};
+    use crate::model::{container::Transport, container_ref::ContainerRef, problem::Reason};
 
     fn about(name: char) -> ProblemSubject {
         ProblemSubject::Container(ContainerRef::new(&name.to_string(), "0123456789ab"))
@@ -94,14 +94,18 @@ mod tests {
         let problem = |word: &str| {
             let port = word[1..].parse().unwrap();
             let about = about(word.chars().next().unwrap());
-            Problem { subject: about, label: None, reason: Reason::NotExposed { port } }
+            Problem {
+                subject: about,
+                label: None,
+                reason: Reason::NotExposed { transport: Transport::Tcp, port },
+            }
         };
         text.split_whitespace().map(problem).collect()
     }
 
     fn words<'a>(problems: impl Iterator<Item = &'a Problem>) -> String {
         let word = |problem: &Problem| match (&problem.subject, &problem.reason) {
-            (ProblemSubject::Container(origin), Reason::NotExposed { port }) => {
+            (ProblemSubject::Container(origin), Reason::NotExposed { port, .. }) => {
                 format!("{}{port}", origin.name())
             }
             _ => panic!("{problem}"),

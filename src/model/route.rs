@@ -3,12 +3,16 @@
 //! Pure. This module does not use HAProxy's terms, and the modules that use routes do not use Docker's.
 
 use crate::model::{
+    container::Transport,
     container_ref::ContainerRef,
-    label_option::OptionValues,
+    label_option::{LabelProtocol, OptionValues},
     option_value::{HostMatch, PathPrefix, Weight},
     tls::TlsMode,
 };
-use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, ops::RangeInclusive,
+    str::FromStr, sync::Arc,
+};
 
 /// Protocol and public port of incoming traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,11 +21,28 @@ pub struct Listener {
     pub port: NonZeroU16,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum Protocol {
     Http,
-    /// HTTP over TLS. No port has listeners of both protocols.
+    /// HTTP over TLS.
     Https,
+    /// Connections of any protocol. No port has listeners of two protocols, except of UDP and another one.
+    Tcp,
+    /// Datagrams, which HAProxy does not forward.
+    Udp,
 }
 
 /// Which requests of a listener a route matches.
@@ -31,10 +52,13 @@ pub enum Match {
         host: HostMatch,
         prefix: PathPrefix,
     },
-    /// Connections of a TLS listener whose client asks for the name (SNI). They are not decrypted.
+    /// Connections whose client asks for the name (SNI), or all connections for which there is no closer route if the
+    /// name is any. They are not decrypted.
     Tcp {
         server_name: HostMatch,
     },
+    /// Datagrams.
+    Udp,
 }
 
 /// The identity of a route.
@@ -42,6 +66,14 @@ pub enum Match {
 pub struct RouteKey {
     pub listener: Listener,
     pub rule: Match,
+}
+
+/// What an owner has with `--own-hosts-by`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OwnedName {
+    Host(HostMatch),
+    /// A public port of TCP or UDP of which all clients reach the same containers.
+    Port(Listener),
 }
 
 /// Options of the whole route, on which all containers that share it must agree.
@@ -96,24 +128,73 @@ pub struct Route {
 pub struct Routes(pub BTreeMap<RouteKey, Arc<Route>>);
 
 impl Listener {
+    /// All listeners whose clients can ask for a host.
+    pub const BY_HOST: RangeInclusive<Self> =
+        Self { protocol: Protocol::Http, port: NonZeroU16::MIN }..=Self {
+            protocol: Protocol::Tcp,
+            port: NonZeroU16::MAX,
+        };
+
     pub fn is_https(self) -> bool {
         self.protocol == Protocol::Https
+    }
+
+    pub fn is_tcp(self) -> bool {
+        self.protocol == Protocol::Tcp
+    }
+
+    pub fn is_udp(self) -> bool {
+        self.protocol == Protocol::Udp
+    }
+}
+
+impl Protocol {
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+    /// All values of [`Self::as_str`].
+    pub const NAMES: &'static [&'static str] = <Self as strum::VariantNames>::VARIANTS;
+
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns the protocol in the names of the labels for it.
+    pub fn label_protocol(self) -> LabelProtocol {
+        match self {
+            Self::Http | Self::Https => LabelProtocol::Http,
+            Self::Tcp => LabelProtocol::Tcp,
+            Self::Udp => LabelProtocol::Udp,
+        }
+    }
+
+    pub fn transport(self) -> Transport {
+        self.label_protocol().into()
     }
 }
 
 impl RouteKey {
+    /// Returns what the owner of the route has.
+    pub fn owned_name(&self) -> OwnedName {
+        match self.host() {
+            HostMatch::Any if self.listener.is_tcp() || self.listener.is_udp() => {
+                OwnedName::Port(self.listener)
+            }
+            host => OwnedName::Host(host.clone()),
+        }
+    }
+
     /// Returns the host of the requests, or the server name of the connections.
     pub fn host(&self) -> &HostMatch {
         match &self.rule {
             Match::Http { host, .. } | Match::Tcp { server_name: host } => host,
+            Match::Udp => &HostMatch::Any,
         }
     }
 
-    /// Returns the path prefix. `None` for a route of connections.
+    /// Returns the path prefix. `None` for a route of connections or datagrams.
     pub fn prefix(&self) -> Option<&PathPrefix> {
         match &self.rule {
             Match::Http { prefix, .. } => Some(prefix),
-            Match::Tcp { .. } => None,
+            Match::Tcp { .. } | Match::Udp => None,
         }
     }
 
@@ -122,22 +203,32 @@ impl RouteKey {
         matches!(self.rule, Match::Tcp { .. })
     }
 
+    /// Whether connections of an HTTPS listener reach the container as they are.
+    pub fn is_passed(&self) -> bool {
+        self.listener.is_https() && self.is_tcp()
+    }
+
+    pub fn is_udp(&self) -> bool {
+        matches!(self.rule, Match::Udp)
+    }
+
     /// Whether HAProxy decrypts the requests of the route.
     pub fn is_https(&self) -> bool {
         self.listener.is_https() && !self.is_tcp()
     }
 
-    /// Returns the key of HAProxy's map: `host:port/prefix/`, or `name:port` for a route of connections.
+    /// Returns the key of HAProxy's map: `host:port/prefix/`, or `name:port` for a route of connections. HAProxy has no
+    /// routes of datagrams.
     pub fn map_key(&self) -> String {
         let port = self.listener.port;
         match &self.rule {
             Match::Http { host, prefix } => format!("{host}:{port}{prefix}/"),
-            Match::Tcp { server_name } => format!("{server_name}:{port}"),
+            Match::Tcp { .. } | Match::Udp => format!("{}:{port}", self.host()),
         }
     }
 
-    /// Parses the key of HAProxy's map. The key does not contain the protocol; `is_https` returns it for the port.
-    pub fn parse_map_key(text: &str, is_https: impl Fn(NonZeroU16) -> bool) -> Option<Self> {
+    /// Parses the key of HAProxy's map. The key does not contain the protocol; `protocol_of` returns it for the port.
+    pub fn parse_map_key(text: &str, protocol_of: impl Fn(NonZeroU16) -> Protocol) -> Option<Self> {
         let (host, port_and_path) = text.split_once(':')?;
         let (port, path) = match port_and_path.split_once('/') {
             Some((port, path)) => (port, Some(path)),
@@ -145,11 +236,14 @@ impl RouteKey {
         };
         let host = HostMatch::parse_pattern(host).ok()?;
         let port = port.parse().ok()?;
-        let protocol = if is_https(port) { Protocol::Https } else { Protocol::Http };
-        let rule = match path {
-            Some(path) => Match::Http { host, prefix: format!("/{path}").parse().ok()? },
-            None if protocol == Protocol::Https => Match::Tcp { server_name: host },
-            None => return None,
+        let protocol = protocol_of(port);
+        let rule = match (path, protocol) {
+            (Some(path), Protocol::Http | Protocol::Https) => {
+                Match::Http { host, prefix: format!("/{path}").parse().ok()? }
+            }
+            (None, Protocol::Https | Protocol::Tcp) => Match::Tcp { server_name: host },
+            (None, Protocol::Udp) if host == HostMatch::Any => Match::Udp,
+            _ => return None,
         };
         Some(Self { listener: Listener { protocol, port }, rule })
     }
@@ -172,6 +266,28 @@ impl Route {
     }
 }
 
+/// Parses a host, or `tcp://*:port` or `udp://*:port`.
+impl FromStr for OwnedName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text.contains("://") {
+            let name = text.parse::<RouteKey>()?.owned_name();
+            return Some(name).filter(|name| matches!(name, Self::Port(_))).ok_or(());
+        }
+        HostMatch::parse_pattern(text).map(Self::Host).map_err(drop)
+    }
+}
+
+impl fmt::Display for OwnedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => host.fmt(f),
+            Self::Port(Listener { protocol, port }) => write!(f, "{protocol}://*:{port}"),
+        }
+    }
+}
+
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} :{}", self.protocol, self.port)
@@ -180,22 +296,28 @@ impl fmt::Display for Listener {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        })
+        f.write_str(self.as_str())
     }
 }
 
-/// Parses `host:port/prefix/`, `https://host:port/prefix/` or `tls://name:port`, and no other spelling.
+/// Parses the word that the display writes.
+impl FromStr for Protocol {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|protocol| protocol.as_str() == text).ok_or(())
+    }
+}
+
+/// Parses `host:port/prefix/`, `https://host:port/prefix/`, `tls://name:port`, `tcp://name:port` or `udp://*:port`, and
+/// no other spelling.
 impl FromStr for RouteKey {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let key = match text.split_once("://") {
-            Some((_, key)) => Self::parse_map_key(key, |_| true),
-            None => Self::parse_map_key(text, |_| false),
-        };
+        let (scheme, key) = text.split_once("://").unwrap_or(("http", text));
+        let protocol = if scheme == "tls" { Protocol::Https } else { scheme.parse()? };
+        let key = Self::parse_map_key(key, |_| protocol);
         key.filter(|key| key.to_string() == text).ok_or(())
     }
 }
@@ -204,7 +326,11 @@ impl fmt::Display for RouteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let port = self.listener.port;
         match &self.rule {
-            Match::Tcp { server_name } => write!(f, "tls://{server_name}:{port}"),
+            Match::Tcp { server_name } => {
+                let scheme = if self.listener.is_https() { "tls" } else { "tcp" };
+                write!(f, "{scheme}://{server_name}:{port}")
+            }
+            Match::Udp => write!(f, "udp://*:{port}"),
             Match::Http { host, prefix } => {
                 let scheme = if self.listener.is_https() { "https://" } else { "" };
                 write!(f, "{scheme}{host}:{port}{prefix}/")

@@ -3,10 +3,14 @@
 //! Pure: a value that is replaced as a whole; sharing it costs a pointer.
 
 use crate::{
-    model::container::{Container, ContainerId, NetworkEndpoint},
+    model::{
+        container::{Container, ContainerId, NetworkEndpoint},
+        source_name::SourceName,
+    },
     support::map_diff::diff_maps,
 };
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -19,11 +23,14 @@ pub const MAX_NETWORK_HOPS: usize = 8;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
     pub containers: BTreeMap<ContainerId, Arc<Container>>,
-    /// By name. Shows which networks a program on the host can reach.
-    pub networks: BTreeMap<String, Network>,
+    /// The networks of each source. Shows which networks a program on the source's host can reach.
+    pub networks: BTreeMap<SourceName, Networks>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Networks of one source by name.
+pub type Networks = BTreeMap<String, Network>;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// `bridge`, `overlay`, `macvlan`, …
     pub driver: String,
@@ -37,7 +44,7 @@ impl Network {
 }
 
 /// From where HAProxy reaches the containers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Vantage {
     /// HAProxy runs on the engine's machine and can reach bridge networks.
     Host,
@@ -55,14 +62,20 @@ pub enum Vantage {
 }
 
 impl World {
-    /// Returns the network of this name that a container is on. Podman lists its default network under another name
+    /// Returns the network of this name that a container of the source is on. Podman lists its default network under another name
     /// than its containers use; there the container's address identifies the network.
-    pub fn find_network(&self, name: &str, endpoint: &NetworkEndpoint) -> Option<&Network> {
+    pub fn find_network(
+        &self,
+        source: &SourceName,
+        name: &str,
+        endpoint: &NetworkEndpoint,
+    ) -> Option<&Network> {
+        let networks = self.networks.get(source)?;
         let by_address = || {
             let ip = endpoint.ip()?;
-            self.networks.values().find(|network| network.contains_ip(ip))
+            networks.values().find(|network| network.contains_ip(ip))
         };
-        self.networks.get(name).or_else(by_address)
+        networks.get(name).or_else(by_address)
     }
 
     /// Whether only containers differ that are not up in either world and whose network no other container shares, such

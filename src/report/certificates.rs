@@ -11,10 +11,16 @@ use crate::{
         route::{Listener, Route, RouteKey, Routes},
         tls::CertificateOption,
     },
-    sources::acme::{AcmeHost, AcmeStatus, HostStatus, decide::HostState},
+    sources::acme::{
+        AcmeHost, AcmeStatus, HostStatus, SharedStatus, decide::HostState, shared::Leader,
+    },
+    support::escape::SingleLine,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 use strum::{EnumIter, IntoStaticStr, VariantNames};
 
 /// A certificate whose remaining time is less than this part of its lifetime expires soon. Certificates from a CA are
@@ -146,6 +152,56 @@ pub struct AcmeInfo {
     pub pause: Option<String>,
     /// How far the CA's clock is ahead of the local one, in seconds.
     pub clock_skew: Option<i64>,
+    /// Absent if no other balancer uses the store.
+    #[serde(default)]
+    pub shared: Option<SharedOrders>,
+}
+
+/// Who orders the certificates of the balancers that share a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedOrders {
+    /// Whether this balancer does.
+    pub is_leader: bool,
+    /// Absent while no balancer does.
+    pub leader: Option<OrderingBalancer>,
+}
+
+/// The balancer that orders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderingBalancer {
+    /// The name of its machine.
+    pub host: String,
+    /// The number of its process, on its machine or in its container.
+    pub pid: u32,
+    /// 32 hexadecimal digits, others for each start.
+    pub id: String,
+}
+
+impl SharedOrders {
+    /// Returns `None` if no other balancer uses the store.
+    pub fn of_orders(orders: Option<&AcmeStatus>) -> Option<Self> {
+        let SharedStatus { is_leader, leader } = orders?.shared.as_ref()?;
+        let leader = leader.as_ref().map(|Leader { host, pid, id }| OrderingBalancer {
+            host: host.clone(),
+            pid: *pid,
+            id: id.clone(),
+        });
+        Some(Self { is_leader: *is_leader, leader })
+    }
+}
+
+/// `this balancer orders certificates`, or who does.
+impl fmt::Display for SharedOrders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.leader {
+            _ if self.is_leader => f.write_str("this balancer orders certificates"),
+            Some(OrderingBalancer { host, pid, id }) => {
+                let host = SingleLine(host);
+                write!(f, "certificates are ordered by the balancer at {host} (pid {pid}, id {id})")
+            }
+            None => f.write_str("no balancer orders certificates at present"),
+        }
+    }
 }
 
 impl CertificateList {
@@ -382,6 +438,7 @@ impl AcmeInfo {
             paused_until: status.pause.as_ref().map(|pause| pause.until),
             pause: status.pause.as_ref().map(|pause| pause.text.clone()),
             clock_skew: status.clock_skew,
+            shared: SharedOrders::of_orders(Some(status)),
         }
     }
 }

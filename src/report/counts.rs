@@ -3,7 +3,7 @@
 //! Pure. Counts only what is already known, so that 10,000 routes take about a millisecond and HAProxy is not queried.
 //! HAProxy reports check results by itself, but only to the process that started it.
 
-use super::{certificates::CertificateCounts, status::ServerState};
+use super::{certificates::CertificateCounts, source_status::SourceReport, status::ServerState};
 use crate::{
     haproxy::{
         config::{AdminState, Config},
@@ -13,10 +13,11 @@ use crate::{
     },
     model::{
         problem::Problem,
-        route::{Endpoint, Readiness, RouteKey, Routes},
+        route::{Endpoint, Protocol, Readiness, RouteKey, Routes},
     },
     routing::{decide::DecideState, route_table::Eligibility},
     sources::acme::AcmeStatus,
+    udp::answer::UdpReport,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,7 @@ use strum::{IntoStaticStr, VariantArray, VariantNames};
 
 #[derive(Debug, Clone)]
 pub struct StateCounts {
-    pub routes: BTreeMap<RouteState, usize>,
+    pub routes: RouteCounts,
     pub servers: BTreeMap<ServerState, usize>,
     /// By [`crate::model::problem::Reason::kind`].
     pub problems: BTreeMap<&'static str, usize>,
@@ -36,10 +37,14 @@ pub struct StateCounts {
     pub certificates: CertificateCounts,
     /// `None` without `--acme`.
     pub orders: Option<Arc<AcmeStatus>>,
+    /// What docker-glue-udp reported. `None` if it does not answer.
+    pub udp: Option<Arc<UdpReport>>,
     /// Whether an operator's rollback to an earlier generation is active.
     pub rollback_active: bool,
     /// Whether Docker's events are received.
     pub docker_connected: bool,
+    /// Those with names.
+    pub sources: Vec<SourceReport>,
     /// Time since the last message.
     pub stream_age: Duration,
     /// Whether HAProxy's state could be read.
@@ -74,6 +79,9 @@ impl RouteState {
     }
 }
 
+/// Numbers of routes.
+pub type RouteCounts = BTreeMap<(Protocol, RouteState), usize>;
+
 /// For each route, the containers and ports whose checks fail.
 type FailingServers<'a> = BTreeMap<&'a RouteKey, BTreeSet<(&'a str, &'a str)>>;
 
@@ -83,7 +91,7 @@ pub fn count_states(
     decide_state: &DecideState,
     config: &Config,
     observed: Option<&ObservedState>,
-) -> (BTreeMap<RouteState, usize>, BTreeMap<ServerState, usize>) {
+) -> (RouteCounts, BTreeMap<ServerState, usize>) {
     let failing = observed.map(|state| find_failing(state, config)).unwrap_or_default();
     let (mut by_route, mut by_server) = (BTreeMap::new(), BTreeMap::new());
     for (key, route) in &routes.0 {
@@ -99,7 +107,7 @@ pub fn count_states(
             Some(ServerState::Up) => RouteState::Served,
             Some(_) => RouteState::Down,
         };
-        *by_route.entry(route_state).or_default() += 1;
+        *by_route.entry((key.listener.protocol, route_state)).or_default() += 1;
     }
     (by_route, by_server)
 }

@@ -4,12 +4,13 @@ use crate::{
     report::{
         certificates::CertificateInfo,
         explain::{
-            AnsweredBy, ExcludedContainer, Explanation, ForwardedRequest, LabelSource,
-            ListenerStep, NotSelected, RequestOutcome, RetryScope, RouteStep, ServerState,
-            ServerStep, TlsStep,
+            AnsweredBy, EngineStep, ExcludedContainer, Explanation, FlowStep, FlowTarget,
+            ForwardedRequest, LabelSource, ListenerStep, NotSelected, OptionStep, RequestOutcome,
+            RetryScope, RouteStep, ServerState, ServerStep, TlsStep,
         },
         style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
         table::{Cell, render_list},
+        udp_table::describe_addresses,
     },
     support::{
         escape::SingleLine,
@@ -38,6 +39,7 @@ fn format_heading(explanation: &Explanation) -> String {
     let outcome = match explanation.outcome {
         RequestOutcome::Served | RequestOutcome::PassedThrough => apply_style(OK, why),
         RequestOutcome::Closed => with_reason(WARN, "connection closed"),
+        RequestOutcome::Dropped => with_reason(WARN, "datagrams dropped"),
         RequestOutcome::Redirected => {
             format!("{}: {why}", apply_style(OK, "308 Permanent Redirect"))
         }
@@ -59,8 +61,18 @@ fn format_heading(explanation: &Explanation) -> String {
             format!("docker-balancer answered {answer:?}, {by_docker}\n")
         }
     };
-    let request = apply_style(HEADING, format_args!("{} {}", explanation.method, explanation.url));
+    let Explanation { method, url, .. } = explanation;
+    let request = if is_stream(explanation) {
+        apply_style(HEADING, url)
+    } else {
+        apply_style(HEADING, format_args!("{method} {url}"))
+    };
     format!("{request}\n{outcome}\n{}", apply_style(DIM, source_note))
+}
+
+/// Whether connections or datagrams are explained, and not a request.
+fn is_stream(explanation: &Explanation) -> bool {
+    matches!(explanation.listener.protocol.as_str(), "tcp" | "udp")
 }
 
 fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
@@ -69,13 +81,15 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     rows.extend(explanation.tls.iter().flat_map(tls_rows));
     if let Some(host) = &explanation.host {
         let matched = match host.matched.as_str() {
+            "*" if is_stream(explanation) => format!("{}, matched by any name", host.requested),
             "*" => format!("{}, matched by any host", host.requested),
             matched if matched == host.requested => matched.to_owned(),
             matched => format!("{}, matched by {matched}", host.requested),
         };
-        rows.push(labelled_row("host", Cell::new(PLAIN, matched), &host.labels));
+        let title = if is_stream(explanation) { "name" } else { "host" };
+        rows.push(labelled_row(title, Cell::new(PLAIN, matched), &host.labels));
     }
-    if let Some(route) = &explanation.route {
+    if let Some(route) = explanation.route.as_ref().filter(|_| !is_stream(explanation)) {
         let title = if route.passes_tls { "TLS" } else { "path" };
         rows.push(labelled_row(title, Cell::new(PLAIN, path_text(route)), &route.labels));
     }
@@ -88,10 +102,34 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
             server.label.as_slice(),
         ));
     }
+    rows.extend(explanation.flow.iter().map(|flow| labelled_row("client", flow_cell(flow), &[])));
+    rows.extend(explanation.engine.iter().map(|EngineStep { engine, .. }| {
+        let text = format!("{engine}: {}", describe_addresses(*engine));
+        labelled_row("engine", Cell::new(PLAIN, text), &[])
+    }));
+    rows.extend(explanation.options.iter().map(|OptionStep { option, value, label }| {
+        labelled_row(option, Cell::new(PLAIN, value), label.as_slice())
+    }));
     rows.extend(
         explanation.becomes.iter().flat_map(|becomes| forwarded_rows(&explanation.method, becomes)),
     );
     rows
+}
+
+fn flow_cell(flow: &FlowStep) -> Cell {
+    let FlowStep { from, goes_to, container, address, .. } = flow;
+    match (goes_to, container, address) {
+        (FlowTarget::Container, Some(container), Some(address)) => {
+            Cell::new(PLAIN, format!("a new flow of {from} goes to {container}, {address}"))
+        }
+        (FlowTarget::Container | FlowTarget::Spread, ..) => Cell::new(
+            PLAIN,
+            format!("each datagram of {from} is distributed by itself, by the weights"),
+        ),
+        (FlowTarget::Nowhere, ..) => {
+            Cell::new(ERROR, format!("a new flow of {from} goes to no container"))
+        }
+    }
 }
 
 /// The certificates, and the terms that are not the default.

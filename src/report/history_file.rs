@@ -12,9 +12,8 @@ use super::{
 use crate::{
     model::{
         container_ref::ContainerRef,
-        label_option::{self, OptionValues},
-        option_value::HostMatch,
-        route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes},
+        label_option::{self, OptionValues, ProtocolPolicy},
+        route::{Endpoint, OwnedName, Readiness, Route, RouteKey, Routes},
     },
     routing::{rollback::Rollback, route_table::HostOwner},
 };
@@ -83,8 +82,8 @@ enum HowLine {
 
 #[derive(Serialize, Deserialize)]
 struct RouteLine {
-    #[serde(flatten, with = "label_option::json::policy")]
-    policy: Policy,
+    #[serde(flatten)]
+    policy: ProtocolPolicy,
     #[serde(flatten, with = "label_option::json::terms")]
     terms: OptionValues,
     servers: Vec<ServerLine>,
@@ -124,7 +123,7 @@ pub fn format_generation(generation: &GenerationRecord) -> String {
         generation;
     let certificates = certificates.0.iter().map(|(host, (_, after))| (host, after));
     let route = |(key, (_, after)): (&RouteKey, &BeforeAfter)| {
-        (key.to_string(), after.as_deref().map(RouteLine::from))
+        (key.to_string(), after.as_deref().map(|route| RouteLine::new(key, route)))
     };
     to_json_line(&HistoryLine::Generation(GenerationLine {
         number: *number,
@@ -151,20 +150,19 @@ pub fn format_rollback(rollback: &Rollback) -> String {
 }
 
 /// Renders the owner of each host.
-pub fn format_owners(owners: &BTreeMap<HostMatch, HostOwner>) -> String {
+pub fn format_owners(owners: &BTreeMap<OwnedName, HostOwner>) -> String {
     let holder =
-        |(host, owner): (&HostMatch, &HostOwner)| (host.to_string(), owner.holder.to_string());
+        |(host, owner): (&OwnedName, &HostOwner)| (host.to_string(), owner.holder.to_string());
     to_json_line(&owners.iter().map(holder).collect::<BTreeMap<_, _>>())
 }
 
 /// # Errors
 /// Returns what is invalid.
-pub fn parse_owners(text: &str) -> Result<BTreeMap<HostMatch, Arc<str>>, String> {
+pub fn parse_owners(text: &str) -> Result<BTreeMap<OwnedName, Arc<str>>, String> {
     let owners: BTreeMap<String, String> = parse_json(text)?;
     let owner = |(host, holder): (String, String)| {
-        let pattern =
-            HostMatch::parse_pattern(&host).map_err(|_| format!("invalid host {host:?}"))?;
-        Ok((pattern, holder.into()))
+        let name = host.parse().map_err(|()| format!("invalid host {host:?}"))?;
+        Ok((name, holder.into()))
     };
     owners.into_iter().map(owner).collect()
 }
@@ -256,10 +254,11 @@ impl GenerationLine {
     }
 }
 
-impl From<&Route> for RouteLine {
-    fn from(route: &Route) -> Self {
+impl RouteLine {
+    fn new(key: &RouteKey, route: &Route) -> Self {
+        let protocol = key.listener.protocol.label_protocol();
         Self {
-            policy: route.policy.clone(),
+            policy: ProtocolPolicy { protocol, values: route.policy.clone() },
             terms: route.terms.clone(),
             servers: route.endpoints.iter().map(ServerLine::from).collect(),
         }
@@ -282,7 +281,7 @@ impl From<&Endpoint> for ServerLine {
 
 impl From<RouteLine> for Route {
     fn from(line: RouteLine) -> Self {
-        let RouteLine { policy, terms, servers } = line;
+        let RouteLine { policy: ProtocolPolicy { values: policy, .. }, terms, servers } = line;
         Self { policy, terms, endpoints: servers.into_iter().map(Endpoint::from).collect() }
     }
 }
@@ -310,7 +309,7 @@ fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
 }
 
 fn route_lines(routes: &Routes) -> BTreeMap<String, RouteLine> {
-    routes.0.iter().map(|(key, route)| (key.to_string(), RouteLine::from(route.as_ref()))).collect()
+    routes.0.iter().map(|(key, route)| (key.to_string(), RouteLine::new(key, route))).collect()
 }
 
 fn parse_routes(lines: BTreeMap<String, RouteLine>) -> Result<Routes, String> {

@@ -21,17 +21,22 @@ pub mod label_reference;
 pub mod offline;
 pub mod preview;
 pub mod preview_output;
+pub mod source_status;
 pub mod status;
 pub mod style;
 pub mod table;
 pub mod text_report;
+pub mod udp_status;
+pub mod udp_table;
 pub mod unified_diff;
 
+use self::source_status::SourceReport;
 use crate::{
     haproxy::{config::Config, version::Version},
     model::{problem_set::ProblemSet, route::Routes, world::World},
     routing::decide::{DecideState, Rules},
     sources::acme::AcmeStatus,
+    udp::answer::UdpReport,
 };
 use history::History;
 use status::ChangeStatus;
@@ -55,6 +60,8 @@ pub struct StateSnapshot {
     pub docker_connected: bool,
     /// Time since the last message from Docker: an event, or an answer.
     pub docker_age: Duration,
+    /// Those with names.
+    pub sources: Vec<SourceReport>,
     pub rules: Rules,
     pub decide_state: DecideState,
     /// The served routes.
@@ -65,6 +72,8 @@ pub struct StateSnapshot {
     /// The same routes in HAProxy's terms.
     pub config: Arc<Config>,
     pub haproxy: HaproxyInfo,
+    /// What docker-glue-udp reported. `None` if it does not answer.
+    pub udp: Option<Arc<UdpReport>>,
     /// The last pass that changed something.
     pub last_applied: Option<AppliedPass>,
     /// Why the last pass failed, if it did.

@@ -5,6 +5,7 @@
 use super::{HaproxyInfo, StateSnapshot, history::History};
 use crate::{
     haproxy::{
+        check_timing::CheckTiming,
         config::{Config, ListenerRules},
         layout::Layout,
         observed::ObservedState,
@@ -46,9 +47,15 @@ pub fn offline_snapshot(
     let (certificates, policy) = (&rules.certificates, TlsPolicy::default());
     let (cas, directory, http3) = (&rules.cas, &directory, false);
     let tls = TlsContext { certificates, cas, directory, policy, http3, has_default: false };
-    let listeners =
-        ListenerRules { permanent: &permanent, passthrough: false, port_map: &rules.port_map };
-    let config = Config::new(&decision.routes, layout, &listeners, wait, tls);
+    let listeners = ListenerRules {
+        permanent: &permanent,
+        existing: None,
+        spare_tcp_ports: &BTreeSet::new(),
+        passthrough: false,
+        port_map: &rules.port_map,
+    };
+    let timing = CheckTiming::new(&decision.routes, wait);
+    let config = Config::new(&decision.routes, layout, &listeners, timing, tls);
     StateSnapshot {
         at_ms,
         now,
@@ -56,6 +63,7 @@ pub fn offline_snapshot(
         world: Some(Arc::new(world)),
         docker_connected: true,
         docker_age: Duration::ZERO,
+        sources: Vec::new(),
         rules,
         decide_state: decision.memory,
         routes: decision.routes,
@@ -68,6 +76,7 @@ pub fn offline_snapshot(
             managed: true,
             answers: observed.is_some(),
         },
+        udp: None,
         last_applied: None,
         last_error: None,
         history: History::default(),

@@ -12,7 +12,7 @@ use crate::{
     haproxy::{
         command::RuntimeCommand,
         config::{AdminState, Config},
-        config_builder::ConfigBuilder,
+        config_builder::{self, ConfigBuilder},
         files::ConfigFiles,
         layout::Layout,
         name,
@@ -23,9 +23,8 @@ use crate::{
     },
     model::{
         container_ref::ContainerRef,
-        option_value::HostMatch,
         problem::Problem,
-        route::{Endpoint, Listener, Protocol, Readiness, Route, RouteKey, Routes},
+        route::{Endpoint, Listener, OwnedName, Readiness, Route, RouteKey, Routes},
         world::World,
     },
     routing::{
@@ -49,7 +48,7 @@ pub struct CurrentState {
     pub observed: ObservedState,
     pub disk: DiskState,
     /// The owner of each host, from `hosts.json`.
-    pub owners: BTreeMap<HostMatch, Arc<str>>,
+    pub owners: BTreeMap<OwnedName, Arc<str>>,
 }
 
 /// Source of the state before.
@@ -126,7 +125,7 @@ pub fn decide_preview(
         served.0.iter().filter(|(_, route)| daemon.is_some() || !route.endpoints.is_empty());
     let mut state = DecideState::with_served(remembered, now);
     state.restore_claimants(&served);
-    if let Some(label) = &rules.label_limits.own_hosts_by {
+    if let Some(label) = &rules.base.label_limits.own_hosts_by {
         state.restore_host_owners(&before.owners, label, now);
     }
     state.refused_routes.clone_from(refused);
@@ -154,10 +153,7 @@ pub fn decide_preview(
 fn port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConflict> {
     let conflicts = daemon.listeners.iter().filter_map(|status| {
         let reason = port_conflict_cause(status.taken.as_deref()?);
-        let protocol = match status.protocol.as_str() {
-            "https" => Protocol::Https,
-            _ => Protocol::Http,
-        };
+        let protocol = status.protocol.parse().ok()?;
         let listener = Listener { protocol, port: NonZeroU16::new(status.port)? };
         Some((listener, PortConflict::new(reason.to_owned(), now)))
     });
@@ -239,7 +235,8 @@ fn choose_method(
         return (builder.build_fresh(routes), PreviewMethod::Start, Vec::new());
     }
     let observed = &before.observed;
-    let current = builder.build_config(served, Layout::default());
+    let existing = config_builder::worker_frontends(observed, &Config::default());
+    let current = builder.build_config(served, Layout::default(), Some(&existing));
     let (config, reason) = builder.build_for_running(routes, observed, &current);
     if let Some(reason) = reason {
         return (builder.build_fresh(routes), PreviewMethod::Reload(reason), Vec::new());

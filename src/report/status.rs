@@ -4,7 +4,11 @@
 //! Pure. Times are milliseconds since 1970. Counts are HAProxy's own, since its worker started.
 
 use super::{
-    AppliedPass, ApplyMethod, StateSnapshot, certificates::CertificateStatus, exclusion::Exclusion,
+    AppliedPass, ApplyMethod, StateSnapshot,
+    certificates::{CertificateStatus, SharedOrders},
+    exclusion::Exclusion,
+    source_status::SourceReport,
+    udp_status::{DatagramCounts, ListenerIndex, UdpStatus},
 };
 use crate::{
     haproxy::{
@@ -13,10 +17,10 @@ use crate::{
         stats::{Counters, StatsRow},
     },
     model::{
-        label_option::{self, OptionValues},
+        label_option::{self, LabelProtocol, OptionValues, ProtocolPolicy},
         option_value::Weight,
         problem::{Problem, ProblemSubject, Reason, Severity},
-        route::{Endpoint, Listener, Policy, Readiness, Route, RouteKey},
+        route::{Endpoint, Listener, Readiness, Route, RouteKey},
     },
     routing::{
         rollback::Rollback,
@@ -36,12 +40,21 @@ pub struct Status {
     /// When the program started.
     pub since_ms: u64,
     pub docker: DockerStatus,
+    /// Those of `--source`; absent without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceReport>,
     pub haproxy: HaproxyStatus,
+    /// Absent if docker-glue-udp does not answer.
+    #[serde(default)]
+    pub udp: Option<UdpStatus>,
     pub last: Option<LastApply>,
     /// Why the desired state is not applied, if it is not.
     pub trouble: Option<String>,
     /// The active rollback, if there is one.
     pub rollback: Option<RollbackStatus>,
+    /// Who orders certificates, if several balancers share the store.
+    #[serde(default)]
+    pub orders: Option<SharedOrders>,
     pub listeners: Vec<ListenerStatus>,
     /// Sorted by listener, host and prefix.
     pub routes: Vec<RouteStatus>,
@@ -126,7 +139,7 @@ pub enum HowStatus {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStatus {
-    /// `http`.
+    /// `http`, `https`, `tcp` or `udp`.
     pub protocol: String,
     /// The public port.
     pub port: u16,
@@ -135,14 +148,18 @@ pub struct ListenerStatus {
     /// Why the port is not available; completes "its port is …". An earlier docker-balancer sends the whole sentence.
     pub taken: Option<String>,
     pub routes: usize,
+    /// Absent of UDP if docker-glue-udp does not count, or does not answer.
     #[serde(flatten)]
-    pub load: Load,
+    pub load: Option<Load>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStatus {
     /// `app.example.com:80/api/`; its identity.
     pub route: String,
+    /// `http`, `https`, `tcp` or `udp`.
+    #[serde(default = "plain_protocol")]
+    pub protocol: String,
     /// The port of its listener.
     pub port: u16,
     /// `app.example.com`, `*.example.com`, or `*` for any.
@@ -150,8 +167,8 @@ pub struct RouteStatus {
     /// `/api`; empty for the whole host.
     pub prefix: String,
     /// Options on which the route's containers agree.
-    #[serde(flatten, with = "label_option::json::policy")]
-    pub policy: Policy,
+    #[serde(flatten)]
+    pub policy: ProtocolPolicy,
     /// Options of the host on an HTTPS listener.
     #[serde(flatten, with = "label_option::json::terms")]
     pub terms: OptionValues,
@@ -164,8 +181,28 @@ pub struct RouteStatus {
     /// HAProxy's name of the route's backend.
     pub backend: String,
     pub servers: Vec<ServerStatus>,
+    /// Datagrams of a route of UDP. Absent for others, and if docker-glue-udp does not serve it or does not count.
+    #[serde(default)]
+    pub datagrams: Option<DatagramCounts>,
+    /// Absent as that of [`ListenerStatus`].
     #[serde(flatten)]
-    pub load: Load,
+    pub load: Option<Load>,
+}
+
+/// An earlier docker-balancer has only routes of requests.
+fn plain_protocol() -> String {
+    "http".to_owned()
+}
+
+impl RouteStatus {
+    /// Returns what clients get while no server serves the route: a status, or a word.
+    pub fn refusal(&self) -> &'static str {
+        match self.policy.protocol {
+            LabelProtocol::Http => "503",
+            LabelProtocol::Tcp => "closed",
+            LabelProtocol::Udp => "dropped",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,8 +220,9 @@ pub struct ServerStatus {
     pub why: Option<Exclusion>,
     /// HAProxy's own word for the state, if it reported one: `UP`, `DOWN 1/2`, `MAINT`, …
     pub haproxy: Option<String>,
+    /// Absent as that of [`ListenerStatus`].
     #[serde(flatten)]
-    pub load: Load,
+    pub load: Option<Load>,
 }
 
 /// What happens to new requests to the server.
@@ -222,12 +260,13 @@ pub enum ServerState {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Requests in flight.
+    /// Requests in flight, open connections of TCP, or flows of UDP.
     pub sessions: u64,
+    /// Of UDP, datagrams of clients.
     pub requests: u64,
     /// Requests in the last second.
     pub rate: u64,
-    /// Failed connections, and responses that were cut off or invalid.
+    /// Failed connections, and responses that were cut off or invalid. Of UDP, refused and lost datagrams.
     pub errors: u64,
     /// Responses with a status of 500 to 599.
     pub server_errors: u64,
@@ -301,8 +340,7 @@ impl ServerState {
 impl Status {
     /// `counters` is `None` if HAProxy does not report them.
     pub fn from_snapshot(snapshot: &StateSnapshot, counters: Option<&Counters>) -> Self {
-        let none = Counters::default();
-        let counter_values = counters.unwrap_or(&none);
+        let live = LiveCounts::new(snapshot, counters);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at_ms: snapshot.at_ms,
@@ -315,29 +353,46 @@ impl Status {
                     .as_ref()
                     .map(|_| snapshot.decide_state.container_count()),
             },
+            sources: snapshot.sources.clone(),
             haproxy: HaproxyStatus {
                 version: snapshot.haproxy.version.to_string(),
                 pid: snapshot.haproxy.pid,
                 managed: snapshot.haproxy.managed,
                 answers: snapshot.haproxy.answers && counters.is_some(),
-                old_workers: counter_values.old_workers,
+                old_workers: live.haproxy.map_or(0, |counters| counters.old_workers),
             },
+            udp: snapshot.udp.as_deref().map(UdpStatus::from_report),
             last: snapshot.last_applied.as_ref().map(LastApply::from),
             trouble: snapshot.last_error.clone(),
             rollback: snapshot.decide_state.rollback.as_ref().map(RollbackStatus::from),
-            listeners: listener_statuses(snapshot, counter_values),
+            orders: SharedOrders::of_orders(snapshot.orders.as_deref()),
+            listeners: listener_statuses(snapshot, &live),
             routes: snapshot
                 .routes
                 .0
                 .iter()
-                .map(|pair| route_status(snapshot, counter_values, pair))
+                .map(|pair| route_status(snapshot, &live, pair))
                 .collect(),
             problems: snapshot.problems.iter().map(ProblemStatus::from).collect(),
         }
     }
 }
 
-fn listener_statuses(snapshot: &StateSnapshot, counters: &Counters) -> Vec<ListenerStatus> {
+/// Counts of HAProxy and of docker-glue-udp at the moment of a snapshot.
+#[derive(Debug)]
+pub(crate) struct LiveCounts<'a> {
+    /// `None` if HAProxy does not report them.
+    haproxy: Option<&'a Counters>,
+    udp: ListenerIndex<'a>,
+}
+
+impl<'a> LiveCounts<'a> {
+    pub(crate) fn new(snapshot: &'a StateSnapshot, haproxy: Option<&'a Counters>) -> Self {
+        Self { haproxy, udp: ListenerIndex::from_snapshot(snapshot) }
+    }
+}
+
+fn listener_statuses(snapshot: &StateSnapshot, live: &LiveCounts<'_>) -> Vec<ListenerStatus> {
     let mut served: BTreeMap<Listener, usize> = BTreeMap::new();
     for key in snapshot.routes.0.keys() {
         *served.entry(key.listener).or_default() += 1;
@@ -360,16 +415,20 @@ fn listener_statuses(snapshot: &StateSnapshot, counters: &Counters) -> Vec<Liste
         bound: snapshot.rules.bound_port(listener).get(),
         taken: conflicts.get(&listener).cloned(),
         routes,
-        load: Load::from_count(
-            frontend_of(listener).and_then(|frontend| counters.frontends.get(&frontend.name)),
-        ),
+        load: if listener.is_udp() {
+            live.udp.listener_load(listener)
+        } else {
+            let frontend = frontend_of(listener).zip(live.haproxy);
+            let count = frontend.and_then(|(frontend, all)| all.frontends.get(&frontend.name));
+            Some(Load::from_count(count))
+        },
     };
     served.into_iter().map(status).collect()
 }
 
 pub(crate) fn route_status(
     snapshot: &StateSnapshot,
-    counters: &Counters,
+    live: &LiveCounts<'_>,
     (key, route): (&RouteKey, &Arc<Route>),
 ) -> RouteStatus {
     let backend_name = snapshot.config.maps.backend_of(key).unwrap_or(name::NO_SERVER);
@@ -377,10 +436,14 @@ pub(crate) fn route_status(
     let on_hold = route.endpoints.is_empty();
     RouteStatus {
         route: key.to_string(),
+        protocol: key.listener.protocol.to_string(),
         port: key.listener.port.get(),
         host: key.host().to_string(),
         prefix: key.prefix().map(|prefix| prefix.as_str().to_owned()).unwrap_or_default(),
-        policy: route.policy.clone(),
+        policy: ProtocolPolicy {
+            protocol: key.listener.protocol.label_protocol(),
+            values: route.policy.clone(),
+        },
         terms: route.terms.clone(),
         certificate: CertificateStatus::of_route(snapshot, key, route),
         on_hold,
@@ -388,18 +451,22 @@ pub(crate) fn route_status(
         servers: route
             .endpoints
             .iter()
-            .map(|endpoint| {
-                server_status(snapshot, counters, key, endpoint, (backend_name, backend))
-            })
+            .map(|endpoint| server_status(snapshot, live, key, endpoint, (backend_name, backend)))
             .collect(),
-        // A held route without servers may share its backend, whose counts are then not the route's.
-        load: Load::from_count(counters.backends.get(backend_name).filter(|_| !on_hold)),
+        datagrams: live.udp.listener_datagrams(key.listener),
+        load: if key.is_udp() {
+            live.udp.listener_load(key.listener)
+        } else {
+            // A held route without servers may share its backend, whose counts are then not the route's.
+            let count = live.haproxy.and_then(|counts| counts.backends.get(backend_name));
+            Some(Load::from_count(count.filter(|_| !on_hold)))
+        },
     }
 }
 
 fn server_status(
     snapshot: &StateSnapshot,
-    counters: &Counters,
+    live: &LiveCounts<'_>,
     key: &RouteKey,
     endpoint: &Endpoint,
     (backend_name, backend): (&str, Option<&Backend>),
@@ -410,7 +477,9 @@ fn server_status(
     };
     let frontend_of =
         backend.and_then(|backend| backend.servers.iter().find(|server| is_same(&server.name)));
-    let count = frontend_of.and_then(|server| counters.server(backend_name, &server.name));
+    let count = frontend_of
+        .zip(live.haproxy)
+        .and_then(|(server, counts)| counts.server(backend_name, &server.name));
     let claim = snapshot.decide_state.find_claim(key, endpoint);
     let why = |claim| {
         Exclusion::from_claim(
@@ -429,7 +498,11 @@ fn server_status(
         state: server_state(endpoint, claim.map(|claim| claim.eligibility), count),
         why: claim.filter(|_| endpoint.readiness == Readiness::Out).map(why),
         haproxy: count.map(|count| count.status.clone()),
-        load: Load::from_count(count),
+        load: if key.is_udp() {
+            live.udp.endpoint_load(key.listener, endpoint)
+        } else {
+            Some(Load::from_count(count))
+        },
     }
 }
 

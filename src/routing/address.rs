@@ -6,12 +6,13 @@
 mod tests;
 
 use crate::model::{
-    container::{Container, NetworkEndpoint, NetworkMode, PublishedPort},
+    container::{Container, ContainerPort, NetworkEndpoint, NetworkMode, PublishedPort, Transport},
     problem::Reason,
-    world::{MAX_NETWORK_HOPS, Network, Vantage, World},
+    source_name::SourceName,
+    world::{MAX_NETWORK_HOPS, Networks, Vantage, World},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -21,7 +22,7 @@ use std::{
 /// A container on the host's network has no other, so `preferred` does not apply to it.
 pub fn resolve_address(
     container: &Container,
-    port: u16,
+    (transport, port): ContainerPort,
     required: Option<&str>,
     preferred: Option<&str>,
     world: &World,
@@ -39,33 +40,50 @@ pub fn resolve_address(
             Some(own) => shared_network_ip(owner, own, world),
         },
         (_, _, _, Vantage::Published(ip)) => {
-            return published_address(owner, port, *ip, |_| true);
+            return published_address(owner, (transport, port), *ip, |_| true);
         }
         (_, _, _, Vantage::Remote { engine, own_addresses: own }) => {
-            return published_address(owner, port, *engine, |addr| is_reachable(addr, own));
+            let is_reached = |address| is_reachable(address, own);
+            return published_address(owner, (transport, port), *engine, is_reached);
         }
     };
-    ip.map(|ip| SocketAddr::new(ip, port))
+    let ip = ip?;
+    let is_named = !container.id.source().is_none();
+    if is_named && owner.network_mode != NetworkMode::Host && is_of_no_container(ip) {
+        return Err(address_error(format!(
+            "the engine says that its address is {ip}, which no container has; inspect the container"
+        )));
+    }
+    Ok(SocketAddr::new(ip, port))
+}
+
+/// Whether connections to the address stay on HAProxy's machine, or go to many machines. What one of several engines
+/// says is input: another machine must not direct requests to programs on this one.
+fn is_of_no_container(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || is_broadcast
 }
 
 /// Inputs of address selection other than the containers themselves and the owners of the networks that they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkContext {
-    networks: BTreeMap<String, Network>,
+    networks: Networks,
     vantage: Vantage,
     /// HAProxy's own container, and the owner of the network that it uses.
     own_containers: Vec<Arc<Container>>,
 }
 
 impl NetworkContext {
-    pub fn new(world: &World, vantage: &Vantage) -> Self {
+    /// Returns those for the containers of a source.
+    pub fn new(world: &World, source: &SourceName, vantage: &Vantage) -> Self {
         let own = match vantage {
             Vantage::Inside(own) => world.containers.get(own),
             Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
         };
         let owner = own.and_then(|own| world.containers.get(&final_network_owner(own, world)?.id));
         Self {
-            networks: world.networks.clone(),
+            networks: world.networks.get(source).cloned().unwrap_or_default(),
             vantage: vantage.clone(),
             own_containers: own.into_iter().chain(owner).cloned().collect(),
         }
@@ -132,13 +150,17 @@ fn network_ip(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
 
 /// Returns the address for an HAProxy on the host.
 fn bridge_ip(owner: &Container, world: &World) -> Result<IpAddr, Reason> {
-    let ip = first_ip(owner, |name, endpoint| is_bridge(name, endpoint, world));
+    let ip = first_ip(owner, |name, endpoint| is_bridge(owner, (name, endpoint), world));
     ip.ok_or_else(|| address_error("connect it to any bridge network"))
 }
 
-fn is_bridge(name: &str, endpoint: &NetworkEndpoint, world: &World) -> bool {
-    name == "bridge"
-        || world.find_network(name, endpoint).is_some_and(|network| network.driver == "bridge")
+fn is_bridge(
+    container: &Container,
+    (name, endpoint): (&str, &NetworkEndpoint),
+    world: &World,
+) -> bool {
+    let network = || world.find_network(container.id.source(), name, endpoint);
+    name == "bridge" || network().is_some_and(|network| network.driver == "bridge")
 }
 
 /// Returns the address for an HAProxy in a container: on a network that both share.
@@ -178,7 +200,7 @@ fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     }
     // The gateway of another kind of network is a router, not the host.
     let mut bridges =
-        own.networks.iter().filter(|(name, endpoint)| is_bridge(name, endpoint, world));
+        own.networks.iter().filter(|(name, endpoint)| is_bridge(own, (name, endpoint), world));
     bridges.find_map(|(_, network)| network.gateway).ok_or_else(|| {
         address_error(
             "none of HAProxy's networks has a gateway to the host; connect HAProxy's container to \
@@ -190,7 +212,7 @@ fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
 /// Returns the address of a published port. Of several, one of the host address's family comes first, then the lowest.
 fn published_address(
     owner: &Container,
-    port: u16,
+    (transport, port): ContainerPort,
     host: IpAddr,
     is_reached: impl Fn(IpAddr) -> bool,
 ) -> Result<SocketAddr, Reason> {
@@ -200,19 +222,20 @@ fn published_address(
     let published: Vec<_> = owner
         .published
         .iter()
-        .filter(|published_port| published_port.container_port == port)
+        .filter(|published| (published.transport, published.container_port) == (transport, port))
         .collect();
     let found = published.iter().copied().filter(|port| is_reached(port.host_ip)).min_by_key(rank);
+    let suffix = if transport == Transport::Udp { "/udp" } else { "" };
     match (found, published.first()) {
         (Some(PublishedPort { host_ip, host_port, .. }), _) => {
             Ok(SocketAddr::new(if host_ip.is_unspecified() { host } else { *host_ip }, *host_port))
         }
         (None, Some(PublishedPort { host_ip, .. })) => Err(address_error(format!(
             "its port {port} is published only on {host_ip} of another machine; publish it on an \
-             address that HAProxy can reach, as in -p {port}:{port}"
+             address that HAProxy can reach, as in -p {port}:{port}{suffix}"
         ))),
         (None, None) => {
-            Err(address_error(format!("publish its port {port}, as in -p {port}:{port}")))
+            Err(address_error(format!("publish its port {port}, as in -p {port}:{port}{suffix}")))
         }
     }
 }

@@ -9,13 +9,17 @@ use crate::{
         ca_index::{CaIndex, CaPurpose},
         certificate::{CertificateDigest, CertificateIndex, CertificateStem},
         client_certificate::ClientCertificate,
-        container::{Container, ContainerId, ContainerState, Health, NetworkMode},
+        container::{
+            Container, ContainerId, ContainerPort, ContainerState, Health, NetworkMode,
+            PublishedPort, Transport,
+        },
         container_ref::ContainerRef,
         label_option::LabelOption,
         option_value::{HealthPolicy, Host, HostMatch},
-        problem::{LabelText, Problem, ProblemSubject, Reason},
+        problem::{LabelText, Problem, ProblemSubject, Reason, UnmatchedClients},
         problem_set::ProblemSet,
-        route::{Endpoint, Listener, Protocol, Route, RouteKey, Routes},
+        route::{Endpoint, Listener, OwnedName, Protocol, Route, RouteKey, Routes},
+        source_name::SourceName,
         tls::CertificateOption,
         world::{Vantage, World},
     },
@@ -50,21 +54,31 @@ const UNLOADABLE_BACKOFF: (Duration, Duration) = (Duration::from_secs(15), Durat
 /// makes a reload slower.
 pub const MAX_LISTENERS: usize = 256;
 
+/// Maximum number of public ports of UDP of all containers together. HAProxy does not have them.
+pub const MAX_UDP_LISTENERS: usize = 8192;
+
 /// The administrator's settings for every decision.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    pub label_limits: LabelLimits,
-    /// `--network`: the network over which HAProxy reaches containers without a `glue_network` label.
-    pub network: Option<String>,
-    pub vantage: Vantage,
+    /// For the containers of a source without rules of its own.
+    pub base: SourceRules,
+    /// For the containers of a source that has a name.
+    pub sources: BTreeMap<SourceName, SourceRules>,
     /// How long a route still answers 503 after its last container is gone.
     pub hold: Duration,
     /// Public port → the port that is bound for it.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
     /// Listeners that HAProxy has even if no container requests them, so that none of them needs a reload later.
     pub permanent_listeners: BTreeSet<Listener>,
+    /// Public ports of TCP that HAProxy binds even if no container requests them, so that a route on one of them needs
+    /// no reload.
+    pub spare_tcp_ports: BTreeSet<NonZeroU16>,
+    /// Whether HTTPS ports also serve HTTP/3, for which HAProxy binds the same port of UDP.
+    pub http3: bool,
     /// Certificates that HAProxy may present.
     pub certificates: Arc<CertificateIndex>,
+    /// What clients of a host without a certificate get.
+    pub unmatched_clients: UnmatchedClients,
     /// Path of an ACME challenge → its answer.
     pub acme_tokens: BTreeMap<String, String>,
     /// Host → the certificate that answers a challenge for it.
@@ -73,13 +87,45 @@ pub struct Rules {
     pub cas: Arc<CaIndex>,
 }
 
-impl Rules {
+/// What the containers of a source may claim, and how HAProxy reaches them.
+#[derive(Debug, Clone)]
+pub struct SourceRules {
+    pub label_limits: LabelLimits,
+    /// `--network`: the network over which HAProxy reaches containers without a `glue_network` label.
+    pub network: Option<String>,
+    pub vantage: Vantage,
+    /// Unix time at which the source stopped answering, in seconds.
+    pub silent_since: Option<u64>,
+}
+
+impl SourceRules {
     /// Whether containers on the host's network must not serve this port of the host.
-    fn is_reserved_host_port(&self, port: u16) -> bool {
+    fn is_reserved_host_port(&self, (transport, port): ContainerPort) -> bool {
         let Some(port) = NonZeroU16::new(port) else { return false };
         let here = matches!(self.vantage, Vantage::Host | Vantage::Inside(_));
+        if transport == Transport::Udp {
+            return self.label_limits.reserved_udp_ports.contains(&port);
+        }
         self.label_limits.reserved_ports.contains(&port)
             && (here || !self.label_limits.own_ports.contains(&port))
+    }
+}
+
+impl Rules {
+    /// Returns the rules for the containers of a source.
+    pub fn of_source(&self, source: &SourceName) -> &SourceRules {
+        self.sources.get(source).unwrap_or(&self.base)
+    }
+
+    /// Sets from where HAProxy reaches the containers of a source.
+    pub fn set_vantage(&mut self, source: &SourceName, vantage: Vantage) {
+        self.sources.get_mut(source).unwrap_or(&mut self.base).vantage = vantage;
+    }
+
+    /// Sets since when a source does not answer, in seconds since 1970. Returns whether that changed.
+    pub fn set_silent_since(&mut self, source: &SourceName, since: Option<u64>) -> bool {
+        let rules = self.sources.get_mut(source);
+        rules.is_some_and(|rules| std::mem::replace(&mut rules.silent_since, since) != since)
     }
 
     /// Returns the port that HAProxy binds for a listener.
@@ -103,6 +149,8 @@ pub struct DecideState {
     crash_tracker: CrashTracker,
     /// Containers that an operator drained, for as long as they are up.
     pub drained: BTreeSet<ContainerId>,
+    /// Those of them whose flows go to other containers.
+    pub cut: BTreeSet<ContainerId>,
     /// The active rollback, whose routes replace those that labels ask for until an operator releases it.
     pub rollback: Option<Rollback>,
     /// All containers of the last decision's world.
@@ -111,9 +159,9 @@ pub struct DecideState {
     publishers: BTreeMap<ContainerId, Arc<Container>>,
     /// Containers that are up and participate, see [`label::participates`].
     entries: BTreeMap<ContainerId, ContainerEntry>,
-    /// The protocol of each public port in the last decision.
+    /// The protocol of each public port of TCP in the last decision.
     protocols: BTreeMap<NonZeroU16, Protocol>,
-    network_context: Option<NetworkContext>,
+    network_contexts: BTreeMap<SourceName, NetworkContext>,
     route_table: RouteTable,
     /// Problems of the containers in `entries`.
     problems: ProblemSet,
@@ -179,7 +227,7 @@ impl DecideState {
     /// `label`.
     pub fn restore_host_owners(
         &mut self,
-        owners: &BTreeMap<HostMatch, Arc<str>>,
+        owners: &BTreeMap<OwnedName, Arc<str>>,
         label: &str,
         now: Instant,
     ) {
@@ -215,6 +263,12 @@ impl DecideState {
 
     pub fn undrain_container(&mut self, id: &ContainerId) {
         self.drained.remove(id);
+        self.cut.remove(id);
+    }
+
+    /// Sends the flows of a drained container to others, until it is stopped or undrained.
+    pub fn cut_container(&mut self, id: &ContainerId) {
+        self.cut.extend(self.drained.get(id).cloned());
     }
 
     /// Returns the number of containers that are up and participate.
@@ -222,9 +276,15 @@ impl DecideState {
         self.entries.len()
     }
 
+    /// Returns the number of containers of a source that are up and participate.
+    pub fn count_containers_of(&self, source: &SourceName) -> usize {
+        self.entries.keys().filter(|id| id.source() == source).count()
+    }
+
     /// Finds a container of the last decision's world by its short id.
     pub fn find_container(&self, short_id: &str) -> Option<&Container> {
-        let (_, found) = self.last_containers.range(ContainerId::new(short_id)..).next()?;
+        let (_, found) =
+            self.last_containers.range(ContainerId::first_with_short(short_id)..).next()?;
         (found.id.short() == short_id).then_some(&**found)
     }
 
@@ -331,6 +391,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     let changed = update_containers(world, &mut memory, rules);
     memory.crash_tracker.record_changes(changed, now);
     memory.drained.retain(|id| world.containers.get(id).is_some_and(|container| container.is_up()));
+    memory.cut.retain(|id| memory.drained.contains(id));
     let crashed = memory.crash_tracker.delayed_containers(now);
     let claimants = update_claims(world, &mut memory, &crashed, rules);
     if let Some(rollback) = &mut memory.rollback {
@@ -351,16 +412,17 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
         }
     }
     exclude_other_protocol(&mut routes, &mut memory, &mut problems);
-    exclude_excess(&mut routes, &memory, &mut problems);
+    exclude_excess(&mut routes, &memory, rules, &mut problems);
     memory.unloadable_listeners.retain(|_, listener| now < listener.until + RESET_AFTER);
     exclude_unloadable(&mut routes, &memory, now, &mut problems);
     memory.port_conflicts.retain(|_, port_conflicts| now < port_conflicts.until);
     problems.extend(unused_port_maps(&routes, rules));
-    problems.extend(label::constraint::constraint_problems(&rules.label_limits.constraints));
+    problems.extend(silent_sources(&memory, rules));
+    problems.extend(label::constraint::constraint_problems(&rules.base.label_limits.constraints));
     let conflicts = find_port_conflicts(&memory.publishers, &routes, rules);
     exclude_port_conflicts(&mut routes, &memory, conflicts, &mut problems);
     exclude_unknown_cas(&mut routes, &rules.cas, &mut problems);
-    problems.extend(missing_certificates(&routes, &rules.certificates));
+    problems.extend(missing_certificates(&routes, rules));
     let again = memory
         .unloadable_listeners
         .values()
@@ -381,7 +443,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
 fn is_served_otherwise(key: &RouteKey, routes: &Routes) -> bool {
     let Some((listener, host)) = host_terms::tls_host(key) else { return false };
     let mut others = host_terms::entries_of_host(&routes.0, listener, &host);
-    others.any(|(other, _)| other.is_tcp() != key.is_tcp())
+    others.any(|(other, _)| other.is_passed() != key.is_passed())
 }
 
 /// Parses the labels of changed containers. Returns for each that participates whether it is stopping, and `None` for
@@ -410,7 +472,8 @@ fn update_containers(
         if let Some(entry) = &before {
             entry.withdraw_claims(&id, &mut memory.route_table);
         }
-        let entry = now.filter(|container| label::participates(container, &rules.label_limits));
+        let limits = &rules.of_source(id.source()).label_limits;
+        let entry = now.filter(|container| label::participates(container, limits));
         let entry = entry.map(|container| ContainerEntry::new(container, rules));
         if let Some(before) = before.as_ref()
             && entry.as_ref().is_none_or(|entry| entry.origin != before.origin)
@@ -441,13 +504,17 @@ fn update_claims(
     crashed: &BTreeMap<ContainerId, Instant>,
     rules: &Rules,
 ) -> BTreeSet<ContainerId> {
-    let context = Some(NetworkContext::new(world, &rules.vantage));
-    let context_changed = memory.network_context != context;
-    memory.network_context = context;
+    let contexts = network_contexts(world, rules);
+    let is_changed =
+        |source: &SourceName| contexts.get(source) != memory.network_contexts.get(source);
+    let changed: BTreeSet<_> =
+        contexts.keys().filter(|source| is_changed(source)).cloned().collect();
+    memory.network_contexts = contexts;
     let DecideState { entries, route_table, drained, .. } = memory;
     let mut claimants = BTreeSet::new();
     for (id, entry) in entries {
         let is_excluded = crashed.contains_key(id) || drained.contains(id);
+        let context_changed = changed.contains(id.source());
         if entry.is_excluded == Some(is_excluded) && !context_changed && !entry.shares_network {
             continue;
         }
@@ -458,17 +525,34 @@ fn update_claims(
         (entry.is_excluded, entry.address_problems) = (Some(is_excluded), Vec::new());
         let ContainerEntry { container, origin, labels, address_problems, .. } = entry;
         let service = label::service_name(container).map(Into::into);
-        let holder =
-            rules.label_limits.own_hosts_by.as_deref().map(|label| host_holder(container, label));
+        let holder = rules
+            .base
+            .label_limits
+            .own_hosts_by
+            .as_deref()
+            .map(|label| host_holder(container, label));
+        let rules = rules.of_source(id.source());
         let dir = ClaimBuilder { container, origin, world, rules, is_excluded, service, holder };
         dir.add_claims(labels, route_table, address_problems);
     }
     claimants
 }
 
+/// Returns the inputs of address selection of each source.
+fn network_contexts(world: &World, rules: &Rules) -> BTreeMap<SourceName, NetworkContext> {
+    let base = (SourceName::NONE, &rules.base);
+    let named = rules.sources.iter().map(|(source, rules)| (source.clone(), rules));
+    let context = |(source, rules): (SourceName, &SourceRules)| {
+        let context = NetworkContext::new(world, &source, &rules.vantage);
+        (source, context)
+    };
+    [base].into_iter().chain(named).map(context).collect()
+}
+
 impl ContainerEntry {
     fn new(container: Arc<Container>, rules: &Rules) -> Self {
-        let labels = label::parse_labels(&container, &rules.label_limits);
+        let limits = &rules.of_source(container.id.source()).label_limits;
+        let labels = label::parse_labels(&container, limits);
         let borrows_its_address = matches!(container.network_mode, NetworkMode::Container(_));
         let (origin, is_excluded, address_problems) = (container.to_ref(), None, Vec::new());
         Self {
@@ -516,7 +600,7 @@ struct ClaimBuilder<'a> {
     container: &'a Container,
     origin: &'a ContainerRef,
     world: &'a World,
-    rules: &'a Rules,
+    rules: &'a SourceRules,
     /// The container crashes repeatedly, or an operator drained it.
     is_excluded: bool,
     service: Option<Arc<str>>,
@@ -544,9 +628,10 @@ impl ClaimBuilder<'_> {
         let mut addresses = BTreeMap::new();
         let on_host = uses_host_network(self.container, self.world);
         for request in &labels.requests {
-            if on_host && self.rules.is_reserved_host_port(request.port) {
+            let port = (request.key.listener.protocol.transport(), request.port);
+            if on_host && self.rules.is_reserved_host_port(port) {
                 if addresses
-                    .insert(request.port, Err(Reason::HostPortReserved { port: request.port }))
+                    .insert(port, Err(Reason::HostPortReserved { port: request.port }))
                     .is_none()
                 {
                     problems.push(address_problem(
@@ -558,8 +643,8 @@ impl ClaimBuilder<'_> {
                 continue;
             }
             let found = addresses
-                .entry(request.port)
-                .or_insert_with(|| self.endpoint_address(request.port, required_network));
+                .entry(port)
+                .or_insert_with(|| self.endpoint_address(port, required_network));
             match found {
                 Ok(found) => route_table.add_claim(self.build_claim(request, *found)),
                 Err(reason) => {
@@ -575,10 +660,10 @@ impl ClaimBuilder<'_> {
 
     fn endpoint_address(
         &self,
-        port: u16,
+        port: ContainerPort,
         required_network: Option<&str>,
     ) -> Result<SocketAddr, Reason> {
-        let Rules { network, vantage, .. } = self.rules;
+        let SourceRules { network, vantage, .. } = self.rules;
         resolve_address(
             self.container,
             port,
@@ -658,8 +743,9 @@ fn exclude_refused(routes: &mut Routes, memory: &mut DecideState, problems: &mut
     }
 }
 
-/// Leaves one protocol for each public port: the one that it had before, else the one that the oldest container
-/// requests.
+/// Leaves one protocol for each public port of TCP: of HTTP and HTTPS the one that it had before, else the one that the
+/// oldest container requests. Another protocol over TCP has the port only if neither is requested, whatever its age:
+/// else any container could take the public port of all sites.
 fn exclude_other_protocol(
     routes: &mut Routes,
     memory: &mut DecideState,
@@ -668,6 +754,7 @@ fn exclude_other_protocol(
     // Keys are sorted by listener.
     let mut listeners: Vec<_> = routes.0.keys().map(|key| key.listener).collect();
     listeners.dedup();
+    listeners.retain(|listener| !listener.is_udp());
     let protocols = choose_protocols(&listeners, memory);
     let is_other = |listener: &&Listener| protocols[&listener.port] != listener.protocol;
     let other: BTreeSet<_> = listeners.iter().filter(is_other).copied().collect();
@@ -694,6 +781,11 @@ fn choose_protocols(
     let mut by_port: BTreeMap<NonZeroU16, Vec<Listener>> = BTreeMap::new();
     for listener in listeners {
         by_port.entry(listener.port).or_default().push(*listener);
+    }
+    for listeners in by_port.values_mut() {
+        if listeners.iter().any(|listener| !listener.is_tcp()) {
+            listeners.retain(|listener| !listener.is_tcp());
+        }
     }
     let seniority = |listener: &&Listener| {
         let claims = memory.route_table.claims().iter();
@@ -750,36 +842,59 @@ fn unknown_ca(
 }
 
 /// Returns a problem for each HTTPS host without a certificate that containers request.
-fn missing_certificates(
-    routes: &Routes,
-    certificates: &CertificateIndex,
-) -> impl Iterator<Item = Problem> {
+fn missing_certificates(routes: &Routes, rules: &Rules) -> impl Iterator<Item = Problem> {
     let https = routes.0.iter().filter(|(key, _)| key.is_https());
+    let clients = rules.unmatched_clients;
     let mut hosts = BTreeMap::new();
     for (key, route) in https {
         let (host, CertificateOption(choice)) = (key.host(), route.terms.get());
         if let Some(endpoint) = route.endpoints.first()
             && *host != HostMatch::Any
-            && certificates.find(host, &choice).is_empty()
+            && rules.certificates.find(host, &choice).is_empty()
         {
             hosts
                 .entry((key.listener, host.clone()))
                 .or_insert((endpoint.container.clone(), choice));
         }
     }
-    hosts.into_iter().map(|((_, host), (container, choice))| Problem {
+    hosts.into_iter().map(move |((_, host), (container, choice))| Problem {
         subject: ProblemSubject::Container(container),
         label: None,
-        reason: Reason::NoCertificate { host: host.to_string(), choice: choice.to_string() },
+        reason: Reason::NoCertificate {
+            host: host.to_string(),
+            choice: choice.to_string(),
+            clients,
+        },
     })
 }
 
-/// Removes the listeners above the limit. Those that older containers request are kept.
-fn exclude_excess(routes: &mut Routes, memory: &DecideState, problems: &mut ProblemSet) {
+/// Removes the listeners above the limits. Those that older containers request are kept.
+fn exclude_excess(
+    routes: &mut Routes,
+    memory: &DecideState,
+    rules: &Rules,
+    problems: &mut ProblemSet,
+) {
     // Keys are sorted by listener.
     let mut listeners: Vec<_> = routes.0.keys().map(|key| key.listener).collect();
     listeners.dedup();
-    if listeners.len() <= MAX_LISTENERS {
+    // HAProxy has bound the spare ports already.
+    listeners
+        .retain(|listener| !(listener.is_tcp() && rules.spare_tcp_ports.contains(&listener.port)));
+    let (of_udp, others) = listeners.into_iter().partition(|listener| listener.is_udp());
+    exclude_above(MAX_LISTENERS, others, routes, memory, problems);
+    exclude_above(MAX_UDP_LISTENERS, of_udp, routes, memory, problems);
+}
+
+/// Removes those of the listeners that are above the limit.
+fn exclude_above(
+    most: usize,
+    mut listeners: Vec<Listener>,
+    routes: &mut Routes,
+    memory: &DecideState,
+    problems: &mut ProblemSet,
+) {
+    if listeners.len() <= most {
         return;
     }
     let mut first_comers = BTreeMap::new();
@@ -794,11 +909,11 @@ fn exclude_excess(routes: &mut Routes, memory: &DecideState, problems: &mut Prob
         (first.is_none(), first, *listener)
     };
     listeners.sort_by_cached_key(rank);
-    let excess = listeners.split_off(MAX_LISTENERS).into_iter().collect();
+    let excess = listeners.split_off(most).into_iter().collect();
     let reason = |_: Listener| ();
     exclude_listeners(&excess, routes, problems, reason, |ports, ()| Reason::NoListenerLeft {
         ports,
-        most: MAX_LISTENERS,
+        most,
     });
 }
 
@@ -919,11 +1034,48 @@ fn find_port_conflicts(
     rules: &Rules,
 ) -> BTreeMap<Listener, String> {
     let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
+    let bound = |listener: &Listener| (listener.protocol.transport(), rules.bound_port(*listener));
+    let mut by_port: BTreeMap<_, Vec<Listener>> = BTreeMap::new();
+    for listener in &listeners {
+        by_port.entry(bound(listener)).or_default().push(*listener);
+    }
+    let https = listeners.iter().chain(&rules.permanent_listeners).filter(|at| at.is_https());
+    let https: BTreeMap<_, _> = https.map(|at| (rules.bound_port(*at), *at)).collect();
+    let published = published_ports(publishers, rules);
     let reason = |at: &Listener| {
-        map_port_conflict(*at, &listeners, rules)
-            .or_else(|| publisher_conflict(publishers, *at, rules))
+        map_port_conflict(*at, &by_port[&bound(at)], rules)
+            .or_else(|| http3_conflict(*at, &https, rules))
+            .or_else(|| publisher_conflict(&published, bound(at)))
     };
     listeners.iter().filter_map(|at| Some((*at, reason(at)?))).collect()
+}
+
+/// Returns the containers that publish ports on this host, by protocol and port.
+fn published_ports<'a>(
+    publishers: &'a BTreeMap<ContainerId, Arc<Container>>,
+    rules: &Rules,
+) -> BTreeMap<(Transport, u16), &'a Arc<Container>> {
+    let is_here = |container: &&Arc<Container>| {
+        rules.of_source(container.id.source()).vantage == Vantage::Host
+    };
+    let publishers = publishers.values().filter(is_here);
+    // The first container with a port is the one that is named.
+    let ports = publishers.rev().flat_map(|container| {
+        let port = move |port: &PublishedPort| ((port.transport, port.host_port), container);
+        container.published.iter().map(port)
+    });
+    ports.collect()
+}
+
+/// Reports sources that do not answer.
+fn silent_sources(memory: &DecideState, rules: &Rules) -> Vec<Problem> {
+    let problem = |(source, rules): (&SourceName, &SourceRules)| {
+        let since = rules.silent_since?;
+        let containers = memory.count_containers_of(source);
+        let reason = Reason::SourceSilent { source: source.clone(), since, containers };
+        Some(Problem { subject: ProblemSubject::Option("--source"), label: None, reason })
+    };
+    rules.sources.iter().filter_map(problem).collect()
 }
 
 /// Reports values of `--map-port` that seem to have their ports swapped.
@@ -944,26 +1096,30 @@ fn unused_port_maps(routes: &Routes, rules: &Rules) -> Vec<Problem> {
         .collect()
 }
 
-/// Returns the conflict with a listener that `--map-port` moves to this one's port.
-fn map_port_conflict(at: Listener, all: &BTreeSet<Listener>, rules: &Rules) -> Option<String> {
-    let same =
-        |other: &&Listener| **other != at && rules.bound_port(**other) == rules.bound_port(at);
-    let other = all.iter().find(same).filter(|_| !rules.port_map.contains_key(&at.port))?;
-    Some(format!("used by listener {other} because of --map-port"))
+/// Returns the conflict with a listener that `--map-port` moves to this one's port. `all` are those that bind the port.
+fn map_port_conflict(at: Listener, all: &[Listener], rules: &Rules) -> Option<String> {
+    let other = all.iter().find(|other| **other != at)?;
+    let is_moved = rules.port_map.contains_key(&at.port);
+    (!is_moved).then(|| format!("used by listener {other} because of --map-port"))
+}
+
+/// Returns the conflict of a UDP port with HTTP/3. `https` are the listeners of HTTPS by the port that they bind.
+fn http3_conflict(
+    at: Listener,
+    https: &BTreeMap<NonZeroU16, Listener>,
+    rules: &Rules,
+) -> Option<String> {
+    let other = https.get(&rules.bound_port(at))?;
+    (rules.http3 && at.is_udp()).then(|| format!("used by HTTP/3 of listener {other}"))
 }
 
 /// Returns the conflict with a container that publishes the port on this host.
 fn publisher_conflict(
-    publishers: &BTreeMap<ContainerId, Arc<Container>>,
-    at: Listener,
-    rules: &Rules,
+    published: &BTreeMap<(Transport, u16), &Arc<Container>>,
+    (transport, port): (Transport, NonZeroU16),
 ) -> Option<String> {
-    let port = rules.bound_port(at).get();
-    let publishes_port = |container: &&Arc<Container>| {
-        container.published.iter().any(|published| published.host_port == port)
-    };
-    let holder = publishers.values().find(publishes_port)?;
-    (rules.vantage == Vantage::Host).then(|| format!("published by container {}", holder.to_ref()))
+    let holder = published.get(&(transport, port.get()))?;
+    Some(format!("published by container {}", holder.to_ref()))
 }
 
 fn exclude_port_conflicts(

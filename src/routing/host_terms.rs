@@ -37,7 +37,7 @@ pub struct RetainedTerms<'a> {
 
 impl<'a> RetainedTerms<'a> {
     pub fn new(key: &RouteKey, route: &'a Route, claimants: &'a [Claimant]) -> Self {
-        Self { values: &route.terms, is_passed: key.is_tcp(), claimants }
+        Self { values: &route.terms, is_passed: key.is_passed(), claimants }
     }
 }
 
@@ -50,11 +50,12 @@ pub fn entries_of_host<'a, V>(
     let key = |rule| RouteKey { listener, rule };
     let first = key(Match::Http { host: host.clone(), prefix: PathPrefix::default() });
     let of_connections = entries.get_key_value(&key(Match::Tcp { server_name: host.clone() }));
+    let of_datagrams = entries.get_key_value(&key(Match::Udp)).filter(|_| *host == HostMatch::Any);
     let host = host.clone();
     let of_requests = entries.range(first..).take_while(move |(key, _)| {
-        key.listener == listener && !key.is_tcp() && *key.host() == host
+        key.listener == listener && !key.is_passed() && *key.host() == host
     });
-    of_requests.chain(of_connections)
+    of_requests.chain(of_connections).chain(of_datagrams)
 }
 
 /// Returns the host of a route on an HTTPS listener. `None` for plain routes.
@@ -79,7 +80,7 @@ impl HostTerms {
             Some(Self { values, is_passed, claimants, is_confirmed: true })
         });
         let claimants = former.as_ref().map_or(&[][..], |former| &former.claimants);
-        let differ = claims.iter().any(|claim| claim.key.is_tcp())
+        let differ = claims.iter().any(|claim| claim.key.is_passed())
             || former.as_ref().is_some_and(|former| former.is_passed);
         let has_terms = |claim: &Claim| differ || !claim.terms.is_empty();
         let own = |claim: &&&Claim| claimants.iter().any(|claimant| claimant.owns_claim(claim));
@@ -93,7 +94,7 @@ impl HostTerms {
             .or_else(|| stating.min_by_key(|claim| &claim.seniority))?;
         Some(Self {
             values: first.terms.clone(),
-            is_passed: first.key.is_tcp(),
+            is_passed: first.key.is_passed(),
             claimants: vec![first.claimant()],
             is_confirmed: claims.iter().all(|claim| claim.is_dated()),
         })
@@ -101,7 +102,7 @@ impl HostTerms {
 
     /// Returns an option that the claim sets to another value.
     fn conflict(&self, claim: &Claim) -> Option<LabelOption> {
-        if claim.key.is_tcp() != self.is_passed {
+        if claim.key.is_passed() != self.is_passed {
             return Some(LabelOption::Tls);
         }
         let mut stated = claim.terms.iter().map(|value| (value.option(), Some(value)));

@@ -9,3 +9,4 @@ pub mod host_terms;
 pub mod rollback;
 pub mod route_diff;
 pub mod route_table;
+pub mod udp_listener;

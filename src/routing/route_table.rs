@@ -10,7 +10,7 @@ use crate::model::{
     label_option::{LabelOption, OptionValues},
     option_value::{HostMatch, Weight},
     problem::{Problem, ProblemSubject, Reason},
-    route::{Endpoint, Listener, Policy, Readiness, Route, RouteKey, Routes},
+    route::{Endpoint, Listener, OwnedName, Policy, Readiness, Route, RouteKey, Routes},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -107,7 +107,7 @@ pub struct RouteTable {
     routes: Routes,
     /// Problems of the claims on each route, sorted by subject. Contains no empty lists.
     conflicts: BTreeMap<RouteKey, Vec<Problem>>,
-    host_hints: BTreeMap<HostMatch, Vec<Problem>>,
+    host_hints: BTreeMap<OwnedName, Vec<Problem>>,
     /// Containers whose claims have other problems than at the last [`Self::take_reassessed`].
     reassessed: BTreeSet<ContainerId>,
     /// Number of claimed routes of each listener.
@@ -115,7 +115,7 @@ pub struct RouteTable {
     /// Served routes of which the oldest claim is not known yet, because a creation time is not exact.
     undated: BTreeSet<RouteKey>,
     /// Empty without `--own-hosts-by`.
-    owners: Arc<BTreeMap<HostMatch, HostOwner>>,
+    owners: Arc<BTreeMap<OwnedName, HostOwner>>,
     /// Hosts without an entry have the default terms.
     terms: BTreeMap<TlsHost, HostTerms>,
     /// Routes to resolve again, each with the claimant that had it when it was last resolved.
@@ -168,7 +168,7 @@ impl RouteTable {
             .iter()
             .filter(|(_, owner)| owner.left_at.is_some_and(|claims_at| claims_at + hold <= now));
         let expired = expired.map(|(host, _)| host.clone());
-        let touched = self.dirty.keys().map(|key| key.host().clone());
+        let touched = self.dirty.keys().map(RouteKey::owned_name);
         let hosts: BTreeSet<_> = touched.chain(expired).collect();
         for host in hosts {
             let claims = self.claims_on_host(&host).collect::<Vec<_>>();
@@ -237,7 +237,7 @@ impl RouteTable {
         })
     }
 
-    fn set_host_hints(&mut self, host: HostMatch, hints: Vec<Problem>) {
+    fn set_host_hints(&mut self, host: OwnedName, hints: Vec<Problem>) {
         let before = self.host_hints.get(&host).map(Vec::as_slice).unwrap_or_default();
         if before == hints {
             return;
@@ -252,9 +252,17 @@ impl RouteTable {
         }
     }
 
-    /// Iterates over the claims on a host, at any listener.
-    fn claims_on_host(&self, host: &HostMatch) -> impl Iterator<Item = &Claim> {
-        self.routes_per_listener.keys().flat_map(move |listener| self.claims_at(*listener, host))
+    /// Iterates over the claims on a host, at any listener, or on a public port.
+    fn claims_on_host(&self, name: &OwnedName) -> impl Iterator<Item = &Claim> {
+        let (host, listeners) = match name {
+            OwnedName::Port(port) => (&HostMatch::Any, *port..=*port),
+            OwnedName::Host(host) => (host, Listener::BY_HOST),
+        };
+        let is_any = matches!(name, OwnedName::Host(HostMatch::Any));
+        let listeners = self.routes_per_listener.range(listeners).map(|(listener, _)| listener);
+        // All connections of a port are an `OwnedName::Port`.
+        let listeners = listeners.filter(move |listener| !(is_any && listener.is_tcp()));
+        listeners.flat_map(move |listener| self.claims_at(*listener, host))
     }
 
     /// Iterates over the claims on a host at a listener.
@@ -267,12 +275,12 @@ impl RouteTable {
     }
 
     /// Returns the owner of each host.
-    pub fn owners(&self) -> &Arc<BTreeMap<HostMatch, HostOwner>> {
+    pub fn owners(&self) -> &Arc<BTreeMap<OwnedName, HostOwner>> {
         &self.owners
     }
 
     /// Restores the owners from an earlier run. Each keeps its host as if its last claim was removed at `now`.
-    pub fn restore_owners(&mut self, owners: BTreeMap<HostMatch, Arc<str>>, now: Instant) {
+    pub fn restore_owners(&mut self, owners: BTreeMap<OwnedName, Arc<str>>, now: Instant) {
         let (status, left_at) = (OwnershipStatus::Confirmed, Some(now));
         let owner = |(host, holder)| (host, HostOwner { holder, status, left_at });
         let owners = owners.into_iter().map(owner);
@@ -298,7 +306,7 @@ impl RouteTable {
             let (route, problems) = match self.claims.get_mut(&key) {
                 Some(claims) => {
                     claims.shrink_to_fit();
-                    let holder = self.owners.get(key.host()).map(|owner| &owner.holder);
+                    let holder = self.owners.get(&key.owned_name()).map(|owner| &owner.holder);
                     let terms = host_terms::tls_host(&key).and_then(|host| self.terms.get(&host));
                     build_hosted_route(
                         claims,
@@ -363,8 +371,8 @@ impl RouteTable {
         about: &'a ProblemSubject,
         keys: &'a BTreeSet<&RouteKey>,
     ) -> impl Iterator<Item = &'a Problem> {
-        let hosts: BTreeSet<_> = keys.iter().map(|key| key.host()).collect();
-        let of_hosts = hosts.into_iter().filter_map(|host| self.host_hints.get(host)).flatten();
+        let hosts: BTreeSet<_> = keys.iter().map(|key| key.owned_name()).collect();
+        let of_hosts = hosts.into_iter().filter_map(|host| self.host_hints.get(&host)).flatten();
         // Sorted by subject, because a route may have a problem for each of a thousand containers.
         let of_route = move |problems: &'a Vec<Problem>| {
             let from = problems.partition_point(|problem| problem.subject < *about);

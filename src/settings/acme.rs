@@ -7,7 +7,7 @@ use super::{
 use crate::{
     haproxy::render::ChallengeAnswer,
     sources::acme::{
-        AcmeSettings,
+        AcmeSettings, SharedSettings,
         dns::DnsUpdate,
         settings::{AcmeKeyType, AcmeKeys, Challenge, DirectoryUrl, DnsPublisher, EabKey},
         store::STATE_FOLDER,
@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, anyhow, bail};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// How certificates are ordered from an ACME CA.
@@ -31,6 +31,8 @@ pub struct AcmeOptions {
     pub keys: AcmeKeys,
     /// Root certificates of a private CA.
     pub ca_file: Option<PathBuf>,
+    /// The store that several balancers share.
+    pub store: Option<PathBuf>,
 }
 
 /// The challenge, before files of it are read.
@@ -76,8 +78,16 @@ impl Settings {
         acme.email.clone_from(&options.email);
         acme.profile.clone_from(&options.profile);
         acme.ca_file.clone_from(&options.ca_file);
+        acme.shared = options.store.as_ref().map(|folder| self.shared_store(folder));
         acme.eab = options.eab.as_ref().map(read_eab_key).transpose()?;
         Ok(Some(acme))
+    }
+
+    /// A host that this balancer does not allow gets no certificate for other balancers either.
+    fn shared_store(&self, folder: &Path) -> SharedSettings {
+        let allowed_hosts = self.fences.allowed_hosts.iter().map(|allowed| allowed.host.clone());
+        let shared = SharedSettings::new(folder.to_owned());
+        SharedSettings { allowed_hosts: allowed_hosts.collect(), ..shared }
     }
 }
 
@@ -102,7 +112,21 @@ pub(super) fn acme_options(options: &Options) -> Result<Option<AcmeOptions>> {
             AcmeKey::Both => AcmeKeys::Both,
         },
         ca_file: options.acme_ca_file.clone(),
+        store: options.acme_store.clone(),
     }))
+}
+
+/// # Errors
+/// If the store that balancers share is in the state directory of this one, which has copies of its certificates.
+pub(super) fn check_store(acme: Option<&AcmeOptions>, state_dir: &Path) -> Result<()> {
+    let store = acme.and_then(|acme| acme.store.as_ref());
+    if store.is_some_and(|store| store.starts_with(state_dir)) {
+        bail!(
+            "--acme-store must be outside of the state directory {}, which is of this balancer alone",
+            state_dir.display()
+        );
+    }
+    Ok(())
 }
 
 fn challenge_option(options: &Options) -> Result<ChallengeOption> {
@@ -198,6 +222,8 @@ mod tests {
                 "--acme letsencrypt --acme-challenge dns-persist --wildcard example.com",
                 "DnsPersist ecdsa",
             ),
+            ("--acme letsencrypt --acme-store /srv/acme", "Http ecdsa"),
+            ("--acme letsencrypt --acme-store /s/acme", "--acme-store must be outside of"),
             ("--acme letsencrypt --wildcard example.com", "--wildcard needs a DNS challenge"),
             ("--acme letsencrypt --acme-challenge dns", "--acme-challenge dns needs --acme-dns"),
             (

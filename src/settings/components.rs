@@ -1,12 +1,15 @@
 //! The settings of each component of docker-balancer.
 
-use super::{AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings};
+use super::{AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceSettings};
 use crate::{
     haproxy::{
         name,
         process::Stdout,
         provisioning::Provisioning,
-        render::{BaseConfig, ChallengeAnswer, Http3Mode, RenderContext, WorkerPrivilege},
+        render::{
+            BaseConfig, ChallengeAnswer, DEFAULT_CONNECT_TIMEOUT, Http3Mode, RenderContext,
+            WorkerPrivilege,
+        },
         requeue::Requeue,
         settings::{ProxyMode, ProxySettings},
         tls::CertificateDirectory,
@@ -15,11 +18,12 @@ use crate::{
     label,
     model::{
         ca_index::CaPurpose,
+        problem::UnmatchedClients,
         route::{Listener, Protocol},
         tls,
         world::Vantage,
     },
-    routing::decide::Rules,
+    routing::decide::{Rules, SourceRules},
     sources::{ContainerFilter, OwnLabels, certificate::CaDirectories},
 };
 use anyhow::{Context as _, Result};
@@ -33,13 +37,28 @@ use std::{
 use tracing::info;
 
 impl Settings {
-    /// Returns which containers and labels are kept, for a HAProxy at `vantage`.
-    pub fn container_filter(&self, vantage: &Vantage) -> ContainerFilter {
+    /// Returns the sources of containers: one without a name, or some with names.
+    pub fn sources(&self) -> Vec<SourceSettings> {
+        if !self.named_sources.is_empty() {
+            return self.named_sources.clone();
+        }
+        vec![SourceSettings {
+            engine: self.docker.clone(),
+            network: self.network.clone(),
+            address: self.address,
+            host: None,
+            fences: self.fences.clone(),
+        }]
+    }
+
+    /// Returns which containers and labels of a source are kept, for a HAProxy at `vantage`.
+    pub fn container_filter(&self, source: &SourceSettings, vantage: &Vantage) -> ContainerFilter {
         ContainerFilter {
+            source: source.engine.source.clone(),
             has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
             is_used_label: label::is_relevant_label,
-            named: self.fences.labels().map(str::to_owned).collect(),
-            required_labels: self
+            named: source.fences.labels().map(str::to_owned).collect(),
+            required_labels: source
                 .fences
                 .constraints
                 .iter()
@@ -64,16 +83,34 @@ impl Settings {
         }
     }
 
-    /// Returns what containers may claim, and how long routes are held.
-    pub fn rules(&self, vantage: Vantage) -> Rules {
+    /// Returns what containers may claim, and how long routes are held. HAProxy's vantages are those of a HAProxy on
+    /// each source's host.
+    pub fn rules(&self) -> Rules {
+        let rules = |source: &SourceSettings| SourceRules {
+            label_limits: source.fences.clone(),
+            network: source.network.clone(),
+            vantage: Vantage::Host,
+            silent_since: None,
+        };
+        let named = self.named_sources.iter();
         Rules {
-            label_limits: self.fences.clone(),
-            network: self.network.clone(),
-            vantage,
+            base: SourceRules {
+                label_limits: self.fences.clone(),
+                network: self.network.clone(),
+                vantage: Vantage::Host,
+                silent_since: None,
+            },
+            sources: named.map(|source| (source.engine.source.clone(), rules(source))).collect(),
             hold: self.hold,
             port_map: self.port_map.clone(),
             permanent_listeners: self.permanent_listeners(),
             certificates: Arc::default(),
+            spare_tcp_ports: self.tcp_ports.clone(),
+            http3: self.http3,
+            unmatched_clients: match self.default_certificate {
+                Some(_) => UnmatchedClients::GetDefault,
+                None => UnmatchedClients::Refused,
+            },
             acme_tokens: BTreeMap::new(),
             acme_certificates: BTreeMap::new(),
             cas: Arc::default(),
@@ -132,6 +169,10 @@ impl Settings {
             provisioning: Provisioning::for_version(build.version, &base),
             key,
             requeue: Requeue::of(build, &base, key),
+            connect_timeout: match base {
+                BaseConfig::BuiltIn { .. } => self.connect_timeout,
+                BaseConfig::File { .. } => DEFAULT_CONNECT_TIMEOUT,
+            },
             base,
             socket_for_group: matches!(
                 &self.haproxy,
@@ -150,6 +191,7 @@ impl Settings {
             worker_privilege: worker_privilege(&self.haproxy),
             bind: self.bind.clone(),
             trusted: self.trusted_proxies.clone(),
+            proxy_protocol_from: self.proxy_protocol_from.clone(),
             log: match &self.access_log {
                 AccessLog::Off => None,
                 AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),

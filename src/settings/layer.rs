@@ -1,7 +1,7 @@
 //! Layers of options: flags override the environment, which overrides the settings file, which overrides defaults.
 //! Each layer is turned into arguments, so that one parser reads all of them and an option is declared once.
 
-use super::{HostEnv, SettingsError, SettingsNote, value};
+use super::{HostEnv, SettingsError, SettingsNote, SourceOption, value};
 use crate::{
     settings::options::{Program, Switches, share_options},
     support::suggest::{find_nearest, suggest},
@@ -262,7 +262,11 @@ fn parse_file<P: Program>(path: &Path, text: &str) -> Result<Vec<RawOption>> {
             bail!("{}: {}", at(start), unknown_option_message(&parser, key));
         };
         let location = format!("{}: {key}", at(start));
-        let values = toml_values(action, value.get_ref()).with_context(|| location.clone())?;
+        let values = match (key, value.get_ref()) {
+            ("source", DeValue::Array(tables)) => source_texts(tables),
+            (_, value) => toml_values(action, value),
+        };
+        let values = values.with_context(|| location.clone())?;
         Ok(Some(RawOption { key: key.to_owned(), location, values }))
     };
     table.get_ref().iter().filter_map(|entry| raw(entry).transpose()).collect()
@@ -277,6 +281,15 @@ fn toml_values(action: &ArgAction, value: &DeValue<'_>) -> Result<Vec<String>> {
         }
         value => Ok(vec![toml_scalar(value)?]),
     }
+}
+
+/// Converts `[[source]]` tables, of which elements may also be written as texts.
+fn source_texts(sources: &[Spanned<DeValue<'_>>]) -> Result<Vec<String>> {
+    let text = |source: &Spanned<DeValue<'_>>| match source.get_ref() {
+        DeValue::Table(table) => SourceOption::text_of_table(table),
+        value => toml_scalar(value),
+    };
+    sources.iter().map(text).collect()
 }
 
 fn toml_scalar(value: &DeValue<'_>) -> Result<String> {

@@ -14,6 +14,8 @@ mod note;
 pub mod options;
 pub mod paths;
 mod resolve;
+mod source;
+mod udp;
 pub mod value;
 
 pub use self::acme::AcmeOptions;
@@ -25,6 +27,7 @@ use crate::{
     model::{option_value::Host, tls::TlsPolicy},
     sources::docker::{AddressKind, EngineSettings},
     support::log,
+    udp::engine::Engine,
 };
 pub use error::SettingsError;
 pub use glue::{GlueSettings, GlueTask};
@@ -32,13 +35,15 @@ pub use host_env::HostEnv;
 use layer::RawOption;
 pub use layer::env_variable;
 pub use note::SettingsNote;
+pub use source::SourceOption;
+pub use udp::{UdpSettings, UdpTask};
 
 use anyhow::Result as Anyhow;
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     time::Duration,
@@ -65,6 +70,8 @@ pub struct DaemonRequest {
 pub struct Settings {
     pub command: RunMode,
     pub docker: EngineSettings,
+    /// Sources with names, which replace `docker`.
+    pub named_sources: Vec<SourceSettings>,
     pub include_env: bool,
     /// Further events that make docker-balancer read containers again, besides those that always matter.
     pub watch_set: BTreeSet<String>,
@@ -80,6 +87,10 @@ pub struct Settings {
     /// Public port → the port that HAProxy listens on instead; no two public ports share one.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
     pub trusted_proxies: Vec<IpNet>,
+    /// Public ports of TCP that HAProxy keeps bound. At most [`MAX_SPARE_PORTS`](resolve::MAX_SPARE_PORTS).
+    pub tcp_ports: BTreeSet<NonZeroU16>,
+    /// Networks whose connections to TCP ports begin with a header of the PROXY protocol.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// The host whose certificate clients get that ask for no name, or for one without a certificate.
     pub default_certificate: Option<Host>,
     /// TLS versions and ciphers of hosts whose labels do not set them.
@@ -92,6 +103,10 @@ pub struct Settings {
     pub acme: Option<AcmeOptions>,
     /// Domains whose direct subdomains share one certificate of the CA.
     pub wildcards: BTreeSet<Host>,
+    /// The control socket of docker-glue-udp. `None` if docker-balancer starts it.
+    pub udp_socket: Option<PathBuf>,
+    /// The engine of a docker-glue-udp that docker-balancer starts.
+    pub udp_engine: Engine,
     /// Whether HTTPS ports are prepared for passing TLS through.
     pub passthrough: bool,
     /// Directory with the CAs of containers.
@@ -117,6 +132,8 @@ pub struct Settings {
     pub spare_backends: u16,
     /// How long a request waits for a container that does not listen yet.
     pub wait_for_start: Duration,
+    /// How long HAProxy tries to connect to a container; 10 ms to 60 s.
+    pub connect_timeout: Duration,
     /// How long an old worker may run for its remaining connections.
     pub hard_stop_after: Duration,
     /// The address of the dashboard, if it is enabled.
@@ -132,6 +149,18 @@ pub struct Settings {
     pub log: log::Settings,
     /// Notes to log once.
     pub notes: Vec<SettingsNote>,
+}
+
+/// A Docker engine whose containers are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSettings {
+    pub engine: EngineSettings,
+    /// The network on which its containers are reached, if their labels name none.
+    pub network: Option<String>,
+    pub address: AddressKind,
+    /// The address of its published ports. `None`: that of the engine.
+    pub host: Option<IpAddr>,
+    pub fences: LabelLimits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,11 @@ pub enum SettingsNote {
         option: &'static str,
         with: &'static str,
     },
+    /// The base file sets this keyword itself.
+    InBaseFile {
+        option: &'static str,
+        keyword: &'static str,
+    },
     MissingOptionsFile(PathBuf),
     /// An environment variable that looks like an option but is not one.
     UnknownVariable {
@@ -61,6 +66,9 @@ impl fmt::Display for SettingsNote {
             }
             Self::OnlyWith { option, with } => {
                 write!(f, "{option} is ignored: it applies only with {with}")
+            }
+            Self::InBaseFile { option, keyword } => {
+                write!(f, "{option} is ignored with --base-file: set {keyword} in that file")
             }
             Self::MissingOptionsFile(path) => {
                 write!(f, "--haproxy-options-file: no such file: {}", path.display())

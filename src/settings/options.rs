@@ -5,6 +5,7 @@
 
 pub mod glue;
 pub(crate) mod subcommand;
+pub mod udp;
 
 pub use subcommand::{
     BalancerCommand, CertificateCommand, DaemonCommand, Format, LabelFormat, LocalCommand,
@@ -12,19 +13,24 @@ pub use subcommand::{
 };
 
 use crate::{
-    label::{AllowedHost, Constraint},
+    label::{AllowedHost, AllowedPorts, Constraint},
     model::{
         option_value::Host,
         tls::{TlsMode, TlsPolicy},
     },
     settings::{
+        SourceOption,
         acme::AcmeDns,
         value::{self, PortSet},
     },
     sources::acme::settings::DirectoryUrl,
     support::log::LogFormat,
+    udp::engine::Engine,
 };
-use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use ipnet::IpNet;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -75,6 +81,18 @@ pub struct Options {
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::parse_text, global = true)]
     pub docker_url: Option<String>,
 
+    /// Serve the containers of several Docker engines, each with a name of its own
+    ///
+    /// Give it once for each engine: tcp://10.0.0.2:2376?name=node2&cert_path=DIR, in place of --docker-url.
+    /// Names are of a-z, 0-9 and _. Further parameters: address (container or published), host (the address
+    /// of published ports), network, allow_hosts, allow_ports, constraint. In the settings file, each source
+    /// is a table [[source]].
+    ///
+    /// [default: the engine of --docker-url, without a name]
+    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = SourceOption::parse, global = true)]
+    #[arg(hide_short_help = true)]
+    pub source: Vec<SourceOption>,
+
     /// Read containers' environment variables as labels, too; labels win
     #[arg(long, value_name = "BOOL", help_heading = DOCKER, default_value = "false")]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -122,6 +140,41 @@ pub struct Options {
     /// [default: none]
     #[arg(long, value_name = "PUBLIC=PORT", help_heading = LISTENERS, value_parser = value::parse_port_mapping)]
     pub map_port: Vec<(NonZeroU16, NonZeroU16)>,
+
+    /// Keep these TCP ports bound, as in 25000-25099 (repeatable)
+    ///
+    /// HAProxy is reloaded for a new public port, except for these. A port that no route uses refuses
+    /// connections. At most 1000 ports; each needs two file descriptors of HAProxy.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "LIST", help_heading = LISTENERS, value_parser = value::parse_ports)]
+    #[arg(hide_short_help = true)]
+    pub tcp_ports: Vec<PortSet>,
+
+    /// Have docker-glue-udp forward UDP, by commands on this socket
+    ///
+    /// [default: with --haproxy managed docker-balancer starts docker-glue-udp when a route needs it, with the socket
+    /// udp.sock in --runtime-dir, and stops it with HAProxy; with --haproxy service
+    /// /run/docker-glue-udp/control.sock, or docker-glue-udp/control.sock in XDG_RUNTIME_DIR]
+    #[arg(long, value_name = "PATH", help_heading = LISTENERS, hide_short_help = true)]
+    pub udp_socket: Option<PathBuf>,
+
+    /// Have a docker-glue-udp that docker-balancer starts forward datagrams itself (user) or by the kernel (nft)
+    ///
+    /// nft needs CAP_NET_ADMIN, and containers see the addresses of clients; see docker-glue-udp --help.
+    #[arg(long, value_name = "ENGINE", help_heading = LISTENERS, default_value = "user", hide_short_help = true)]
+    #[arg(value_parser = PossibleValuesParser::new(Engine::NAMES).try_map(|name| name.parse::<Engine>()))]
+    pub udp_engine: Engine,
+
+    /// Expect the PROXY protocol at TCP ports from this network (repeatable)
+    ///
+    /// Use it for a proxy in front of this one that sends the client's address in a header of the PROXY
+    /// protocol. Connections from the network without this header are closed.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "CIDR", help_heading = LISTENERS, value_parser = value::parse_network)]
+    #[arg(hide_short_help = true)]
+    pub proxy_protocol_from: Vec<IpNet>,
 
     /// Trust X-Forwarded-* headers from clients in this network (repeatable)
     ///
@@ -229,6 +282,17 @@ pub struct Options {
     #[arg(long, value_name = "DOMAIN", help_heading = TLS, value_parser = value::parse_host)]
     #[arg(hide_short_help = true)]
     pub wildcard: Vec<Host>,
+
+    /// Share the store of ACME certificates with other balancers, in DIR
+    ///
+    /// One of the balancers orders certificates for the hosts of all, and all answer the challenges of the CA.
+    /// Each keeps a copy of the certificates in its state directory. All have to run as the same user, with
+    /// the same CA and challenge. DIR may be a mount of NFS with the option actimeo=1.
+    ///
+    /// [default: the store in the state directory, for this balancer alone]
+    #[arg(long, value_name = "DIR", help_heading = TLS, value_parser = value::parse_path)]
+    #[arg(hide_short_help = true)]
+    pub acme_store: Option<PathBuf>,
 
     /// Trust the CA's server by the root certificates in this file
     ///
@@ -437,6 +501,14 @@ pub struct Options {
     #[arg(default_value = "10s", hide_short_help = true)]
     pub wait_for_start: Duration,
 
+    /// Give up a connect to a container after this long
+    ///
+    /// HAProxy then tries another container of the route. From 10ms to 60s. Increase it for containers far away:
+    /// a lost packet is sent again after a second. With --base-file, timeout connect of that file applies.
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_connect_timeout)]
+    #[arg(default_value = "250ms", hide_short_help = true)]
+    pub connect_timeout: Duration,
+
     /// After a reload, keep old connections this long
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "30m", hide_short_help = true)]
@@ -479,11 +551,15 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub image_labels: OnOff,
 
-    /// Restrict labels to these ports, as in 80,8000-8100 (repeatable)
+    /// Restrict labels to these ports, as in 80,tcp:5432 (repeatable)
     ///
-    /// [default: every port except SSH's (22) and Docker's (2375-2377, 4789, 7946)]
-    #[arg(long, value_name = "LIST", help_heading = FENCES, value_parser = value::parse_ports)]
-    pub allow_ports: Vec<PortSet>,
+    /// A port without a protocol (http:, tcp: or udp:) is allowed for each, and 8000-8100 is a range. With
+    /// --allow-hosts, a port of TCP or UDP whose container gets all clients has to be named with its protocol.
+    ///
+    /// [default: every port except SSH's (22) and Docker's (2375-2377, 4789, 7946), and of UDP except those of
+    /// DHCP (67, 68), time (123) and Docker (4789, 7946)]
+    #[arg(long, value_name = "LIST", help_heading = FENCES, value_parser = value::parse_allowed_ports)]
+    pub allow_ports: Vec<AllowedPorts>,
 
     /// Serve only containers with this label (repeatable: all are required)
     ///

@@ -10,6 +10,7 @@ use std::{
 };
 
 const DIR_NAME: &str = "docker-glue";
+const UDP_DIR_NAME: &str = "docker-glue-udp";
 
 /// The state directory of docker-glue as root. The packages run docker-balancer and docker-glue as two users, so that
 /// handlers cannot read the keys in docker-balancer's state directory.
@@ -46,6 +47,19 @@ pub fn default_runtime_dir(machine: &HostEnv) -> PathBuf {
         Some(parent) => parent.join(DIR_NAME),
         None => PathBuf::from(format!("/tmp/{DIR_NAME}-{}", machine.uid)),
     }
+}
+
+/// Returns the control socket of docker-glue-udp. It has a directory of its own, because it runs as another user.
+pub fn default_udp_socket(machine: &HostEnv) -> PathBuf {
+    let directory = if machine.is_root() {
+        Path::new("/run").join(UDP_DIR_NAME)
+    } else {
+        match machine.absolute_dir("XDG_RUNTIME_DIR") {
+            Some(parent) => parent.join(UDP_DIR_NAME),
+            None => PathBuf::from(format!("/tmp/{UDP_DIR_NAME}-{}", machine.uid)),
+        }
+    };
+    directory.join("control.sock")
 }
 
 /// Returns the list of certificates of a docker-balancer with this runtime directory.

@@ -1,22 +1,26 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, acme,
-    haproxy_options, layer, paths, value::PortSet,
+    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, SourceOption,
+    SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
 };
 use crate::{
-    haproxy::{render::Bind, settings::ReloadVia},
-    label::{AllowedHost, Constraint, HostNetwork, LabelLimits},
+    haproxy::{
+        render::{Bind, DEFAULT_CONNECT_TIMEOUT},
+        settings::ReloadVia,
+    },
+    label::{AllowedHost, AllowedPorts, Constraint, HostNetwork, LabelLimits},
     settings::options::{
         AcmeChallenge, AcmeKey, AddressMode, HaproxyModeArg, OnOff, Options, Program,
     },
-    sources::docker::{AddressKind, EngineSettings},
+    sources::docker::{AddressKind, EngineSettings, Timeouts},
     support::log,
+    udp::engine::Engine,
 };
 use anyhow::{Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
 };
@@ -25,11 +29,19 @@ use std::{
 /// dashboard and of both metrics servers are added.
 const RESERVED_PORTS: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
 
+/// The same for ports of UDP: DHCP, which answers for the machine's own networks, the time, and Docker Swarm. A
+/// container with one of them could change the machine's address or clock.
+const RESERVED_UDP_PORTS: [u16; 5] = [67, 68, 123, 4789, 7946];
+
+/// Maximum number of ports of `--tcp-ports`. Each costs HAProxy two file descriptors and about 20 kB.
+pub(super) const MAX_SPARE_PORTS: usize = 1000;
+
 impl Settings {
     pub(super) fn new(options: Options, command: RunMode, machine: &HostEnv) -> Result<Self> {
         let mut notes = option_notes(&options, command);
         notes.extend(reversed_port_maps(&options.map_port));
         notes.extend(host_notes::<Options>(options.docker_url.as_deref(), machine));
+        check_sources(&options)?;
         let haproxy = haproxy_mode(&options)?;
         let acme = acme::acme_options(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
@@ -39,45 +51,55 @@ impl Settings {
                  HAProxy the other"
             );
         }
-        let own_ports = [metrics, haproxy_metrics, options.dashboard].into_iter().flatten();
-        let own: BTreeSet<_> = own_ports.filter_map(|addr| NonZeroU16::new(addr.port())).collect();
+        let own = own_ports([metrics, haproxy_metrics, options.dashboard]);
         let state_dir = options.state_dir.map_or_else(|| paths::default_state_dir(machine), Ok)?;
         let runtime_dir =
             options.runtime_dir.unwrap_or_else(|| paths::default_runtime_dir(machine));
+        acme::check_store(acme.as_ref(), &state_dir)?;
         let certificate_list = options
             .certificate_list
             .unwrap_or_else(|| paths::default_certificate_list(&runtime_dir));
+        let fences = LabelLimits {
+            reserved_ports: reserved_ports(&own),
+            reserved_udp_ports: to_ports(&RESERVED_UDP_PORTS),
+            own_ports: own,
+            own_hosts_by: options.own_hosts_by,
+            tls: options.tls,
+            host_network: host_network(options.host_network),
+            ..label_limits(options.allow_hosts, options.allow_ports, options.constraint)
+        };
+        let common = SourceSettings {
+            engine: docker_settings(options.docker_url, machine),
+            network: options.network,
+            address: address_kind(options.address),
+            host: None,
+            fences,
+        };
         Ok(Self {
             command,
-            docker: docker_settings(options.docker_url, machine),
+            named_sources: named_sources(options.source, &common)?,
+            docker: common.engine,
             include_env: options.include_env,
             watch_set: options.watch_set.iter().flat_map(|set| split_words(set)).collect(),
-            network: options.network,
-            address: match options.address {
-                None => AddressKind::Auto,
-                Some(AddressMode::Container) => AddressKind::Networks,
-                Some(AddressMode::Published) => AddressKind::Published,
-            },
-            fences: LabelLimits {
-                reserved_ports: reserved_ports(&own),
-                own_ports: own,
-                own_hosts_by: options.own_hosts_by,
-                tls: options.tls,
-                host_network: match options.host_network {
-                    OnOff::On => HostNetwork::On,
-                    OnOff::Off => HostNetwork::Off,
-                },
-                ..label_limits(options.allow_hosts, options.allow_ports, options.constraint)
-            },
+            network: common.network,
+            address: common.address,
+            fences: common.fences,
             image_labels: options.image_labels,
             bind: bind_addresses(options.bind_address, machine),
             port_map: build_port_map(options.map_port)?,
             trusted_proxies: options.trusted_proxies,
+            tcp_ports: spare_ports(options.tcp_ports)?,
+            proxy_protocol_from: options.proxy_protocol_from,
             default_certificate: options.default_certificate,
             tls_policy: options.tls_policy,
             http3: options.http3,
             certificates: options.certificates,
             acme,
+            udp_engine: options.udp_engine,
+            udp_socket: options.udp_socket.or_else(|| match options.haproxy {
+                HaproxyModeArg::Managed => None,
+                HaproxyModeArg::Service => Some(paths::default_udp_socket(machine)),
+            }),
             passthrough: options.passthrough,
             wildcards: options.wildcard.into_iter().collect(),
             backend_ca: options.backend_ca,
@@ -102,6 +124,7 @@ impl Settings {
             hold: options.hold,
             spare_backends: options.spare_backends,
             wait_for_start: options.wait_for_start,
+            connect_timeout: options.connect_timeout,
             hard_stop_after: options.hard_stop_after,
             dashboard: options.dashboard,
             dashboard_hosts: options.dashboard_host,
@@ -114,6 +137,74 @@ impl Settings {
             },
             notes,
         })
+    }
+}
+
+fn check_sources(options: &Options) -> Result<()> {
+    if options.docker_url.is_some() && !options.source.is_empty() {
+        bail!("--docker-url and --source exclude each other: give each engine as a --source");
+    }
+    Ok(())
+}
+
+/// Returns the ports of these addresses.
+fn own_ports(addresses: [Option<SocketAddr>; 3]) -> BTreeSet<NonZeroU16> {
+    let addresses = addresses.into_iter().flatten();
+    addresses.filter_map(|address| NonZeroU16::new(address.port())).collect()
+}
+
+fn host_network(switch: OnOff) -> HostNetwork {
+    match switch {
+        OnOff::On => HostNetwork::On,
+        OnOff::Off => HostNetwork::Off,
+    }
+}
+
+fn address_kind(mode: Option<AddressMode>) -> AddressKind {
+    match mode {
+        None => AddressKind::Auto,
+        Some(AddressMode::Container) => AddressKind::Networks,
+        Some(AddressMode::Published) => AddressKind::Published,
+    }
+}
+
+/// Adds to each source what the options say of all. Hosts and ports that the source allows replace those of all;
+/// constraints are added.
+fn named_sources(
+    sources: Vec<SourceOption>,
+    common: &SourceSettings,
+) -> Result<Vec<SourceSettings>> {
+    let mut names = BTreeSet::new();
+    let mut settings = Vec::new();
+    for source in sources {
+        if !names.insert(source.name.clone()) {
+            bail!("--source: two sources have the name {}", source.name);
+        }
+        settings.push(source_settings(source, common));
+    }
+    Ok(settings)
+}
+
+fn source_settings(source: SourceOption, common: &SourceSettings) -> SourceSettings {
+    let own = label_limits(source.allow_hosts, source.allow_ports, source.constraint);
+    let mut fences = common.fences.clone();
+    if !own.allowed_hosts.is_empty() {
+        fences.allowed_hosts = own.allowed_hosts;
+    }
+    fences.allowed_ports = own.allowed_ports.or(fences.allowed_ports);
+    fences.constraints.extend(own.constraints);
+    SourceSettings {
+        engine: EngineSettings {
+            source: source.name,
+            url: Some(source.url),
+            tls_verify: false,
+            cert_path: source.cert_path,
+            timeouts: Timeouts::for_several(),
+        },
+        network: source.network.or_else(|| common.network.clone()),
+        address: source.address.map_or(common.address, |mode| address_kind(Some(mode))),
+        host: source.host,
+        fences,
     }
 }
 
@@ -151,6 +242,13 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
         (managed && options.haproxy_user.is_some()).then(|| for_service("--haproxy-user")),
         (!managed && options.leave_running)
             .then_some(SettingsNote::OnlyForManaged { option: "--leave-running" }),
+        (options.udp_engine != Engine::User && (!managed || options.udp_socket.is_some()))
+            .then_some(SettingsNote::OnlyForManaged { option: "--udp-engine" }),
+        (options.base_file.is_some() && options.connect_timeout != DEFAULT_CONNECT_TIMEOUT)
+            .then_some(SettingsNote::InBaseFile {
+                option: "--connect-timeout",
+                keyword: "timeout connect",
+            }),
         (command == RunMode::Once && options.dashboard.is_some())
             .then_some(SettingsNote::OnlyWith { option: "--dashboard", with: "--watch" }),
         (options.dashboard.is_none() && !options.dashboard_host.is_empty())
@@ -164,6 +262,7 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
         needs_acme(options.acme_profile.is_some(), "--acme-profile"),
         needs_acme(options.acme_key != AcmeKey::Ecdsa, "--acme-key"),
         needs_acme(options.acme_ca_file.is_some(), "--acme-ca-file"),
+        needs_acme(options.acme_store.is_some(), "--acme-store"),
         needs_acme(!options.wildcard.is_empty(), "--wildcard"),
         (command == RunMode::Once && options.acme.is_some())
             .then_some(SettingsNote::OnlyWith { option: "--acme", with: "--watch" }),
@@ -236,10 +335,14 @@ fn split_words(list: &str) -> impl Iterator<Item = String> {
 
 fn label_limits(
     hosts: Vec<AllowedHost>,
-    ports: Vec<PortSet>,
+    ports: Vec<AllowedPorts>,
     constraints: Vec<Constraint>,
 ) -> LabelLimits {
-    let ports = ports.into_iter().reduce(|all, more| &all | &more);
+    let ports = ports.into_iter().reduce(|mut all, more| {
+        all.any.extend(more.any);
+        all.named.extend(more.named);
+        all
+    });
     LabelLimits {
         allowed_hosts: hosts,
         allowed_ports: ports,
@@ -249,7 +352,19 @@ fn label_limits(
 }
 
 fn reserved_ports(own: &BTreeSet<NonZeroU16>) -> BTreeSet<NonZeroU16> {
-    RESERVED_PORTS.into_iter().filter_map(NonZeroU16::new).chain(own.iter().copied()).collect()
+    &to_ports(&RESERVED_PORTS) | own
+}
+
+fn to_ports(ports: &[u16]) -> BTreeSet<NonZeroU16> {
+    ports.iter().copied().filter_map(NonZeroU16::new).collect()
+}
+
+fn spare_ports(lists: Vec<PortSet>) -> Result<PortSet> {
+    let ports: PortSet = lists.into_iter().flatten().collect();
+    if MAX_SPARE_PORTS < ports.len() {
+        bail!("--tcp-ports: {} ports are too many; give at most {MAX_SPARE_PORTS}", ports.len());
+    }
+    Ok(ports)
 }
 
 /// `::` alone also accepts IPv4. Together with 0.0.0.0, each accepts its own family only.

@@ -1,8 +1,9 @@
 //! Parsers for the values of options. An error says what to write instead.
 
 use crate::{
-    label::{AllowedHost, Constraint},
+    label::{AllowedHost, AllowedPorts, Constraint},
     model::{
+        label_option::LabelProtocol,
         option_value::{Host, HostMatch},
         tls::{TlsMode, TlsPolicy},
     },
@@ -69,6 +70,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a time from 10 ms to 60 s.
+pub fn parse_connect_timeout(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    let range = Duration::from_millis(10)..=Duration::from_mins(1);
+    if range.contains(&time) { Ok(time) } else { Err("the time must be 10ms to 60s".into()) }
+}
+
 pub fn parse_ip(text: &str) -> Result<IpAddr, String> {
     let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
     bare.parse().map_err(|_| {
@@ -95,16 +103,35 @@ pub fn parse_port(text: &str) -> Result<NonZeroU16, String> {
 
 /// Parses a list such as `80,443,8000-8100`.
 pub fn parse_ports(text: &str) -> Result<PortSet, String> {
-    let mut ports = PortSet::new();
+    let ranges = text.split(',').map(parse_port_range).collect::<Result<Vec<_>, _>>()?;
+    Ok(ranges.into_iter().flatten().collect())
+}
+
+/// Parses a list such as `80,443,tcp:5432,udp:27000-27015`. A port without a protocol is allowed for each.
+pub fn parse_allowed_ports(text: &str) -> Result<AllowedPorts, String> {
+    let mut allowed = AllowedPorts::default();
     for piece in text.split(',') {
-        let (first, last) = piece.split_once('-').unwrap_or((piece, piece));
-        let (first, last) = (parse_port(first)?, parse_port(last)?);
-        if last < first {
-            return Err(format!("{first}-{last}: the last port is lower than the first"));
-        }
-        ports.extend((first.get()..=last.get()).filter_map(NonZeroU16::new));
+        let Some((protocol, ports)) = piece.split_once(':') else {
+            allowed.any.extend(parse_port_range(piece)?);
+            continue;
+        };
+        let protocol = protocol.trim().to_ascii_lowercase();
+        let known = protocol
+            .parse::<LabelProtocol>()
+            .map_err(|()| format!("{protocol:?} is not a protocol; write http, tcp or udp"))?;
+        allowed.named.extend(parse_port_range(ports)?.map(|port| (known, port)));
     }
-    Ok(ports)
+    Ok(allowed)
+}
+
+/// Parses `80` or `8000-8100`.
+fn parse_port_range(text: &str) -> Result<impl Iterator<Item = NonZeroU16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (parse_port(first)?, parse_port(last)?);
+    if last < first {
+        return Err(format!("{first}-{last}: the last port is lower than the first"));
+    }
+    Ok((first.get()..=last.get()).filter_map(NonZeroU16::new))
 }
 
 /// Parses an address and a port to listen on; a port alone means loopback.
@@ -276,6 +303,28 @@ mod tests {
     }
 
     #[test]
+    fn allowed_port_may_have_a_protocol() {
+        let allowed = |text: &str| {
+            let AllowedPorts { any, named } = parse_allowed_ports(text)?;
+            let any = any.iter().map(ToString::to_string);
+            let named = named.iter().map(|(protocol, port)| format!("{protocol}:{port}"));
+            Ok::<_, String>(any.chain(named).collect::<Vec<_>>().join(" "))
+        };
+        for (text, expected) in [
+            ("80,443", "80 443"),
+            ("80, tcp:5432 ,udp:53", "80 tcp:5432 udp:53"),
+            ("UDP:27000-27002,http:80", "http:80 udp:27000 udp:27001 udp:27002"),
+            ("tls:80", "no: \"tls\" is not a protocol; write http, tcp or udp"),
+            ("tcp:", "no: \"\" is not a port; a port is a whole number from 1 to 65535"),
+            ("tcp:2-1", "no: 2-1: the last port is lower than the first"),
+            ("tcp:1:2", "no: \"1:2\" is not a port; a port is a whole number from 1 to 65535"),
+        ] {
+            let actual = allowed(text).unwrap_or_else(|reason| format!("no: {reason}"));
+            assert_eq!(actual, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn way_of_dns_records_is_parsed() {
         check_table(
             parse_acme_dns,
@@ -330,6 +379,22 @@ mod tests {
                 ("-1s", bad),
                 ("", bad),
                 ("25days", "no: a time must be at most 24days"),
+            ],
+        );
+    }
+
+    #[test]
+    fn connect_timeout_outside_its_range_is_rejected() {
+        let bad = "no: the time must be 10ms to 60s";
+        check_table(
+            parse_connect_timeout,
+            &[
+                ("10ms", "10ms"),
+                ("60s", "60s"),
+                ("9ms", bad),
+                ("61s", bad),
+                ("0s", bad),
+                ("250", "no: a time must be a number with a unit, as in 500ms, 30s or 5m"),
             ],
         );
     }

@@ -4,6 +4,7 @@
 
 use crate::model::{
     container::{Container, ContainerId, Image},
+    source_name::SourceName,
     world::World,
 };
 use std::{
@@ -18,6 +19,8 @@ pub type OwnLabels = fn(&mut BTreeMap<String, String>, &BTreeMap<String, String>
 /// Only interesting containers, and those whose network they use, are followed by their events and inspected.
 #[derive(Debug, Clone)]
 pub struct ContainerFilter {
+    /// The source whose containers are filtered.
+    pub source: SourceName,
     /// Whether labels (or an environment that is read like labels) contain docker-glue labels.
     pub has_our_labels: fn(&BTreeMap<String, String>) -> bool,
     /// Whether a label is used. Other labels are dropped: in a large world they would be most of the memory.

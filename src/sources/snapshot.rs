@@ -1,7 +1,7 @@
 //! Snapshot that a source of any kind publishes of its containers.
 
 use super::filter::ContainerFilter;
-use crate::model::world::World;
+use crate::model::{source_name::SourceName, world::World};
 use std::{
     collections::VecDeque,
     sync::{
@@ -16,7 +16,7 @@ use std::{
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The name of the source.
-    pub source: Arc<str>,
+    pub source: SourceName,
     /// `None` until the source has answered for the first time; an empty world is an answer. Keeps its last value while
     /// the source is disconnected.
     pub world: Option<Arc<World>>,

@@ -7,6 +7,7 @@ use super::{
     snapshot::{Snapshot, SnapshotConfig},
     update::ContainerUpdate,
 };
+use crate::model::source_name::SourceName;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -19,18 +20,17 @@ use tokio::sync::{mpsc, watch};
 /// A source of containers. A clone is the same source.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
-    name: Arc<str>,
+    name: SourceName,
     consumers: Arc<watch::Sender<Consumers>>,
     bookmark: Bookmark,
 }
 
 impl Source {
-    /// Creates a source. The only source of a process has an empty name.
-    pub fn new(name: &str) -> Self {
-        Self { name: name.into(), ..Self::default() }
+    pub fn new(name: SourceName) -> Self {
+        Self { name, ..Self::default() }
     }
 
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &SourceName {
         &self.name
     }
 
@@ -41,7 +41,7 @@ impl Source {
         updates: Arc<watch::Sender<Snapshot>>,
     ) -> Registration {
         updates.send_if_modified(|snapshot| {
-            snapshot.source = Arc::clone(&self.name);
+            snapshot.source = self.name.clone();
             false
         });
         self.register(|consumers, id| {
@@ -170,12 +170,16 @@ impl Bookmark {
 #[cfg(test)]
 mod tests {
     use super::{EventSelection, Source};
-    use crate::sources::{ContainerFilter, Snapshot, SnapshotConfig};
+    use crate::{
+        model::source_name::SourceName,
+        sources::{ContainerFilter, Snapshot, SnapshotConfig},
+    };
     use std::{collections::BTreeSet, sync::Arc};
     use tokio::sync::{mpsc, watch};
 
     fn snapshot_config(extra: &[&str]) -> SnapshotConfig {
         let filter = ContainerFilter {
+            source: SourceName::NONE,
             has_our_labels: |_| true,
             is_used_label: |_| true,
             named: BTreeSet::new(),
@@ -208,12 +212,12 @@ mod tests {
 
     #[test]
     fn dropped_registration_takes_its_need_away() {
-        let source = Source::new("engine");
+        let source = Source::new("engine".parse().unwrap());
         let needed = || source.consumers().borrow().needed_events();
         let none = EventSelection::ForSnapshots { extra: BTreeSet::new() };
         let (updates, snapshot) = watch::channel(Snapshot::default());
         let snapshots = source.publish_snapshots(snapshot_config(&["oom"]), Arc::new(updates));
-        assert_eq!(&*snapshot.borrow().source, "engine");
+        assert_eq!(snapshot.borrow().source.as_str(), "engine");
         let events = source.send_events(mpsc::channel(1).0);
         assert_eq!(needed(), EventSelection::All);
         drop(events);

@@ -81,6 +81,12 @@ impl Staged {
         let at = |e| WriteError::new(target, e);
         durable::replace(self.0, target).map_err(at)
     }
+
+    /// Gives the temporary file the name of the target, unless there is a file of this name. Returns whether it did. Of
+    /// several programs, on any machine, exactly one succeeds.
+    pub(crate) fn create(self, target: &Path) -> Result<bool, WriteError> {
+        durable::create(self.0, target).map_err(|e| WriteError::new(target, e))
+    }
 }
 
 /// Writes a temporary file next to `target`. With [`FileAccess::Shared`] it gets the owner of the existing file, and

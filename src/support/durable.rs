@@ -30,6 +30,16 @@ pub fn replace_unless_mounted(
     }
 }
 
+/// Gives a complete file the name `target`, which is in the same folder. Returns `false` if the name is taken.
+pub fn create(file: NamedTempFile, target: &Path) -> io::Result<bool> {
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(target) {
+        Ok(_) => sync_parent_folder(target).map(|()| true),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+}
+
 /// Makes `link` a symbolic link to `target`, in place of an earlier link, if there is one.
 pub fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
     let folder = link.parent().filter(|folder| !folder.as_os_str().is_empty());

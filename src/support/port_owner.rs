@@ -1,8 +1,9 @@
 //! Finds the program that listens on a TCP or UDP port of this machine.
 //!
-//! All users may read `/proc/net/tcp`, `tcp6`, `udp` and `udp6`. `/proc/*/fd` shows which process owns a socket, but an unprivileged
-//! user sees only their own processes there.
+//! All users may read `/proc/net/tcp`, `tcp6`, `udp` and `udp6`. `/proc/*/fd` shows which process owns a socket, but an
+//! unprivileged user sees only their own processes there.
 
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
@@ -10,8 +11,10 @@ use std::{
 };
 use tokio::net::TcpSocket;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Protocol of a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
+    #[default]
     Tcp,
     Udp,
 }

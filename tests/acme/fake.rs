@@ -45,7 +45,13 @@ struct State {
     token: Option<String>,
     /// The certificates are for another key.
     wrong_key: bool,
+    /// Decides about a challenge by its token and its host. `None`: all names are proven.
+    validator: Option<Validator>,
+    /// The results of challenges.
+    validated: BTreeMap<usize, bool>,
 }
+
+type Validator = Box<dyn Fn(&str, &str) -> bool + Send>;
 
 pub(crate) struct Fake {
     port: u16,
@@ -102,6 +108,11 @@ impl Fake {
 
     pub(crate) fn require_token(&self, token: &str) {
         self.state.lock().unwrap().token = Some(token.to_owned());
+    }
+
+    /// Demands a proof for each order, which `validator` gets as the token and the host.
+    pub(crate) fn validate(&self, validator: impl Fn(&str, &str) -> bool + Send + 'static) {
+        self.state.lock().unwrap().validator = Some(Box::new(validator));
     }
 
     /// Returns the directory without one of its URLs.
@@ -219,6 +230,14 @@ fn handle(state: &Mutex<State>, base: &str, path: &str, body: &[u8]) -> Answer {
         }
         ("order", Some(number)) => ok(order(&state, base, number)),
         ("authz", Some(number)) => ok(authorization(&state, base, number)),
+        ("challenge", Some(number)) => {
+            let host = host_of(&state, number);
+            let validator = state.validator.as_ref();
+            let is_valid =
+                validator.is_none_or(|validator| validator(&token(&state, number), &host));
+            state.validated.insert(number, is_valid);
+            ok(challenge(&state, base, number, "http-01"))
+        }
         ("finalize", Some(number)) => {
             let request = payload(body)["csr"].as_str().unwrap().to_owned();
             let chain = sign(&request, state.wrong_key);
@@ -250,7 +269,10 @@ fn directory(base: &str) -> Value {
 
 fn order(state: &State, base: &str, number: usize) -> Value {
     let request = &state.orders[number - 1];
-    let ready = if state.token.is_some() { "pending" } else { "ready" };
+    let ready = match authorization_status(state, number) {
+        "valid" => "ready",
+        other => other,
+    };
     let mut order = json!({
         "status": ready,
         "identifiers": request["identifiers"],
@@ -268,17 +290,37 @@ fn order(state: &State, base: &str, number: usize) -> Value {
 }
 
 fn authorization(state: &State, base: &str, number: usize) -> Value {
-    let status = if state.token.is_some() { "pending" } else { "valid" };
+    let challenges = ["http-01", "tls-alpn-01"].map(|kind| challenge(state, base, number, kind));
     json!({
-        "status": status,
+        "status": authorization_status(state, number),
         "identifier": state.orders[number - 1]["identifiers"][0],
-        "challenges": [{
-            "type": "http-01",
-            "status": status,
-            "url": format!("{base}/challenge/{number}"),
-            "token": state.token.as_deref().unwrap_or("token"),
-        }],
+        "challenges": challenges,
     })
+}
+
+fn authorization_status(state: &State, number: usize) -> &'static str {
+    match state.validated.get(&number) {
+        Some(false) => "invalid",
+        None if state.token.is_some() || state.validator.is_some() => "pending",
+        Some(true) | None => "valid",
+    }
+}
+
+fn challenge(state: &State, base: &str, number: usize, kind: &str) -> Value {
+    json!({
+        "type": kind,
+        "status": authorization_status(state, number),
+        "url": format!("{base}/challenge/{number}"),
+        "token": token(state, number),
+    })
+}
+
+fn token(state: &State, number: usize) -> String {
+    state.token.clone().unwrap_or_else(|| format!("token-{number}"))
+}
+
+fn host_of(state: &State, number: usize) -> String {
+    state.orders[number - 1]["identifiers"][0]["value"].as_str().unwrap().to_owned()
 }
 
 /// Returns the payload of a signed request.

@@ -14,4 +14,6 @@ mod follower;
 mod issue;
 mod knot;
 mod pebble;
+mod shared;
+mod shared_whole;
 mod whole;

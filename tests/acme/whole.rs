@@ -12,6 +12,7 @@ use crate::{
 use docker_glue::sources::acme::AcmeSettings;
 use nix::sys::signal::Signal;
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
     process::{Command, Stdio},
@@ -208,6 +209,16 @@ fn host_is_proven_by_certificate_on_its_https_port() {
         (!lines.contains("example.com")).then_some(())
     });
     assert!(!balancer.log().contains("reloaded HAProxy"), "{}", balancer.log());
+
+    // HAProxy 3.3 and later refuse a frontend and a backend of one name.
+    let config = fs::read_to_string(balancer.state().join("haproxy.cfg")).unwrap();
+    let names = |section: &str| -> BTreeSet<String> {
+        let names = config.lines().filter_map(|line| line.strip_prefix(section));
+        names.map(|name| name.split(' ').next().unwrap_or_default().to_owned()).collect()
+    };
+    let (frontends, backends) = (names("frontend "), names("backend "));
+    assert!(frontends.contains("acme-challenge"), "{frontends:?}");
+    assert_eq!(&frontends & &backends, BTreeSet::new());
 }
 
 #[test]

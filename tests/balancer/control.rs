@@ -55,7 +55,7 @@ fn body_schema(method: &str, path: &str, body: &str) -> Validator {
 
 /// # Panics
 /// If the answer does not match the document.
-fn check_answer(method: &str, path: &str, status: &str, answer: &Value) {
+pub(crate) fn check_answer(method: &str, path: &str, status: &str, answer: &Value) {
     let schema = body_schema(method, path, status);
     let errors: Vec<_> = schema
         .iter_errors(answer)
@@ -216,6 +216,7 @@ fn daemon_answers_match_the_document_and_its_examples() {
         ("/rollback", json!({ "generation": 1 }), true),
         ("/rollback", json!({ "generation": -1 }), false),
         ("/drain", json!({ "container": "web", "wait_ms": 1 }), true),
+        ("/drain", json!({ "container": "web", "cut": true }), true),
         ("/drain", json!({ "wait_ms": 1 }), false),
         ("/undrain", json!({ "container": "web", "wait_ms": 1 }), false),
     ] {

@@ -5,7 +5,8 @@ use crate::common::{
 };
 use docker_glue::{
     model::{
-        container::{Container, ContainerId, ContainerState, Health},
+        container::{Container, ContainerId, ContainerState, Health, Transport},
+        source_name::SourceName,
         world::{Vantage, World},
     },
     routing::address::resolve_address,
@@ -24,6 +25,7 @@ const LABEL: &str = "glue_test";
 fn test_interest() -> ContainerFilter {
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key(LABEL);
     ContainerFilter {
+        source: SourceName::NONE,
         has_our_labels: speaks,
         is_used_label: |_| true,
         required_labels: Vec::new(),
@@ -111,7 +113,7 @@ async fn container_lifecycle_changes_the_world() {
             && container.name == web.name
             && container.networks[&net.name].ipv4 == Some(address)
             && published
-            && container.exposed.contains(&80)
+            && container.exposed.tcp.contains(&80)
     })
     .await;
     eyes.wait_for_container("it is inspected", &web.id, |container| {
@@ -137,7 +139,10 @@ async fn container_lifecycle_changes_the_world() {
         container.networks.contains_key(&other.name)
     })
     .await;
-    eyes.wait_for_world("its network", |world| world.networks.contains_key(&other.name)).await;
+    eyes.wait_for_world("its network", |world| {
+        world.networks[&SourceName::NONE].contains_key(&other.name)
+    })
+    .await;
     other.disconnect(&web);
     eyes.wait_for_container("it parts", &web.id, |container| {
         !container.networks.contains_key(&other.name)
@@ -180,10 +185,19 @@ async fn network_sharer_loses_its_address_when_the_owner_stops_or_restarts() {
     let id = ContainerId::new(app.id.as_str());
     let output = |world: &World| {
         let container = world.containers.get(&id)?;
-        Some(match resolve_address(container, 80, None, None, world, &Vantage::Host) {
-            Ok(address) => address.to_string(),
-            Err(reason) => reason.to_string(),
-        })
+        Some(
+            match resolve_address(
+                container,
+                (Transport::Tcp, 80),
+                None,
+                None,
+                world,
+                &Vantage::Host,
+            ) {
+                Ok(address) => address.to_string(),
+                Err(reason) => reason.to_string(),
+            },
+        )
     };
     let here = |vpn: &common::Container| format!("{}:80", vpn.address(&net));
     let expected = here(&vpn);
@@ -329,7 +343,7 @@ async fn unlabelled_container_causes_no_engine_request() {
 /// Returns the address by which the host reaches port 80 of a container.
 fn published_address(world: &World, id: &str) -> Option<String> {
     let container = world.containers.get(&ContainerId::new(id))?;
-    resolve_address(container, 80, None, None, world, &Vantage::Host)
+    resolve_address(container, (Transport::Tcp, 80), None, None, world, &Vantage::Host)
         .ok()
         .map(|addr| addr.to_string())
 }
@@ -481,7 +495,7 @@ async fn list_once_includes_environment_on_request() {
     assert_eq!(read, &[(LABEL.to_owned(), "x".to_owned())].into());
     let world = list_once(&engine_access(docker.url()), &test_interest()).await.unwrap();
     assert!(world.containers[&id].environment.is_empty());
-    assert_eq!(world.networks[&net.name].driver, "bridge");
+    assert_eq!(world.networks[&SourceName::NONE][&net.name].driver, "bridge");
 }
 
 #[tokio::test]

@@ -1,18 +1,24 @@
 //! A container is drained before it is stopped, with a real engine and a real HAProxy.
 
-use crate::common::{
-    DEADLINE, Run,
-    balancer::{Balancer, BalancerPlan},
-    find_docker, start_all, wait_for,
+use crate::{
+    common::{
+        DEADLINE, Run,
+        balancer::{Balancer, BalancerPlan, free_port},
+        find_docker, start_all,
+        udp_echo::{UdpClient, UdpEcho},
+        wait_for,
+    },
+    tcp_udp::echo_container,
 };
 use nix::sys::signal::Signal;
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
 };
 
 /// A container that aborts all requests when it is stopped.
@@ -142,6 +148,111 @@ fn drained_container_serves_after_undrain_or_restart() {
     check(&balancer, &["drain", &web.name], 0, "is drained");
     web.docker(&["restart", "--time", "0"]);
     balancer.wait_until_serves("a.test/x", "web saw /x");
+}
+
+#[test]
+fn drain_waits_for_flows() {
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
+    let (public, echo) = (free_port(), UdpEcho::start());
+    let container = echo_container(&echo, &plan, "echo", public);
+    let container = container.label(&format!("glue_udp_{}_idle", echo.port()), "3s").start();
+    let balancer = plan.start().wait_until_started();
+    let (old, late) = (UdpClient::of_port(public), UdpClient::of_port(public));
+    old.wait_for_answer();
+
+    let name = &container.name;
+    check(&balancer, &["drain", name, "--wait", "0s"], 1, "but 1 flow is still open after 0s");
+    assert!(old.is_answered() && !late.is_answered());
+    check(&balancer, &["drain", name, "--wait", "1m"], 0, "is drained");
+    assert!(!old.is_answered());
+    check(&balancer, &["undrain", name], 0, "gets new requests again");
+    late.wait_for_answer();
+}
+
+/// A connection that its container keeps open, and whose first line was read.
+fn open_connection(port: u16, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    assert!(0 < stream.read(&mut [0; 512]).unwrap());
+    stream
+}
+
+/// Whether the stream is open but silent.
+fn is_open(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let result = stream.read(&mut [0; 512]);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+fn wait_for_end(mut stream: TcpStream) {
+    wait_for("the end of the connection", || match stream.read(&mut [0; 512]) {
+        Ok(0) => Some(()),
+        // The beginning of an answer may have come before.
+        Ok(_) => None,
+        Err(error) => (error.kind() == ErrorKind::ConnectionReset).then_some(()),
+    });
+}
+
+const WEBSOCKET: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[test]
+fn drain_with_cut_ends_connections_requests_and_flows() {
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(&[80, 5432]);
+    let (public, echo) = (free_port(), UdpEcho::start());
+    let (tcp, http) = (free_port(), free_port());
+    let web = echo_container(&echo, &plan, "web", public)
+        .env("WHOAMI_PORT", http)
+        .env("WHOAMI_ECHO", tcp);
+    let web = web.labels(&format!(
+        "glue_http_{http}_host=a.test glue_http_{http}_bind=80 glue_tcp_{tcp}_bind=5432"
+    ));
+    let web = web.start();
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
+    let flow = UdpClient::of_port(public);
+    flow.wait_for_answer();
+    let mut connection = open_connection(balancer.bound_port(5432), "");
+    let websocket = open_connection(balancer.bound_port(80), WEBSOCKET);
+    let request = balancer.request("GET", "a.test/slow?ms=60000").open().unwrap();
+    wait_for("the request is in flight", || {
+        let left = "3 requests are still in flight and 1 flow is still open after 0s";
+        run_command(&balancer, &["drain", &web.name, "--wait", "0s"]).1.contains(left).then_some(())
+    });
+    assert!(is_open(&mut connection) && flow.is_answered());
+
+    let words = ["drain", &web.name, "--wait", "1s", "--cut"];
+    check(&balancer, &words, 0, "is drained; ended 3 requests and 1 flow after 1s");
+    [connection, websocket, request].into_iter().for_each(wait_for_end);
+    assert!(!flow.is_answered(), "the program in the container would answer");
+    check(&balancer, &words, 0, "is drained;");
+    check(&balancer, &["undrain", &web.name], 0, "gets new requests again");
+    flow.wait_for_answer();
+    assert!(is_open(&mut open_connection(balancer.bound_port(5432), "")));
+}
+
+#[test]
+fn drain_with_cut_ends_connections_of_an_old_worker() {
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(&[80, 5432, 8080]);
+    let web = plan.run("web").env("WHOAMI_ECHO", "7").labels("glue_tcp_7_bind=5432");
+    let web = web.start();
+    let balancer = plan.start().wait_until_started();
+    let connect = || open_connection(balancer.bound_port(5432), "");
+    let (mut old, label) = (connect(), "glue_http_80_bind=8080 glue_http_80_host=b.test");
+    let other = balancer.run("other").labels(label).start();
+    balancer.wait_for_log(&["reloaded HAProxy"]);
+    let new = connect();
+    assert!(is_open(&mut old));
+
+    let words = ["drain", &web.name, "--wait", "0s", "--cut"];
+    check(&balancer, &words, 0, "is drained; ended 2 requests after 0s");
+    [old, new].into_iter().for_each(wait_for_end);
+    drop(other);
 }
 
 /// Starts a request that is in progress when this returns.

@@ -142,7 +142,12 @@ fn check_socket_requests(plan: &BalancerPlan) {
         ("GET", "/explain?url=http://x.test/", 200, "\"outcome\":\"served\""),
         ("GET", "/explain?url=x.test", 400, "the URL has no scheme"),
         ("GET", "/explain", 400, "the parameter url is missing"),
-        ("GET", "/explain?url=http://x.test/&verb=GET", 400, "the parameters are url and method"),
+        (
+            "GET",
+            "/explain?url=http://x.test/&verb=GET",
+            400,
+            "the parameters are url, method and from",
+        ),
         ("POST", "/explain", 405, "GET"),
     ] {
         let answer = exchange(plan, method, path);
@@ -303,7 +308,7 @@ fn unreachable_source_and_invalid_url_have_own_exit_codes() {
     );
     for (url, part) in [
         ("a.test/x", "start it with http://"),
-        ("ftp://a.test/", "supports HTTP and HTTPS"),
+        ("ftp://a.test/", "supports http://, https://, tcp:// and udp://"),
         ("http://a.test:http/", "is not a port"),
         ("http://a.test/a b", "write its bytes as %XX"),
     ] {

@@ -44,8 +44,11 @@ impl Site {
         self.folder.path().join(name)
     }
 
-    fn issue(&self, host: &str, file: &str) {
-        self.server.issue(host).write(&self.path("certificates").join(file));
+    /// Writes a certificate to a file, and returns it as PEM.
+    fn issue(&self, host: &str, file: &str) -> String {
+        let certificate = self.server.issue(host);
+        certificate.write(&self.path("certificates").join(file));
+        certificate.pem
     }
 
     fn plan(&self, docker: &common::Docker) -> BalancerPlan {
@@ -73,6 +76,27 @@ impl Site {
 
     fn outcome(&self, balancer: &Balancer, url: &str, options: &[&str]) -> String {
         self.request(balancer, url, options).0
+    }
+
+    /// Returns the certificate that a client of HTTP/3 gets that does not verify it, as PEM; empty without a connection.
+    fn presented(&self, balancer: &Balancer, url: &str) -> String {
+        let target = format!("::127.0.0.1:{}", balancer.bound_port(443));
+        let output = Command::new(&self.curl)
+            .args(["--silent", "--insecure", "--http3-only", "--max-time", "20"])
+            .args([
+                "--connect-to",
+                &target,
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{certs}",
+                url,
+            ])
+            .output()
+            .unwrap();
+        // Lines about the certificate come first.
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.find("-----BEGIN").map(|begin| text[begin..].to_owned()).unwrap_or_default()
     }
 
     fn wait_until(&self, balancer: &Balancer, url: &str, options: &[&str], expected: &str) {
@@ -221,4 +245,56 @@ fn udp_port_of_another_program_leaves_https_without_http3() {
     assert_eq!(alternative(&site.request(&balancer, url, HTTP2).1), None);
     drop(other);
     site.wait_until(&balancer, url, HTTP3, "200 3");
+}
+
+/// The default certificate is that of QUIC connections, too, and changes there without a reload.
+#[test]
+fn client_without_matching_certificate_gets_default_over_http3() {
+    let Some(docker) = common::find_docker() else { return };
+    let Some(site) = Site::new() else { return };
+    let mut default = site.issue("www.test", "www.pem");
+    let plan = site.plan(&docker).option(&["--default-certificate", "www.test"]);
+    let labels = "glue_http_80_host=new.test glue_http_80_tls=on";
+    let policy = "glue_http_80_host=strict.test glue_http_80_tls=on glue_http_80_tls_policy=modern";
+    let _containers = common::start_all(vec![
+        https_run(&plan, "a"),
+        plan.run("new").labels(labels),
+        plan.run("strict").labels(policy),
+    ]);
+    let balancer = plan.start().wait_until_started();
+    let url = "https://a.secure.test/";
+    site.wait_until(&balancer, url, HTTP2, "200 2");
+    let unverified = ["--http3-only", "--insecure"];
+    if !has_quic() {
+        balancer.wait_for_log(&["option --http3: this HAProxy has no HTTP/3"]);
+        assert_eq!(site.outcome(&balancer, "https://unknown.test/", &unverified), "000 0");
+        return;
+    }
+    for round in 0..2 {
+        wait_for("the default certificate", || {
+            let presented = site.presented(&balancer, "https://unknown.test/");
+            (presented.trim() == default.trim()).then_some(())
+        });
+        for (url, options, expected) in [
+            ("https://unknown.test/", &unverified[..], "404 3"),
+            // A host without a certificate of its own, and one whose TLS options such a connection does not have.
+            ("https://new.test/", &unverified, "200 3"),
+            ("https://strict.test/", &unverified, "421 3"),
+            // Without a server name: addresses are not sent as names.
+            (
+                "https://127.0.0.1/",
+                &["--http3-only", "--insecure", "-H", "Host: new.test"],
+                "200 3",
+            ),
+            // Other clients still verify the name.
+            ("https://unknown.test/", HTTP3, "000 0"),
+            ("https://new.test/", HTTP3, "000 0"),
+            ("https://a.secure.test/", HTTP3, "200 3"),
+        ] {
+            let outcome = site.outcome(&balancer, url, options);
+            assert_eq!(outcome, expected, "{round}: {url} {options:?}");
+        }
+        default = site.issue("www.test", "www.pem");
+    }
+    assert!(!balancer.log().contains("reloaded HAProxy"), "{}", balancer.log());
 }

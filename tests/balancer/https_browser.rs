@@ -6,9 +6,11 @@ use crate::{
         balancer::Balancer,
         browser::{Browser, BrowserOptions},
         certificates::whoami_outcome,
+        tls_server::TestCa,
         wait_for,
     },
     https::{Site, https_run, run_command},
+    passthrough::passed_run,
 };
 use std::fs;
 
@@ -155,6 +157,40 @@ const FETCH_ALL: &str = "
         }
     };
     fetchAll().catch(error => console.log(error)).finally(() => window.done = true)";
+
+/// The certificate of the decrypted host covers the passed ones, so the browser sends their requests over the same
+/// connection, gets 421, and then opens one that is passed through.
+#[test]
+fn browser_opens_another_connection_for_host_that_is_passed_through() {
+    let Some(docker) = common::find_docker() else { return };
+    let (site, ca) = (Site::new(), TestCa::new("containers"));
+    site.issue("wild.pem", &["*.shop.test"]);
+    let plan = site.plan(Balancer::plan(&docker)).option(&["--access-log", "stdout"]);
+    let passed = passed_run(plan.run("passed"), &ca, "*.shop.test", "*.shop.test");
+    let _containers = common::start_all(vec![https_run(&plan, "first", "first.shop.test"), passed]);
+    let balancer = plan.start().wait_until_started();
+    let mut ports = Vec::new();
+    for attempt in 0..ATTEMPTS {
+        let cas = [site.ca.pem(), ca.pem.clone()];
+        let Some(browser) = start_browser(&balancer, &[&cas[0], &cas[1]]) else { return };
+        let (first, other) = ("https://first.shop.test", "https://other.shop.test");
+        assert_eq!(
+            open(&browser, &format!("{first}/{attempt}")),
+            format!("{first}/{attempt}: first saw /{attempt}")
+        );
+        assert_eq!(
+            open(&browser, &format!("{other}/{attempt}")),
+            format!("{other}/{attempt}: http/1.1/other.shop.test saw /{attempt}")
+        );
+        let path = attempt.to_string();
+        let logged = |(host, status)| client_port(&balancer.stdout(), host, &path, status);
+        ports = [("first", 200), ("other", 421)].map(logged).into();
+        if ports.iter().all(Option::is_some) && ports[0] == ports[1] {
+            return;
+        }
+    }
+    panic!("no request for the passed host over the other connection: {ports:?}");
+}
 
 /// Browsers that are started until one keeps a connection.
 const ATTEMPTS: usize = 10;

@@ -79,7 +79,7 @@ fn metrics_under_load_pass_promtool() {
 
     let report = wait_until("the last container is gone", port, |series| {
         series.has_count("docker_glue_containers", 1)
-            && series.has_count("docker_glue_routes{state=\"held\"}", 5)
+            && series.has_count("docker_glue_routes{protocol=\"http\",state=\"held\"}", 5)
     });
     for (series, at_least) in [
         ("docker_glue_event_to_applied_seconds_count", 9.0),
@@ -90,7 +90,7 @@ fn metrics_under_load_pass_promtool() {
         ("docker_glue_runtime_commands_total{command=\"add_server\"}", 4.0),
         ("docker_glue_runtime_commands_total{command=\"del_server\"}", 4.0),
         ("docker_glue_servers{state=\"up\"}", 1.0),
-        ("docker_glue_routes{state=\"served\"}", 1.0),
+        ("docker_glue_routes{protocol=\"http\",state=\"served\"}", 1.0),
         ("docker_glue_docker_connected", 1.0),
         ("docker_glue_haproxy_answers", 1.0),
         ("docker_glue_reloads_left", 1.0),
@@ -212,7 +212,7 @@ fn failing_servers_are_counted_without_haproxy_query() {
     wait_until("one fails, one has no weight", port, |series| {
         series.has_count("docker_glue_servers{state=\"down\"}", 1)
             && series.has_count("docker_glue_servers{state=\"zero_weight\"}", 1)
-            && series.has_count("docker_glue_routes{state=\"down\"}", 2)
+            && series.has_count("docker_glue_routes{protocol=\"http\",state=\"down\"}", 2)
     });
 }
 
@@ -463,7 +463,7 @@ fn docker_outage_and_haproxy_crash_change_metrics() {
     wait_until("lost connection to Docker", port, |series| series.has_count(connected, 0));
     // The known containers stay, and are still served.
     wait_until("the route", port, |series| {
-        series.has_count("docker_glue_routes{state=\"served\"}", 1)
+        series.has_count("docker_glue_routes{protocol=\"http\",state=\"served\"}", 1)
     });
     let age = "docker_glue_docker_stream_age_seconds";
     let before = Series::parse(&scrape(port).unwrap().body).get(age);

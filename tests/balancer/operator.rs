@@ -75,8 +75,8 @@ fn status_shows_routes_and_haproxy_counts() {
     let [route] = &status.routes[..] else { panic!("{status:?}") };
     let [server] = &route.servers[..] else { panic!("{status:?}") };
     assert_eq!((server.container.as_str(), server.weight()), (one.name.as_str(), 100));
-    assert!(5 <= server.load.requests && 5 <= route.load.requests, "{route:?}");
-    assert!(5 <= status.listeners[0].load.requests, "{:?}", status.listeners);
+    assert!(5 <= server.load.unwrap().requests && 5 <= route.load.unwrap().requests, "{route:?}");
+    assert!(5 <= status.listeners[0].load.unwrap().requests, "{:?}", status.listeners);
     let paused = run_web(&balancer, "two").start();
     balancer.wait_until_shared("a.test", &["one", "two"]);
     paused.docker(&["pause"]);

@@ -39,7 +39,7 @@ fn site() -> (Site, TestCa) {
 }
 
 /// A container on the host's network; a TLS server of this process has its port.
-fn passed_run(run: Run, ca: &TestCa, certificate: &str, host: &str) -> Run {
+pub(crate) fn passed_run(run: Run, ca: &TestCa, certificate: &str, host: &str) -> Run {
     let port = start_server(Protocol::Https, &ca.issue(certificate));
     let run = run.option(&["--network", "host"]).env("WHOAMI_PORT", free_port());
     run.labels(&format!("glue_http_{port}_host={host} glue_http_{port}_tls=pass"))
@@ -147,7 +147,10 @@ fn prepared_port_passes_tls_without_reload() {
                 let servers = explain(&balancer, url).servers;
                 (servers.len() == 2).then_some(())
             });
-            drop(std::mem::replace(&mut serving, next));
+            let old = std::mem::replace(&mut serving, next);
+            // A connection that a killed container has accepted could not be sent to another one.
+            old.docker(&["stop"]);
+            drop(old);
             wait_for("the old container to be out", || {
                 let servers = explain(&balancer, url).servers;
                 (servers.len() == 1).then_some(())

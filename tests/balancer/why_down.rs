@@ -1,6 +1,8 @@
 //! Problems of servers that are down, and of malformed HTTP, as the operator sees them, with a real engine and a real
 //! HAProxy.
 
+#![allow(clippy::print_stdout, reason = "it prints what was measured")]
+
 use crate::common::{
     self, Docker, Run,
     balancer::{Balancer, BalancerPlan, free_port},
@@ -14,6 +16,7 @@ use std::{
     process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
+    time::Instant,
 };
 
 fn run_command(plan: &BalancerPlan, words: &[&str]) -> String {
@@ -282,6 +285,47 @@ fn requests_to_a_vanished_host_end_before_timeout() {
     balancer.wait_for_log(&["WARN", &gone.name, "time out or have no route to it"]);
     assert_eq!(request_outcome(unconcerned), "HTTP/1.1 200");
     drop(other);
+}
+
+/// Drops the container's packets in both directions, like a machine that is cut off: its own interface stays up.
+fn drop_packets(container: &common::Container) {
+    let namespace = format!("--net={}", container.network_namespace().display());
+    for chain in ["INPUT", "OUTPUT"] {
+        let words = [namespace.as_str(), "iptables", "-w", "5", "-A", chain, "-j", "DROP"];
+        assert!(Command::new("nsenter").args(words).status().unwrap().success());
+    }
+}
+
+#[test]
+fn requests_to_one_of_several_servers_that_is_cut_off_end_before_timeout() {
+    let Some(docker) = common::find_docker_as_root() else { return };
+    if !common::is_installed("nsenter") || !common::is_installed("iptables") {
+        return;
+    }
+    let plan = Balancer::plan(&docker);
+    let run = |name: &str| plan.run(name).label("glue_http_80_host", "pool.test").start();
+    let (gone, _stays) = (run("gone"), run("stays"));
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("pool.test", &["gone", "stays"]);
+    // HAProxy takes turns, so each container has two of them. It sends no POST to another container.
+    let open = |_| balancer.request("POST", "pool.test/slow?ms=15000").open().unwrap();
+    let requests: Vec<_> = (0..4).map(open).collect();
+    wait_for("requests to both containers", || {
+        let stat = balancer.ask_haproxy("show stat -1 4 -1");
+        let busy = |line: &&str| line.split(',').nth(4) == Some("2");
+        (stat.lines().filter(busy).count() == 2).then_some(())
+    });
+    let begin = Instant::now();
+    drop_packets(&gone);
+    // Its first failed connection takes the server out of use.
+    balancer.wait_until_shared("pool.test", &["stays"]);
+    let wait = |request| thread::spawn(move || (request_outcome(request), begin.elapsed()));
+    let ends: Vec<_> = requests.into_iter().map(wait).collect();
+    let ends = ends.into_iter().map(|end| end.join().unwrap());
+    let (whole, cut): (Vec<_>, Vec<_>) = ends.partition(|(end, _)| end == "HTTP/1.1 200");
+    assert_eq!((whole.len(), cut.len()), (2, 2), "{whole:?} {cut:?}");
+    println!("cut off: the requests ended after {cut:?}");
+    balancer.wait_for_log(&["WARN", "connections to server ", "time out; closing its requests"]);
 }
 
 #[test]

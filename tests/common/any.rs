@@ -25,12 +25,24 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
         Just("health"),
         Just("timeout"),
         Just("retry"),
+        Just("balance"),
+        Just("idle"),
+        Just("proxy"),
+        Just("cut"),
+        Just("sticky"),
+        Just("replies"),
         Just("hots"),
     ];
     let key = prop_oneof![
-        8 => (prop_oneof![Just("80"), Just("8080"), Just("0")], option, prop_oneof![Just(""), Just(".x")])
-            .prop_map(|(port, option, route)| format!("glue_http_{port}_{option}{route}")),
-        1 => Just("glue_http_ports".to_owned()),
+        8 => (
+            prop_oneof![3 => Just("http"), 2 => Just("tcp"), 1 => Just("udp")],
+            prop_oneof![4 => Just("80"), 4 => Just("8080"), 1 => Just("0"), 1 => Just("80-82")],
+            option,
+            prop_oneof![Just(""), Just(".x")],
+        )
+            .prop_map(|(protocol, port, option, route)| format!("glue_{protocol}_{port}_{option}{route}")),
+        1 => prop_oneof![Just("http"), Just("tcp"), Just("udp")]
+            .prop_map(|protocol| format!("glue_{protocol}_ports")),
         1 => "glue_.*",
     ];
     let nasty = prop_oneof![
@@ -48,7 +60,7 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
     let value = prop_oneof![
         3 => "[a-z*./,%;:'$0-9]{0,20}",
         2 => nasty.prop_map(str::to_owned),
-        2 => prop_oneof![Just("a.test"), Just("*.a.test"), Just("api/v1"), Just("1"), Just("30s"), Just("80")]
+        2 => prop_oneof![Just("a.test"), Just("*.a.test"), Just("api/v1"), Just("1"), Just("30s"), Just("80"), Just("8008/up"), Just("90-92"), Just("v2"), Just("source")]
             .prop_map(str::to_owned),
         1 => any::<String>(),
     ];
@@ -97,10 +109,12 @@ pub fn claims_strategy() -> impl Strategy<Value = Vec<Claim>> {
                 ("glue_http_80_timeout".to_owned(), format!("{}s", 1 + id % 2)),
             ]);
             let container = container_with(id, &format!("c{id}"), labels);
-            let ask =
-                docker_glue::label::parse_labels(&container, &story::default_rules().label_limits)
-                    .requests
-                    .remove(0);
+            let ask = docker_glue::label::parse_labels(
+                &container,
+                &story::default_rules().base.label_limits,
+            )
+            .requests
+            .remove(0);
             Claim {
                 key: ask.key,
                 policy: ask.policy,
@@ -164,11 +178,20 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
     ];
     let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25"),
         1 => Just("maxconn=3")];
-    (state, address, host, prefix, policy, weight).prop_map(
-        move |(state, address, host, prefix, policy, weight)| {
+    let stream = prop_oneof![
+        6 => Just(""),
+        1 => Just(" glue_tcp_3000_bind=5432"),
+        1 => Just(" glue_tcp_3000_bind=5432 glue_tcp_3000_host=a.test"),
+        1 => Just(" glue_tcp_3000_bind=5432 glue_tcp_3000_host=a.test,*.b.test"),
+        1 => Just(" glue_tcp_3000_bind=5432 glue_tcp_3000_host=a.test glue_tcp_3000_idle=1h"),
+    ];
+    (state, address, host, prefix, policy, weight, stream).prop_map(
+        move |(state, address, host, prefix, policy, weight, stream)| {
             let options = [prefix, policy, weight].into_iter().filter(|text| !text.is_empty());
             let options: String = options.flat_map(|text| [" glue_http_80_", text]).collect();
-            format!("c{number} 172.17.0.{address} {state} glue_http_80_host={host}{options}")
+            format!(
+                "c{number} 172.17.0.{address} {state} glue_http_80_host={host}{options}{stream}"
+            )
         },
     )
 }

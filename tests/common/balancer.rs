@@ -29,7 +29,7 @@ use std::{
     ffi::OsString,
     fmt,
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
@@ -48,9 +48,13 @@ pub struct BalancerPlan {
     constraint: String,
     folder: TempDir,
     ports: BTreeMap<u16, u16>,
+    /// Ports of UDP that its own container publishes.
+    datagram_ports: Vec<u16>,
     options: Vec<String>,
     /// The network of its own container, if it runs in one.
     inside: Option<String>,
+    /// The network namespace that it runs in, if it is not this machine's.
+    namespace: Option<PathBuf>,
     environment: Vec<(String, OsString)>,
     /// Its log is not read.
     deaf: bool,
@@ -79,8 +83,10 @@ impl Balancer {
             constraint: unique_name("balancer"),
             folder,
             ports: BTreeMap::new(),
+            datagram_ports: Vec::new(),
             options: Vec::new(),
             inside: None,
+            namespace: None,
             environment: Vec::new(),
             deaf: false,
         };
@@ -114,6 +120,18 @@ impl BalancerPlan {
         self
     }
 
+    /// Runs it in another network namespace, with all else of this machine. Needs root.
+    pub fn in_namespace(mut self, path: PathBuf) -> Self {
+        self.namespace = Some(path);
+        self
+    }
+
+    /// Publishes a port of UDP if it runs in its own container.
+    pub fn publish_datagrams(mut self, port: u16) -> Self {
+        self.datagram_ports.push(port);
+        self
+    }
+
     /// Sets a variable of docker-balancer's environment.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
@@ -128,7 +146,12 @@ impl BalancerPlan {
 
     /// Returns a container that this balancer serves. whoami answers with the name `name`.
     pub fn run(&self, name: &str) -> Run {
-        self.docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
+        self.run_at(&self.docker, name)
+    }
+
+    /// Returns a container of another engine that this balancer serves.
+    pub fn run_at(&self, docker: &Docker, name: &str) -> Run {
+        docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
     }
 
     /// Returns the value of `CONSTRAINT` of the containers that this balancer serves.
@@ -165,7 +188,15 @@ impl BalancerPlan {
 
     /// Returns a docker-balancer command with these options; the caller adds the mode.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+        let program = env!("CARGO_BIN_EXE_docker-balancer");
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            Some(path) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", path.display())).arg(program);
+                command
+            }
+        };
         command.env("NO_COLOR", "1").args(self.common_options());
         if let Some(host) = &self.docker.host {
             command.arg("--docker-url").arg(host);
@@ -203,10 +234,12 @@ impl BalancerPlan {
         let folder = self.folder.path().display();
         let run = run.option(&["--volume", &format!("{folder}:{folder}")]);
         let run = run.env("DOCKER_HOST", "unix:///host/run/docker.sock").env("NO_COLOR", "1");
-        let publish =
-            |run: Run, port: &u16| run.option(&["--publish", &format!("127.0.0.1:{port}:{port}")]);
+        let publish = |run: Run, port: &u16| {
+            let protocol = if self.datagram_ports.contains(port) { "/udp" } else { "" };
+            run.option(&["--publish", &format!("127.0.0.1:{port}:{port}{protocol}")])
+        };
         let own_address = network != "host" && !network.starts_with("container:");
-        let ports = self.ports.values().filter(|_| own_address);
+        let ports = self.ports.values().chain(&self.datagram_ports).filter(|_| own_address);
         let words = self.common_options();
         let words: Vec<_> = words.iter().map(String::as_str).chain(["-w"]).collect();
         ports.fold(run, publish).arguments(&words).create()
@@ -240,9 +273,28 @@ impl BalancerPlan {
     }
 }
 
-/// Also kills an HAProxy that was left running, with its workers: it leads its own process group.
+impl BalancerPlan {
+    /// Returns the pid of the docker-glue-udp that docker-balancer has started.
+    pub fn find_plane(&self) -> Option<i32> {
+        let socket = self.runtime().join("udp.sock");
+        let entries = std::fs::read_dir("/proc").ok()?.flatten();
+        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0);
+            words.next().is_some_and(|program| program.ends_with(b"docker-glue-udp"))
+                && words.any(|word| word == socket.as_os_str().as_encoded_bytes())
+        })
+    }
+}
+
+/// Also kills an HAProxy that was left running, with its workers: it leads its own process group. The same for
+/// docker-glue-udp.
 impl Drop for BalancerPlan {
     fn drop(&mut self) {
+        if let Some(pid) = self.find_plane() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         if let Some(pid) = self.find_master() {
             let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
         }
@@ -258,6 +310,11 @@ impl std::ops::Deref for Balancer {
 }
 
 impl Balancer {
+    /// Sets a variable of its environment for the next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.plan.environment.push((name.to_owned(), value.into()));
+    }
+
     /// Starts it again after its end, with the same options and directories.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
@@ -589,7 +646,9 @@ pub fn build_balancer_image() -> &'static str {
 /// Returns a free port below the range of outgoing connections, so that no connection takes it a moment later.
 pub fn free_port() -> u16 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let free = |port: &u16| TcpListener::bind(("::", *port)).is_ok();
+    let free = |port: &u16| {
+        TcpListener::bind(("::", *port)).is_ok() && UdpSocket::bind(("::", *port)).is_ok()
+    };
     let mut candidates = (0..20_000_u32).map(|_| {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let at = std::process::id().wrapping_mul(61).wrapping_add(number);

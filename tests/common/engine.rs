@@ -269,7 +269,7 @@ pub fn make_certificates(folder: &Path) {
         key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
         openssl req -x509 $key -keyout ca-key.pem -out ca.pem -days 30 -subj /CN=test-ca
         openssl req $key -keyout key.pem -out request.pem -subj /CN=localhost
-        printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
+        printf 'subjectAltName=DNS:localhost,DNS:pebble,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
         openssl x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 30 -extfile extensions -out cert.pem";
     let made = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
     assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));

@@ -41,17 +41,21 @@ pub mod story;
 pub mod systemd;
 pub mod tls_change;
 pub mod tls_server;
+pub mod udp_echo;
 
+use nix::sched::{CloneFlags, setns};
 use std::{
     fmt::Display,
     fs::File,
     io::Write as _,
+    net::{Ipv4Addr, UdpSocket},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -101,7 +105,7 @@ pub fn is_installed(program: &str) -> bool {
 /// If CI is set, as no test may be skipped there.
 pub fn record_skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{reason}, and CI is set");
-    let thread = std::thread::current();
+    let thread = thread::current();
     let test = thread.name().unwrap_or("unnamed");
     let line = format!("{}::{test}: {reason}\n", env!("CARGO_CRATE_NAME"));
     // The output of `eprintln!` would be suppressed for a test that passes.
@@ -137,15 +141,15 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(POLL_INTERVAL);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Starts containers concurrently; they are also removed concurrently.
 pub fn start_all(runs: Vec<Run>) -> Fleet {
-    let started = std::thread::scope(|scope| {
+    let started = thread::scope(|scope| {
         let threads: Vec<_> = runs.into_iter().map(|run| scope.spawn(|| run.start())).collect();
-        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        threads.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
     });
     Fleet(started.into_iter().map(Result::unwrap).collect())
 }
@@ -164,7 +168,7 @@ impl std::ops::Deref for Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for container in self.0.drain(..) {
                 scope.spawn(|| drop(container));
             }
@@ -175,7 +179,7 @@ impl Drop for Fleet {
 /// Runs a task on another thread, because the docker commands of the test would block it on the same one.
 pub fn spawn_task(task: impl Future<Output = ()> + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    std::thread::spawn(move || runtime.block_on(task));
+    thread::spawn(move || runtime.block_on(task));
 }
 
 /// Returns a name that no other test or test run uses.
@@ -240,7 +244,7 @@ impl Docker {
         while !self.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
             let text = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             assert!(Instant::now() < end, "the engine at {} does not answer:\n{text}", self.url());
-            std::thread::sleep(POLL_INTERVAL);
+            thread::sleep(POLL_INTERVAL);
         }
         let archive = folder.join("image.tar");
         let file = archive.to_str().unwrap();
@@ -371,8 +375,25 @@ impl Container {
         self.docker.run_docker(&words)
     }
 
+    /// Returns the file of its network namespace, for root.
+    pub fn network_namespace(&self) -> PathBuf {
+        let pid = self.docker(&["inspect", "--format", "{{.State.Pid}}"]);
+        format!("/proc/{}/ns/net", pid.trim()).into()
+    }
+
+    /// Opens a UDP socket in its network, as a program in it would. Needs root.
+    pub fn bind_udp(&self, port: u16) -> UdpSocket {
+        let namespace = File::open(self.network_namespace()).unwrap();
+        // Only the thread enters the network.
+        let bound = thread::spawn(move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()
+        });
+        bound.join().unwrap()
+    }
+
     /// Returns its IPv4 address on a network.
-    pub fn address(&self, network: &Network) -> std::net::Ipv4Addr {
+    pub fn address(&self, network: &Network) -> Ipv4Addr {
         self.network_field(network, "IPAddress").parse().unwrap()
     }
 

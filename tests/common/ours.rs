@@ -10,14 +10,22 @@ use docker_glue::{
 };
 use std::{collections::BTreeSet, sync::LazyLock, time::Instant};
 
-/// A story that uses every part of the templates.
-const EVERYTHING: &str = "
+/// Stories that use every part of the templates, without TCP and with it.
+const EVERYTHING: [&str; 2] = [
+    "
     a 172.17.0.2 glue_http_80_host=a.test,*.a.test glue_http_80_check=/x glue_http_80_retry=off
     b 172.17.0.3 glue_http_ports=80
-    c 172.17.0.4 glue_http_80_host=c.test";
+    c 172.17.0.4 glue_http_80_host=c.test",
+    "
+    a 172.17.0.2 glue_http_80_host=a.test
+    b 172.17.0.3 glue_tcp_80_host=b.test glue_tcp_80_check=/x
+    c 172.17.0.4 glue_tcp_ports=81
+    d 172.17.0.5 glue_tcp_82_balance=round glue_tcp_83_balance=source",
+];
 
 static TEMPLATE: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-    files_of(&story::parse_world(EVERYTHING)).config.lines().map(mask_numbers).collect()
+    let configs = EVERYTHING.map(|story| files_of(&story::parse_world(story)).config);
+    configs.iter().flat_map(|config| config.lines().map(mask_numbers)).collect()
 });
 
 pub fn files_of(world: &World) -> ConfigFiles {
@@ -50,6 +58,7 @@ fn is_own_line(line: &str) -> bool {
         _ if TEMPLATE.contains(&mask_numbers(line)) => true,
         ["#", ..] => line.chars().all(|c| matches!(c, ' '..='~')),
         ["backend", name] => is_name(name),
+        ["timeout", "tunnel", time] => time.chars().all(|c| c.is_ascii_alphanumeric()),
         ["server", name, address, ..] => {
             let (words, comment) = line.split_once("  # ").unwrap();
             let existing = |word: &str| mask_numbers(line).contains(&mask_numbers(word));

@@ -7,10 +7,12 @@
     reason = "each test binary takes what it needs of these"
 )]
 
-use docker_glue::model::container::{Container, ContainerId, ContainerState, Health, NetworkMode};
+use docker_glue::model::container::{
+    Container, ContainerId, ContainerState, ExposedPorts, Health, NetworkMode,
+};
 use regex_lite::Regex;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -139,7 +141,7 @@ pub fn container(labels: BTreeMap<String, String>) -> Container {
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
         networks: Arc::default(),
-        exposed: BTreeSet::from([80, 3000]),
+        exposed: ExposedPorts { tcp: [80, 3000].into(), udp: [53].into() },
         published: Vec::new(),
         stop_config: None,
         stopping: false,

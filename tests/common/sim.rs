@@ -6,6 +6,8 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
 use docker_glue::haproxy::{
+    config::FrontendState,
+    name,
     observed::{self, ObservedState},
     settings::{ProxyMode, ProxySettings, ReloadVia},
 };
@@ -63,6 +65,8 @@ pub struct State {
 #[derive(Debug, Clone, Default)]
 pub struct Worker {
     skeleton: String,
+    /// Frontends that bind a port.
+    pub frontends: BTreeMap<String, FrontendState>,
     pub backends: BTreeMap<String, BTreeMap<String, Server>>,
     pub unpublished: BTreeSet<String>,
     pub maps: BTreeMap<String, Vec<(String, String)>>,
@@ -287,6 +291,9 @@ impl Worker {
                 Ok("# pxname,svname,scur,status,\n".to_owned()
                     + &self.backends.keys().map(line).collect::<String>())
             }
+            ["show", "stat", only, "1", "-1"] => Ok(self.show_frontends(only)),
+            ["enable", "frontend", name] => self.set_frontend(name, FrontendState::Open),
+            ["disable", "frontend", name] => self.set_frontend(name, FrontendState::Paused),
             ["show", "stat", _, "4", "-1"] => Ok(self.statistics()),
             ["set", "maxconn", "server", at, maxconn] => {
                 (*maxconn).clone_into(&mut self.server(at)?.maxconn);
@@ -322,6 +329,10 @@ impl Worker {
                 self.backends.remove(*name);
                 Ok("a server is going DOWN for maintenance.\nBackend deleted.\n".to_owned())
             }
+            // No request is under way, here and below.
+            ["show", "servers", "conn", _] => {
+                Ok("# bkname/svname bkid/svid addr port - purge_delay used_cur\n".to_owned())
+            }
             ["show", "servers", "state"] => Ok(self.show_servers_state("")),
             ["show", "servers", "state", backend] => {
                 let flag = self.backends.contains_key(*backend);
@@ -345,7 +356,9 @@ impl Worker {
                 self.backends.get_mut(backend).unwrap().remove(name);
                 Ok("Server deleted.\n".to_owned())
             }
-            ["enable", "health", at] => self.server(at).map(|_| String::new()),
+            ["enable", "health", at] | ["shutdown", "sessions", "server", at] => {
+                self.server(at).map(|_| String::new())
+            }
             ["set", "server", at, what, value @ ..] => self.set_server(at, what, value),
             ["add", "map", map, key, value] => {
                 self.map(map)?.push(((*key).to_owned(), (*value).to_owned()));
@@ -362,9 +375,30 @@ impl Worker {
                 entries.retain(|pair| pair.0 != *key);
                 if entries.len() == before { Err("Key not found.") } else { Ok(String::new()) }
             }
-            ["show", "ssl", "ca-file" | "crt-list"] => Ok(String::new()),
+            ["show", "sess"] | ["show", "ssl", "ca-file" | "crt-list"] => Ok(String::new()),
             _ => panic!("HAProxy is told {words:?}"),
         }
+    }
+
+    fn show_frontends(&self, only: &str) -> String {
+        let shown = self.frontends.iter().filter(|(name, _)| only == "-1" || *name == only);
+        let line = |(name, state): (&String, &FrontendState)| {
+            let state = if *state == FrontendState::Open { "OPEN" } else { "PAUSED" };
+            format!("{name},FRONTEND,0,{state},\n")
+        };
+        "# pxname,svname,scur,status,\n".to_owned() + &shown.map(line).collect::<String>()
+    }
+
+    fn set_frontend(&mut self, name: &str, state: FrontendState) -> Answer {
+        let before = self.frontends.get_mut(name).ok_or("No such frontend.")?;
+        if *before == state {
+            return Err(match state {
+                FrontendState::Open => "All sockets are already enabled.",
+                FrontendState::Paused => "All sockets are already disabled.",
+            });
+        }
+        *before = state;
+        Ok(String::new())
     }
 
     fn add_server(&mut self, at: &str, server: Server) -> Answer {
@@ -447,6 +481,7 @@ impl Worker {
         observed::apply_statistics(&self.statistics(), &mut servers);
         let mut observed = ObservedState {
             fingerprint: self.skeleton.clone(),
+            frontends: self.frontends.clone(),
             unpublished: self.unpublished.clone(),
             backends: self.backends.keys().cloned().collect(),
             servers,
@@ -471,6 +506,9 @@ impl Worker {
                     line.trim().trim_start_matches("description ").clone_into(&mut worker.skeleton);
                 }
                 ["default-path", "origin", generation] => worker.read_maps(Path::new(generation)),
+                ["frontend", name, ..] if name::parse_frontend(name).is_some() => {
+                    worker.frontends.insert(name.to_owned(), FrontendState::Open);
+                }
                 ["backend", name, ..] => {
                     name.clone_into(&mut backend);
                     worker.backends.insert(backend.clone(), BTreeMap::new());
@@ -491,11 +529,12 @@ impl Worker {
     }
 
     fn read_maps(&mut self, generation: &Path) {
-        for name in ["routes.map", "checks.map", "check-hosts.map"] {
-            let text = fs::read_to_string(generation.join(name)).unwrap();
+        for map in docker_glue::haproxy::config::MapName::ALL {
+            // A configuration without TCP has no maps for it.
+            let Ok(text) = fs::read_to_string(generation.join(map.to_string())) else { continue };
             let entries = text.lines().filter_map(|line| line.split_once(' '));
             let entries = entries.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            self.maps.insert(name.to_owned(), entries.collect());
+            self.maps.insert(map.to_string(), entries.collect());
         }
     }
 }

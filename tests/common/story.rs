@@ -16,12 +16,15 @@
 
 use docker_glue::{
     haproxy::{
-        config::Config,
-        config_builder::ConfigBuilder,
+        config::{Config, Frontend},
+        config_builder::{self, ConfigBuilder},
         layout::Layout,
         observed::ObservedState,
         provisioning::Provisioning,
-        render::{BaseConfig, Bind, ChallengeAnswer, Http3Mode, RenderContext, WorkerPrivilege},
+        render::{
+            BaseConfig, Bind, ChallengeAnswer, DEFAULT_CONNECT_TIMEOUT, Http3Mode, RenderContext,
+            WorkerPrivilege,
+        },
         requeue::Requeue,
         tls::CertificateDirectory,
         version::{Build, OLDEST, Version},
@@ -35,13 +38,15 @@ use docker_glue::{
         },
         container::{
             Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode,
-            PublishedPort,
+            PublishedPort, Transport,
         },
+        problem::UnmatchedClients,
         route::{Listener, Routes},
+        source_name::SourceName,
         tls::TlsPolicy,
         world::{Network, Vantage, World},
     },
-    routing::decide::{DecideState, Rules, decide},
+    routing::decide::{DecideState, Rules, SourceRules, decide},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,17 +59,15 @@ use std::{
 /// Returns the story's world. A container's age is the position of its line: the first line is the oldest.
 pub fn parse_world(story: &str) -> World {
     let mut world = World::default();
-    world
-        .networks
-        .insert("bridge".into(), Network { driver: "bridge".into(), ..Network::default() });
+    let networks = world.networks.entry(SourceName::NONE).or_default();
+    networks.insert("bridge".into(), Network { driver: "bridge".into(), ..Network::default() });
     let lines =
         story.lines().map(str::trim).filter(|text| !text.is_empty() && !text.starts_with('#'));
     for (number, line) in lines.enumerate() {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["network", name, driver] = words[..] {
-            world
-                .networks
-                .insert(name.into(), Network { driver: driver.into(), ..Network::default() });
+            let networks = world.networks.entry(SourceName::NONE).or_default();
+            networks.insert(name.into(), Network { driver: driver.into(), ..Network::default() });
         } else {
             let container = container(i64::try_from(number).unwrap(), &words);
             world.containers.insert(container.id.clone(), Arc::new(container));
@@ -101,7 +104,7 @@ fn container(number: i64, words: &[&str]) -> Container {
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
         networks: Arc::default(),
-        exposed: BTreeSet::from([80, 3000, 8080]),
+        exposed: [80, 3000, 8080].into(),
         published: Vec::new(),
         stop_config: None,
         stopping: false,
@@ -140,18 +143,25 @@ fn container(number: i64, words: &[&str]) -> Container {
 
 fn published_port(port: u16) -> PublishedPort {
     let host_ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    PublishedPort { container_port: port, host_port: port, host_ip }
+    PublishedPort { transport: Transport::Tcp, container_port: port, host_port: port, host_ip }
 }
 
 pub fn default_rules() -> Rules {
     Rules {
-        label_limits: LabelLimits::default(),
-        network: None,
-        vantage: Vantage::Host,
+        base: SourceRules {
+            label_limits: LabelLimits::default(),
+            network: None,
+            vantage: Vantage::Host,
+            silent_since: None,
+        },
+        sources: BTreeMap::new(),
         hold: Duration::from_mins(1),
         port_map: BTreeMap::new(),
         permanent_listeners: BTreeSet::new(),
         certificates: Arc::new(default_certificates()),
+        spare_tcp_ports: BTreeSet::new(),
+        http3: false,
+        unmatched_clients: UnmatchedClients::Refused,
         acme_tokens: BTreeMap::new(),
         acme_certificates: BTreeMap::new(),
         cas: Arc::new(default_cas()),
@@ -209,10 +219,12 @@ pub fn default_frame() -> RenderContext {
         http3: Http3Mode::Off,
         worker_privilege: WorkerPrivilege::LowPorts,
         trusted: Vec::new(),
+        proxy_protocol_from: Vec::new(),
         log: Some("stdout format raw daemon".into()),
         exporter: None,
         exporter_names: Vec::new(),
         wait: Duration::from_secs(10),
+        connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         key: KEY,
         requeue: Requeue::of(
             Build { version: OLDEST, has_lua: true, has_quic: false },
@@ -244,24 +256,35 @@ pub fn build_config(routes: &Routes) -> Config {
 
 /// Returns the same with this number of spare backends, or with none if HAProxy can add backends.
 pub fn config_at_start(routes: &Routes, stock: usize, adds: bool) -> Config {
-    config_with_layout(routes, Layout::for_new_worker(routes, if adds { 0 } else { stock }), adds)
+    let layout = Layout::for_new_worker(routes, if adds { 0 } else { stock });
+    config_with_layout(routes, layout, adds, None)
 }
 
 /// Returns the configuration of the running HAProxy, and the number of routes without a backend in it.
 pub fn config_within(routes: &Routes, observed: &ObservedState) -> (Config, usize) {
     let (layout, homeless) = Layout::for_running_worker(routes, observed, &BTreeSet::new());
-    (config_with_layout(routes, layout, observed.can_add_backends()), homeless.len())
+    let existing = config_builder::worker_frontends(observed, &Config::default());
+    (
+        config_with_layout(routes, layout, observed.can_add_backends(), Some(&existing)),
+        homeless.len(),
+    )
 }
 
 /// Returns the same in this context.
 pub fn config_in_frame(routes: &Routes, stock: usize, frame: &RenderContext) -> Config {
     let (rules, layout) = (default_rules(), Layout::for_new_worker(routes, stock));
-    builder(&rules, frame, &BTreeSet::new(), &BTreeSet::new()).build_config(routes, layout)
+    builder(&rules, frame, &BTreeSet::new(), &BTreeSet::new()).build_config(routes, layout, None)
 }
 
-fn config_with_layout(routes: &Routes, layout: Layout, adds: bool) -> Config {
+fn config_with_layout(
+    routes: &Routes,
+    layout: Layout,
+    adds: bool,
+    existing: Option<&[Frontend]>,
+) -> Config {
     let (rules, frame) = (default_rules(), frame_for(adds));
-    builder(&rules, &frame, &BTreeSet::new(), &BTreeSet::new()).build_config(routes, layout)
+    let nothing = (BTreeSet::new(), BTreeSet::new());
+    builder(&rules, &frame, &nothing.0, &nothing.1).build_config(routes, layout, existing)
 }
 
 /// Returns a builder of configurations with these rules.

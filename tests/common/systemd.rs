@@ -28,6 +28,11 @@ pub struct Machine {
 impl Machine {
     /// Returns the machine when everything has started. Returns `None` and records the skip if none can be made.
     pub fn boot(docker: &Docker, name: &str) -> Option<Self> {
+        Self::boot_with(docker, name, &[])
+    }
+
+    /// Boots it with further options of `docker run`.
+    pub fn boot_with(docker: &Docker, name: &str, options: &[&str]) -> Option<Self> {
         let root = nix::unistd::geteuid().is_root();
         if !root || Command::new("debootstrap").arg("--version").output().is_err() {
             super::record_skip("no machine with systemd can be made (needs root and debootstrap)");
@@ -45,6 +50,7 @@ impl Machine {
             // HAProxy's unit has its own mount namespace.
             .option(&["--cap-add", "SYS_ADMIN"])
             .option(cgroup_options())
+            .option(options)
             .option(&["--volume", &format!("{}:/glue:ro", program.path().display())])
             .option(&["--volume", &sockets])
             .start();
@@ -104,6 +110,8 @@ impl Machine {
                  >/usr/bin/docker-balancer
              chmod 755 /usr/bin/docker-balancer
              systemd-sysusers docker-glue.conf && systemd-tmpfiles --create docker-glue.conf
+             # Its program is not on this machine.
+             systemctl mask --quiet docker-glue-udp.service
              mkdir -p /etc/systemd/system/{UNIT}.d
              printf '[Service]\nSupplementaryGroups=%s\nEnvironment=DOCKER_HOST=unix://{socket} DOCKER_GLUE_CONSTRAINT={constraint}\n' \
                  $(getent group $gid | cut -d: -f1) >/etc/systemd/system/{UNIT}.d/test.conf

@@ -6,12 +6,8 @@ use docker_glue::{
         observed::ObservedState,
         stats::{Counters, StatsRow},
     },
-    report::{
-        HaproxyInfo, StateSnapshot,
-        counts::{self, RouteState},
-        history::History,
-        status::{ServerState, Status},
-    },
+    model::route::Protocol,
+    report::{HaproxyInfo, StateSnapshot, counts, history::History, status::Status},
     routing::decide::{DecideState, Decision, decide},
 };
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
@@ -36,8 +32,11 @@ fn check_counts(story: &str, failing: &[&str], expected: &str) {
     let (by_route, by_server) = counts::count_states(&routes, &memory, &config, Some(&observed));
     let found = format!(
         "{}| {}",
-        format_counts(&by_route, RouteState::as_str),
-        format_counts(&by_server, ServerState::as_str)
+        format_counts(&by_route, |(protocol, state)| match protocol {
+            Protocol::Http => state.as_str().to_owned(),
+            other => format!("{other} {}", state.as_str()),
+        }),
+        format_counts(&by_server, |state| state.as_str().to_owned())
     );
     assert_eq!(found.trim(), expected, "{story}");
 
@@ -49,6 +48,7 @@ fn check_counts(story: &str, failing: &[&str], expected: &str) {
         world: Some(Arc::new(world)),
         docker_connected: true,
         docker_age: std::time::Duration::ZERO,
+        sources: Vec::new(),
         rules: story::default_rules(),
         decide_state: memory,
         routes,
@@ -61,6 +61,7 @@ fn check_counts(story: &str, failing: &[&str], expected: &str) {
             managed: true,
             answers: true,
         },
+        udp: None,
         last_applied: None,
         last_error: None,
         history: History::default(),
@@ -73,7 +74,7 @@ fn check_counts(story: &str, failing: &[&str], expected: &str) {
     assert_eq!(by_server, ns, "{story}");
 }
 
-fn format_counts<T: Copy>(counts: &BTreeMap<T, usize>, word: impl Fn(T) -> &'static str) -> String {
+fn format_counts<T: Copy>(counts: &BTreeMap<T, usize>, word: impl Fn(T) -> String) -> String {
     counts.iter().fold(String::new(), |mut text, (state, count)| {
         write!(text, "{} {count} ", word(*state)).unwrap();
         text
@@ -110,4 +111,11 @@ fn server_without_requests_is_counted_by_reason() {
         &["a"],
         "down 1 | down 1",
     );
+}
+
+#[test]
+fn route_is_counted_by_protocol() {
+    let story = "a 172.17.0.2 glue_http_80_host=a.test glue_tcp_5432_bind=5432 glue_udp_53_replies=1\n\
+                 b 172.17.0.3 paused glue_udp_514_replies=0";
+    check_counts(story, &[], "served 1 tcp served 1 udp served 1 udp down 1 | up 3 excluded 1");
 }

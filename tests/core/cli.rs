@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, Command};
 use docker_glue::settings::{
     GlueSettings, GlueTask, HostEnv, Settings, Task, env_variable,
-    options::{self, Program, glue},
+    options::{self, Program, glue, udp::udp_command},
 };
 use std::{
     fmt::Write,
@@ -16,6 +16,7 @@ const VALUES: &[(&str, &str)] = &[
     ("once", "true"),
     ("watch", "true"),
     ("docker_url", "unix:///var/run/docker.sock"),
+    ("source", "tcp://10.0.0.2:2376?name=node2&address=published"),
     ("include_env", "true"),
     ("watch_set", "die,start"),
     ("network", "web"),
@@ -23,6 +24,8 @@ const VALUES: &[(&str, &str)] = &[
     ("bind_address", "127.0.0.1"),
     ("map_port", "80=8080"),
     ("trusted_proxies", "10.0.0.0/8"),
+    ("tcp_ports", "25000-25099"),
+    ("proxy_protocol_from", "10.0.0.0/8"),
     ("tls", "on"),
     ("certificates", "/etc/docker-glue/certificates"),
     ("acme", "letsencrypt-staging"),
@@ -34,6 +37,7 @@ const VALUES: &[(&str, &str)] = &[
     ("acme_key", "rsa"),
     ("wildcard", "example.com"),
     ("http3", "true"),
+    ("acme_store", "/srv/docker-glue-acme"),
     ("acme_ca_file", "/etc/docker-glue/ca.pem"),
     ("default_certificate", "www.example.com"),
     ("tls_policy", "modern"),
@@ -49,6 +53,8 @@ const VALUES: &[(&str, &str)] = &[
     ("certificate_list", "/run/docker-glue-certificates/certificates.json"),
     ("leave_running", "true"),
     ("passthrough", "true"),
+    ("udp_socket", "/run/udp.sock"),
+    ("udp_engine", "nft"),
     ("master_socket", "/run/haproxy-master.sock"),
     ("reload_unit", "haproxy.service"),
     ("stats_socket", "/run/haproxy-of-ours/haproxy.sock"),
@@ -59,13 +65,14 @@ const VALUES: &[(&str, &str)] = &[
     ("stop_timeout", "1m"),
     ("hold", "5m"),
     ("wait_for_start", "20s"),
+    ("connect_timeout", "2s"),
     ("spare_backends", "7"),
     ("hard_stop_after", "1h"),
     ("allow_hosts", "*.example.com"),
     ("own_hosts_by", "com.docker.compose.project"),
     ("host_network", "off"),
     ("image_labels", "off"),
-    ("allow_ports", "80,443,8000-8100"),
+    ("allow_ports", "80,tcp:5432,udp:53"),
     ("constraint", "com.example.balancer=blue"),
     ("dashboard", "9000"),
     ("dashboard_host", "glue.example.com"),
@@ -166,8 +173,8 @@ fn is_switch(arg: &Arg) -> bool {
 
 #[test]
 fn every_option_has_heading_text_and_default() {
-    let both = [options::balancer_command(), glue::GlueOptions::command_line()];
-    for arg in both.iter().flat_map(configurable_options) {
+    let all = [options::balancer_command(), glue::GlueOptions::command_line(), udp_command()];
+    for arg in all.iter().flat_map(configurable_options) {
         let string = help_text(arg);
         assert!(arg.get_help_heading().is_some(), "{}", arg.get_id());
         assert!(!arg.get_help().unwrap().to_string().ends_with('.'), "{}", arg.get_id());
@@ -188,6 +195,8 @@ fn help_matches_snapshots() {
     insta::assert_snapshot!("short-help", trim_lines(&help));
     let help = glue::GlueOptions::command_line().term_width(100).render_long_help().to_string();
     insta::assert_snapshot!("glue-help", trim_lines(&help));
+    let help = udp_command().term_width(100).render_long_help().to_string();
+    insta::assert_snapshot!("udp-help", trim_lines(&help));
 }
 
 fn trim_lines(text: &str) -> String {
@@ -216,9 +225,11 @@ fn example_settings_file_has_every_option_and_parses_uncommented() {
         configurable_options(&options::balancer_command()).count()
             + glue_only_options(&glue_command()).count()
     );
+    // Sources replace it.
+    let consistent = uncommented.replace("docker_url = ", "#docker_url = ");
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
-    std::fs::write(&file, uncommented).unwrap();
+    std::fs::write(&file, consistent).unwrap();
     read_settings(&[format!("--settings={}", file.display())], &[]);
     read_glue(&[format!("--settings={}", file.display())], &[]);
 }
@@ -336,6 +347,7 @@ fn option_is_accepted_before_and_after_a_command() {
     let verbs = [
         "plan",
         "check",
+        "ready",
         "explain http://a.test/",
         "status",
         "drain web",
@@ -388,6 +400,7 @@ fn exit_code_and_message_match_the_outcome() {
         ("--state-dir /x status --runtime-dir /nowhere", 4, "answers on /nowhere/control.sock"),
         ("check --include-env --docker-url unix:///nowhere", 4, "Docker does not answer"),
         ("check --help", 0, "--compose <FILE>"),
+        ("ready --runtime-dir /nowhere", 1, "answer on /nowhere/haproxy.sock: No such file"),
         ("-w --hold 60", 2, "30s or 5m"),
         ("-w extra", 2, "unrecognized subcommand 'extra'"),
         ("drain --help", 0, "4 docker-balancer does not answer"),

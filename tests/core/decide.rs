@@ -4,7 +4,8 @@ use crate::common::story;
 use docker_glue::{
     model::{
         container::{Container, ContainerId, NetworkMode},
-        route::{Readiness, RouteKey},
+        route::{OwnedName, Readiness, RouteKey},
+        source_name::SourceName,
         world::World,
     },
     routing::decide::{
@@ -367,7 +368,7 @@ fn route_and_host_go_to_the_oldest_once_ages_are_known() {
 
 fn rules_with_host_owners() -> docker_glue::routing::decide::Rules {
     let mut rules = story::default_rules();
-    rules.label_limits.own_hosts_by = Some("project".to_owned());
+    rules.base.label_limits.own_hosts_by = Some("project".to_owned());
     rules
 }
 
@@ -462,7 +463,11 @@ fn host_of_an_earlier_run_stays_with_its_owner() {
         ("project=x", ""),
     ] {
         let (mut memory, now) = (DecideState::default(), Instant::now());
-        memory.restore_host_owners(&[(a.clone(), kept.into())].into(), "project", now);
+        memory.restore_host_owners(
+            &[(OwnedName::Host(a.clone()), kept.into())].into(),
+            "project",
+            now,
+        );
         let decided = decide(&world, memory, now, &rules_with_host_owners());
         let expected: Vec<_> = Some(format!("a.test:80/ {expected}"))
             .into_iter()
@@ -519,8 +524,8 @@ fn host_shared_by_two_projects_is_a_hint() {
 fn reserved_host_ports_are_not_served_on_the_host_network() {
     let mut rules = story::default_rules();
     let port = |port: u16| std::num::NonZeroU16::new(port).unwrap();
-    rules.label_limits.own_ports = [port(3000)].into();
-    rules.label_limits.reserved_ports = [port(3000), port(8080)].into();
+    rules.base.label_limits.own_ports = [port(3000)].into();
+    rules.base.label_limits.reserved_ports = [port(3000), port(8080)].into();
     let label = |port: u16| format!("glue_http_{port}_host=a.test glue_http_{port}_bind=80");
     for (story, expected) in [
         (format!("h 172.17.0.2 host {}", label(80)), "a.test:80/ h"),
@@ -567,7 +572,8 @@ fn address_changes_when_network_owner_or_networks_change() {
     });
     check(&world, "172.17.0.9:80");
     let mut driver = |text: &str| {
-        world.networks.get_mut("back").unwrap().driver = text.to_owned();
+        world.networks.get_mut(&SourceName::NONE).unwrap().get_mut("back").unwrap().driver =
+            text.to_owned();
         world.clone()
     };
     check(&driver("macvlan"), "");

@@ -191,8 +191,9 @@ fn failed_check_problem_has_a_remedy() {
         checked,
         &CheckFailure::Timeout,
         &[&report(
-            "GET /healthz got no response from 172.17.0.2:80 in time; HAProxy's check waits at \
-             most 2 s, so use a faster path, or check only the connection (tcp)",
+            "GET /healthz got no response from 172.17.0.2:80 in time; HAProxy's check waits \
+             2 s, or longer with more than 2000 servers, so use a faster path, or check only the \
+             connection (tcp)",
         )],
     );
     check_failing(

@@ -18,6 +18,7 @@ use docker_glue::{
     routing::rollback::Rollback,
 };
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     sync::Arc,
@@ -25,8 +26,12 @@ use std::{
 };
 
 fn get_request(text: &str) -> ExplainRequest {
+    let (text, from) = match text.split_once(" --from ") {
+        Some((text, from)) => (text, Some(from.parse().unwrap())),
+        None => (text, None),
+    };
     let (method, url) = text.split_once(' ').unwrap_or(("GET", text));
-    ExplainRequest { method: method.parse().unwrap(), url: url.parse().unwrap() }
+    ExplainRequest { method: method.parse().unwrap(), url: url.parse().unwrap(), from }
 }
 
 fn state_of(story: &str) -> StateSnapshot {
@@ -368,7 +373,7 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
         ssh 172.17.0.3 glue_http_22_host=a.test
         all 172.17.0.4 glue_http_ports=80";
     let mut fenced = state_of(story);
-    fenced.rules.label_limits.allowed_hosts =
+    fenced.rules.base.label_limits.allowed_hosts =
         vec!["b.test".parse::<docker_glue::model::option_value::HostMatch>().unwrap().into()];
     let world = story::parse_world(story);
     let moment = (fenced.now, 0);
@@ -385,7 +390,8 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
     assert_eq!(label_texts(fenced[2].label.as_slice()), ["web glue_http_80_host=a.test"]);
 
     let mut fenced = state_of(story);
-    fenced.rules.label_limits.allowed_ports = Some([8080.try_into().unwrap()].into());
+    fenced.rules.base.label_limits.allowed_ports =
+        Some(BTreeSet::from([8080.try_into().unwrap()]).into());
     let moment = (fenced.now, 0);
     let world = story::parse_world(story);
     let fenced = offline::offline_snapshot(world, fenced.rules, None, None, Duration::ZERO, moment);

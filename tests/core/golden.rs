@@ -6,11 +6,19 @@ use crate::common::story;
 use docker_glue::{
     haproxy::{
         self,
+        config::Config,
         render::{ChallengeAnswer, Http3Mode, RenderContext},
     },
+    model::problem::UnmatchedClients,
     routing::decide,
 };
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Instant};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn configuration_of_a_story_matches_snapshots() {
@@ -34,6 +42,24 @@ fn frame_of(story: &str) -> RenderContext {
     let host = story.lines().find_map(|line| line.strip_prefix("# --default-certificate "));
     let default_host = host.map(|host| host.parse().unwrap());
     RenderContext { http3, exporter, default_host, ..story::default_frame() }
+}
+
+/// Without Lua, requests wait by attempts that are refused at once.
+#[test]
+fn connect_timeout_sets_pause_and_number_of_attempts() {
+    for (connect, wait, expected) in [
+        (250, 10_000, "timeout connect 250ms\n  retries 40\n"),
+        (10, 10_000, "timeout connect 10ms\n  retries 1000\n"),
+        (1500, 10_000, "timeout connect 1500ms\n  retries 10\n"),
+        (60_000, 10_000, "timeout connect 1m\n  retries 10\n"),
+        (60_000, 0, "timeout connect 1m\n  retries 1\n"),
+    ] {
+        let [connect_timeout, wait] = [connect, wait].map(Duration::from_millis);
+        let frame =
+            RenderContext { connect_timeout, wait, requeue: None, ..story::default_frame() };
+        let text = haproxy::render::render_files(&Config::default(), &frame).config;
+        assert!(text.contains(expected), "{expected}");
+    }
 }
 
 /// Adding, changing or removing the exporter needs a reload.
@@ -72,13 +98,17 @@ fn configuration_without_certificates_has_empty_lists_with_strict_sni() {
 
 fn check_case(case: &Path) {
     let story = fs::read_to_string(case.join("world.txt")).unwrap();
+    let frame = frame_of(&story);
+    let unmatched_clients = match frame.default_host {
+        Some(_) => UnmatchedClients::GetDefault,
+        None => UnmatchedClients::Refused,
+    };
     let decided = decide::decide(
         &story::parse_world(&story),
         decide::DecideState::default(),
         Instant::now(),
-        &story::default_rules(),
+        &decide::Rules { unmatched_clients, ..story::default_rules() },
     );
-    let frame = frame_of(&story);
     let config = story::config_in_frame(&decided.routes, 1, &frame);
     let files = haproxy::render::render_files(&config, &frame);
     let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {

@@ -4,11 +4,13 @@ use crate::common::story;
 use docker_glue::{
     model::certificate::{Certificate, CertificateIndex},
     report::{
-        StateSnapshot, certificates::CertificateList, offline::offline_snapshot, text_report,
+        StateSnapshot, certificates::CertificateList, offline::offline_snapshot, status::Status,
+        text_report,
     },
     routing::decide::{DecideState, Decision, decide},
     sources::acme::{
-        AcmeStatus, HostStatus, decide::HostState, error::FailureKind, ledger::Failure,
+        AcmeStatus, HostStatus, SharedStatus, decide::HostState, error::FailureKind,
+        ledger::Failure, shared::Leader,
     },
 };
 use std::{
@@ -256,6 +258,27 @@ fn certificate_list_shows_hosts_and_orders() {
     let json = serde_json::to_string_pretty(&list).unwrap();
     assert_eq!(serde_json::from_str::<CertificateList>(&json).unwrap(), list);
     insta::assert_snapshot!("certificates.json", json);
+
+    let leader = Leader { host: "web1".to_owned(), pid: 7, id: "0123456789abcdef".repeat(2) };
+    for (is_leader, leader, expected) in [
+        (true, Some(leader.clone()), "; this balancer orders certificates"),
+        (
+            false,
+            Some(leader),
+            "; certificates are ordered by the balancer at web1 (pid 7, id \
+             0123456789abcdef0123456789abcdef)",
+        ),
+        (false, None, "; no balancer orders certificates at present"),
+    ] {
+        let shared = Some(SharedStatus { is_leader, leader });
+        snapshot.orders = Some(Arc::new(AcmeStatus { shared, ..orders() }));
+        let list = CertificateList::from_snapshot(&snapshot);
+        let text = text_report::render_certificates(&list, None);
+        assert!(text.trim_end().ends_with(expected), "{text}");
+        let status = Status::from_snapshot(&snapshot, None);
+        let text = text_report::render_status(&status, None);
+        assert!(text.contains(&format!("Orders   {}", &expected[2..])), "{text}");
+    }
 
     let empty = CertificateList::from_snapshot(&snapshot_of(""));
     assert!(empty.is_complete());

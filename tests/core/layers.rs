@@ -18,8 +18,8 @@ use source::{Source, read_sources};
 use token::read_code;
 
 /// The layers from top to bottom, each with its purpose. The documentation of src/lib.rs has the same lines.
-const LAYERS: [(&str, &str); 13] = [
-    ("bin", "the `main` functions of the two programs"),
+const LAYERS: [(&str, &str); 14] = [
+    ("bin", "the `main` functions of the programs"),
     ("cli", "runs subcommands, and starts the programs with their tasks and channels"),
     (
         "handlers",
@@ -40,6 +40,7 @@ const LAYERS: [(&str, &str); 13] = [
     ("routing", "from containers to routes, over time; pure"),
     ("label", "parses the text of labels into options; pure"),
     ("model", "containers, routes, options and problems as values; pure"),
+    ("udp", "what docker-glue-udp serves, the protocol on its socket, and the data plane itself"),
     (
         "support",
         "everything that does not depend on containers: log, signals, systemd, files, text",

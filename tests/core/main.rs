@@ -6,6 +6,7 @@
 mod common;
 
 mod census;
+mod check_interval;
 mod cli;
 mod decide;
 mod diagnosis;
@@ -24,5 +25,7 @@ mod property;
 
 mod settings;
 mod show;
+mod stream;
 mod template;
 mod tls_plan;
+mod udp_status;

@@ -9,7 +9,10 @@ use crate::common::{
 };
 use docker_glue::{
     controller::balancer::{Balancer, SourceStatus},
-    haproxy::{observed::ObservedState, plan::plan_commands, proxy::Proxy, render::RenderContext},
+    haproxy::{
+        config::FrontendState, observed::ObservedState, plan::plan_commands, proxy::Proxy,
+        render::RenderContext,
+    },
     model::{
         container::{Container, ContainerId, ContainerState},
         world::World,
@@ -60,6 +63,7 @@ enum Op {
 #[derive(Debug, Clone, Copy)]
 enum ForeignChange {
     Server(&'static str),
+    PauseFrontend,
     NewServer,
     DelEntry,
     SetEntry,
@@ -73,6 +77,7 @@ fn op_strategy() -> impl Strategy<Value = Op> {
         Just(ForeignChange::Server("state maint")),
         Just(ForeignChange::Server("state drain")),
         Just(ForeignChange::Server("addr 10.9.9.9 port 9")),
+        Just(ForeignChange::PauseFrontend),
         Just(ForeignChange::NewServer),
         Just(ForeignChange::DelEntry),
         Just(ForeignChange::SetEntry),
@@ -251,6 +256,12 @@ impl Model {
                     let _ =
                         worker.apply_command(&[&["set", "server", server], &words[..]].concat());
                 }
+                (ForeignChange::PauseFrontend, _, _) => {
+                    let names: Vec<_> = worker.frontends.keys().cloned().collect();
+                    if let Some(name) = names.get(which % names.len().max(1)) {
+                        let _ = worker.apply_command(&["disable", "frontend", name]);
+                    }
+                }
                 (ForeignChange::NewServer, _, _) => {
                     let at = worker.backends.keys().filter(|text| *text != "no-route");
                     let Some(at) = at.cycle().nth(which).map(|text| format!("{text}/theirs"))
@@ -318,7 +329,10 @@ impl Model {
         if !commands.is_empty() {
             return Some(format!("{commands:?} would follow"));
         }
-        // A second entry that another program added under a map key is not compared: HAProxy uses the first one.
+        // The files leave paused frontends out. A second entry that another program added under a map key is not
+        // compared: HAProxy uses the first one.
+        let mut worker = worker;
+        worker.frontends.retain(|_, state| *state == FrontendState::Open);
         (!stored.matches_state(&worker)).then(|| format!("on disk is {stored:#?}, not {worker:#?}"))
     }
 }

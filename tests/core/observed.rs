@@ -2,7 +2,7 @@
 
 use docker_glue::haproxy::{
     command::{CheckHealth, RuntimeCommand},
-    config::{AdminState, BackendShape, CheckMode, ConnectRetry, MapName, Mode, Probe, Server},
+    config::{AdminState, BackendShape, CheckMode, ConnectRetry, MapName, Probe, Server},
     health::{CheckFailure, CheckResult, InvalidMessage, parse_errors, parse_stat},
     observed::{parse_backends, parse_fingerprint, parse_map, parse_servers},
     server_setting::{ServerSetting, ServerSettings},
@@ -203,7 +203,7 @@ fn command_reply_decides_success() {
     let (backend, name) = (|| "a:80".to_owned(), || "web:80".to_owned());
     let (map, key, value) = (MapName::Routes, || "a/b;c/".to_owned(), || "a b\\".to_owned());
     let address = "[fd00::9]:81".parse().unwrap();
-    let shape = BackendShape { mode: Mode::Http, probe: Probe::Tcp, connect: ConnectRetry::On };
+    let shape = BackendShape::http(Probe::Tcp, ConnectRetry::On);
     let table: [(RuntimeCommand, &str, &[&str], &[&str]); 14] = [
         (
             RuntimeCommand::AddServer { backend: backend(), server: server() },

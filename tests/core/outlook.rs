@@ -311,7 +311,7 @@ fn problems_with_conflict(taken: &str) -> Vec<String> {
         bound: 81,
         taken: Some(taken.into()),
         routes: 0,
-        load: Load::default(),
+        load: Some(Load::default()),
     };
     let daemon = Status { listeners: vec![listener], ..Status::default() };
     let outlook = preview_story(

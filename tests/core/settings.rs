@@ -2,6 +2,7 @@
 
 use docker_glue::{
     label::HostNetwork,
+    model::label_option::LabelProtocol,
     settings::{HostEnv, OnOff, Settings, SettingsError},
 };
 use std::{ffi::OsString, io::Write};
@@ -289,7 +290,10 @@ fn label_limits_are_collected_from_options() {
         "",
     );
     let fences = settings.unwrap().fences;
-    assert_eq!(format!("{:?}", fences.allowed_ports), "Some({80, 443, 8000, 8001})");
+    assert_eq!(
+        format!("{:?}", fences.allowed_ports),
+        "Some(AllowedPorts { any: {80, 443, 8000, 8001}, named: {} })"
+    );
     assert_eq!(fences.allowed_hosts[0].to_string(), "*.example.com");
     assert_eq!(fences.constraints[0].value.as_deref(), Some("b"));
 
@@ -309,6 +313,21 @@ fn label_limits_are_collected_from_options() {
     assert_eq!(fences.host_network, HostNetwork::Off);
     assert_eq!(format!("{:?}", fences.own_ports), "{9000, 9105}");
     assert!(fences.own_ports.is_subset(&fences.reserved_ports));
+}
+
+#[test]
+fn ports_and_networks_of_tcp_are_collected_from_options() {
+    let file = r#"tcp_ports = ["25000-25001", "26000"]
+        proxy_protocol_from = ["10.0.0.0/8"]
+        allow_ports = ["80,tcp:5432", "udp:53"]"#;
+    let settings = read_settings("-w", &[], file).unwrap();
+    assert_eq!(format!("{:?}", settings.tcp_ports), "{25000, 25001, 26000}");
+    assert_eq!(format!("{:?}", settings.proxy_protocol_from), "[10.0.0.0/8]");
+    let allowed = "Some(AllowedPorts { any: {80}, named: {(Tcp, 5432), (Udp, 53)} })";
+    assert_eq!(format!("{:?}", settings.fences.allowed_ports), allowed);
+    assert_eq!(format!("{:?}", settings.fences.reserved_udp_ports), "{67, 68, 123, 4789, 7946}");
+    let error = read_settings("-w --tcp-ports 1-1001", &[], "").unwrap_err();
+    assert_eq!(error, "--tcp-ports: 1001 ports are too many; give at most 1000");
 }
 
 #[test]
@@ -368,8 +387,13 @@ fn options_without_effect_are_noted() {
     let report = |args| {
         read_settings(args, &[], "").unwrap().notes.iter().map(ToString::to_string).collect()
     };
-    let table: [(&str, &[&str]); 3] = [
+    let table: [(&str, &[&str]); 5] = [
         ("-w --dashboard 9000 --dashboard-host glue.test", &[]),
+        (
+            "-w --base-file /etc/base.cfg --connect-timeout 2s",
+            &["--connect-timeout is ignored with --base-file: set timeout connect in that file"],
+        ),
+        ("-w --base-file /etc/base.cfg --connect-timeout 250ms", &[]),
         ("-1 --dashboard 9000", &["--dashboard is ignored: it applies only with --watch"]),
         (
             "-w --dashboard-host a.test",
@@ -419,7 +443,8 @@ fn metrics_port_defaults_to_loopback() {
         read_settings("-w --metrics :9105 --haproxy-metrics 0.0.0.0:9106", &[], "").unwrap();
     assert_eq!(settings.metrics, Some("127.0.0.1:9105".parse().unwrap()));
     assert_eq!(settings.haproxy_metrics, Some("0.0.0.0:9106".parse().unwrap()));
-    let taken = |port: u16| !settings.fences.is_port_allowed(port.try_into().unwrap());
+    let taken =
+        |port: u16| !settings.fences.is_port_allowed(LabelProtocol::Http, port.try_into().unwrap());
     assert!(taken(9105) && taken(9106) && taken(22) && !taken(9107), "labels cannot have them");
 
     let same = read_settings("-w --metrics 9105 --haproxy-metrics 9105", &[], "").unwrap_err();

@@ -4,7 +4,9 @@
 
 use docker_glue::{
     model::{
-        certificate::CertificateDigest, label_option::OptionValues, option_value::Weight,
+        certificate::CertificateDigest,
+        label_option::{LabelProtocol, OptionValues, ProtocolPolicy},
+        option_value::Weight,
         route::Policy,
     },
     report::{
@@ -13,6 +15,7 @@ use docker_glue::{
         },
         exclusion::Exclusion,
         history::GenerationStatus,
+        source_status::SourceReport,
         status::{
             ChangeStatus, DockerStatus, HaproxyStatus, HowStatus, LastApply, ListenerStatus, Load,
             ProblemStatus, RollbackStatus, RouteStatus, ServerState, ServerStatus, Status,
@@ -64,23 +67,25 @@ fn server_status(name: &str, number: u8, state: ServerState, load: Load) -> Serv
         state,
         why: (state == ServerState::Excluded).then_some(Exclusion::Drained),
         haproxy: None,
-        load,
+        load: Some(load),
     }
 }
 
 fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load) -> RouteStatus {
     RouteStatus {
         route: format!("{host}:80{prefix}/"),
+        protocol: "http".to_owned(),
         port: 80,
         host: host.to_owned(),
         prefix: prefix.to_owned(),
-        policy: Policy::default(),
+        policy: ProtocolPolicy { protocol: LabelProtocol::Http, values: Policy::default() },
         terms: OptionValues::default(),
         certificate: None,
+        datagrams: None,
         on_hold: servers.is_empty(),
         backend: format!("{host}:80{prefix}"),
         servers,
-        load,
+        load: Some(load),
     }
 }
 
@@ -162,6 +167,7 @@ fn sample_status() -> Status {
         at_ms: NOW,
         since_ms: NOW - 76 * HOUR,
         docker: DockerStatus { connected: true, age_ms: 4000, containers: Some(12) },
+        sources: Vec::new(),
         haproxy: HaproxyStatus {
             version: "3.0.11".to_owned(),
             pid: Some(812),
@@ -169,6 +175,7 @@ fn sample_status() -> Status {
             answers: true,
             old_workers: 0,
         },
+        udp: None,
         last: Some(LastApply {
             at_ms: NOW - 12_345,
             cause: "start shop-2".to_owned(),
@@ -181,13 +188,14 @@ fn sample_status() -> Status {
         }),
         trouble: None,
         rollback: None,
+        orders: None,
         listeners: vec![ListenerStatus {
             protocol: "http".to_owned(),
             port: 80,
             bound: 80,
             taken: None,
             routes: 3,
-            load: load_of(17, 123_456, 140, 0, 3),
+            load: Some(load_of(17, 123_456, 140, 0, 3)),
         }],
         routes: vec![
             route_status(
@@ -220,6 +228,13 @@ fn sample_status() -> Status {
 fn status_with_problems() -> Status {
     let mut status = sample_status();
     status.docker.connected = false;
+    status.sources = vec![SourceReport {
+        name: "node2".parse().unwrap(),
+        url: "tcp://10.0.0.2:2376".to_owned(),
+        connected: false,
+        silent_ms: Some(65_000),
+        containers: 3,
+    }];
     status.haproxy.answers = false;
     status.haproxy.old_workers = 2;
     status.haproxy.managed = false;
@@ -234,7 +249,7 @@ fn status_with_problems() -> Status {
         bound: 8443,
         taken: Some("taken by nginx (pid 7)".to_owned()),
         routes: 0,
-        load: Load::default(),
+        load: Some(Load::default()),
     });
     let each = [
         ServerState::Down,

@@ -13,7 +13,9 @@ use docker_glue::{
         observed::ObservedState,
         plan::plan_commands,
         render::{Http3Mode, RenderContext},
-        tls::{ObservedTls, TlsContext, TlsLine, TlsLists, host_lines, list_name},
+        tls::{
+            DefaultCertificate, ObservedTls, TlsContext, TlsLine, TlsLists, host_lines, list_name,
+        },
     },
     model::{
         certificate::CertificateIndex,
@@ -26,19 +28,26 @@ use proptest::{prelude::*, sample::subsequence};
 use std::{collections::BTreeSet, mem, num::NonZeroU16, sync::Arc, time::Instant};
 
 const HOSTS: [&str; 4] = ["a.test", "b.shop.test", "c.shop.test", "d.shop.test"];
+
 /// HAProxy, with what it has beyond [`ObservedTls`]: the content of certificates and CAs.
 #[derive(Debug, Clone)]
 struct Model {
     observed: ObservedState,
     /// Certificates and CAs with their content.
     complete: BTreeSet<String>,
+    /// The certificate whose content the default one has; `None` if it is self-signed.
+    default: Option<String>,
 }
+
+/// Lists and hosts.
+type KeptHosts = BTreeSet<(String, String)>;
 
 impl Model {
     /// Certificates and CAs of lines are complete. The others were interrupted.
     fn new(observed: ObservedState) -> Self {
         let complete = &observed.tls.certificates | &observed.tls.cas;
-        Self { observed, complete }
+        let default = observed.tls.default_certificate.clone();
+        Self { observed, complete, default }
     }
 
     /// Executes a command. Returns the reason if HAProxy would refuse it, or would serve an incomplete certificate.
@@ -57,6 +66,9 @@ impl Model {
             RuntimeCommand::LoadCertificate { certificate } => !exists(certificate),
             RuntimeCommand::DelCertificate { certificate } => {
                 exists(certificate) && !lines().any(|line| line.certificate == *certificate)
+            }
+            RuntimeCommand::SetDefaultCertificate { certificate } => {
+                tls.default_certificate.as_ref() != Some(certificate)
             }
             RuntimeCommand::LoadCa { ca } => !ca_exists(ca),
             RuntimeCommand::DelCa { ca } => {
@@ -80,15 +92,20 @@ impl Model {
             | RuntimeCommand::LoadCa { ca: name } => drop(self.complete.insert(name.clone())),
             RuntimeCommand::DelCertificate { certificate: name }
             | RuntimeCommand::DelCa { ca: name } => drop(self.complete.remove(name)),
+            RuntimeCommand::SetDefaultCertificate { certificate } => {
+                self.default = Some(certificate.clone());
+            }
             _ => {}
         }
         self.observed.apply_command(command);
         Ok(())
     }
 
-    /// The program is killed after the first command that this one sends.
+    /// The program is killed after the first command that this one sends. HAProxy does not tell the next one what its
+    /// default certificate is.
     fn interrupt(&mut self, command: &RuntimeCommand) {
         let tls = &mut self.observed.tls;
+        tls.default_certificate = None;
         match command {
             RuntimeCommand::LoadCertificate { certificate } => {
                 tls.unused.insert(certificate.clone());
@@ -102,11 +119,13 @@ impl Model {
     fn execute_all(
         &mut self,
         commands: &[RuntimeCommand],
-        kept: &BTreeSet<(String, String)>,
+        kept: &KeptHosts,
+        default: &DefaultCertificate,
     ) -> Result<(), String> {
         for command in commands {
             self.execute(command)?;
-            let missing = kept.iter().find(|(list, host)| !self.has_certificate(list, host));
+            let missing =
+                kept.iter().find(|(list, host)| !self.has_certificate(list, host, default));
             if let Some((list, host)) = missing {
                 return Err(format!("{host} has no certificate in {list} after {command}"));
             }
@@ -114,16 +133,24 @@ impl Model {
         Ok(())
     }
 
-    fn has_certificate(&self, list: &str, host: &str) -> bool {
+    /// Whether the host has a certificate of its own, or gets the default one with its desired content.
+    fn has_certificate(&self, list: &str, host: &str, default: &DefaultCertificate) -> bool {
         let lines = serving_lines(&self.observed.tls.lists, list, host);
-        lines.iter().any(|line| self.complete.contains(&line.certificate))
+        let gets_default = match default {
+            DefaultCertificate::Off => false,
+            DefaultCertificate::AsStored => lines.is_empty(),
+            DefaultCertificate::Of(name) => lines.is_empty() && self.default.as_ref() == Some(name),
+        };
+        gets_default || lines.iter().any(|line| self.complete.contains(&line.certificate))
     }
 
-    /// Returns the hosts that have a certificate now, and have lines in `desired`.
-    fn kept_hosts(&self, desired: &TlsLists, hosts: &[&str]) -> BTreeSet<(String, String)> {
+    /// Returns the hosts that have a certificate now, and have one in `desired`.
+    fn kept_hosts(&self, desired: &Config, hosts: &[&str]) -> KeptHosts {
+        let default = &desired.default_certificate;
         let all = LISTS.iter().flat_map(|list| hosts.iter().map(move |host| (*list, *host)));
         let has_both = |(list, host): &(&str, &str)| {
-            self.has_certificate(list, host) && !serving_lines(desired, list, host).is_empty()
+            self.has_certificate(list, host, default)
+                && (default.is_on() || !serving_lines(&desired.tls, list, host).is_empty())
         };
         all.filter(has_both).map(|(list, host)| (list.to_owned(), host.to_owned())).collect()
     }
@@ -140,16 +167,47 @@ fn serving_lines<'a>(lists: &'a TlsLists, list: &str, host: &str) -> Vec<&'a Tls
     if exact.is_empty() { lines_of(&wildcard.unwrap_or_default()) } else { exact }
 }
 
-/// Any state, with certificates and CAs whose loading was interrupted.
+/// Any state, with certificates and CAs whose loading was interrupted, and any default certificate, which the program
+/// knows or not.
 fn model_strategy() -> impl Strategy<Value = Model> {
     let all = || subsequence((0..SECRETS).collect::<Vec<_>>(), 0..SECRETS);
+    let default = (prop::option::of(0..SECRETS), any::<bool>());
     let files = CertificateFiles::default();
-    (files.desired_strategy(), all(), all()).prop_map(move |((lists, cas), unused, empty)| {
-        let certificates = unused.into_iter().map(|number| files.certificate(number)).collect();
-        let empty = empty.into_iter().map(|number| files.ca(number));
-        let empty_cas = empty.filter(|ca| !cas.contains(ca)).collect();
-        let tls = ObservedTls { cas, empty_cas, ..ObservedTls::new(lists, certificates) };
-        Model::new(ObservedState { tls, ..ObservedState::default() })
+    (files.desired_strategy(), all(), all(), default).prop_map(
+        move |((lists, cas), unused, empty, (default, is_known))| {
+            let certificates = unused.into_iter().map(|number| files.certificate(number)).collect();
+            let empty = empty.into_iter().map(|number| files.ca(number));
+            let empty_cas = empty.filter(|ca| !cas.contains(ca)).collect();
+            let default = default.map(|number| files.certificate(number));
+            let default_certificate = default.clone().filter(|_| is_known);
+            let tls = ObservedTls {
+                cas,
+                empty_cas,
+                default_certificate,
+                ..ObservedTls::new(lists, certificates)
+            };
+            Model { default, ..Model::new(ObservedState { tls, ..ObservedState::default() }) }
+        },
+    )
+}
+
+fn default_strategy() -> impl Strategy<Value = DefaultCertificate> {
+    let of = |number| DefaultCertificate::Of(CertificateFiles::default().certificate(number));
+    prop_oneof![
+        1 => Just(DefaultCertificate::Off),
+        1 => Just(DefaultCertificate::AsStored),
+        4 => (0..SECRETS).prop_map(of),
+    ]
+}
+
+/// What HAProxy should have.
+fn config_strategy() -> impl Strategy<Value = Config> {
+    let all = (CertificateFiles::default().desired_strategy(), default_strategy());
+    all.prop_map(|((tls, cas), default_certificate)| Config {
+        tls,
+        cas,
+        default_certificate,
+        ..Config::default()
     })
 }
 
@@ -160,22 +218,26 @@ proptest! {
     #[test]
     fn certificates_of_any_state_reach_any_other_without_gap(
         mut model in model_strategy(),
-        first in CertificateFiles::default().desired_strategy(),
-        last in CertificateFiles::default().desired_strategy(),
+        first in config_strategy(),
+        last in config_strategy(),
         cut in 0..30_usize,
     ) {
-        for ((tls, cas), cut) in [(first, cut), (last, usize::MAX)] {
-            let config = Config { tls, cas, ..Config::default() };
-            let kept = model.kept_hosts(&config.tls, &HOSTS);
+        for (config, cut) in [(first, cut), (last, usize::MAX)] {
+            let default = &config.default_certificate;
+            let kept = model.kept_hosts(&config, &HOSTS);
             let commands = plan_commands(&model.observed, &config);
             let cut = cut.min(commands.len());
-            model.execute_all(&commands[..cut], &kept).map_err(TestCaseError::fail)?;
+            model.execute_all(&commands[..cut], &kept, default).map_err(TestCaseError::fail)?;
             if let Some(command) = commands.get(cut) {
                 model.interrupt(command);
                 continue;
             }
+            if let Some(name) = default.certificate() {
+                prop_assert_eq!(model.default.as_ref(), Some(name));
+            }
             let arrived = ObservedTls {
                 cas: config.cas.clone(),
+                default_certificate: model.observed.tls.default_certificate.clone(),
                 ..ObservedTls::new(config.tls.clone(), BTreeSet::new())
             };
             prop_assert_eq!(&model.observed.tls, &arrived);
@@ -244,8 +306,9 @@ struct Run {
 }
 
 impl Run {
-    fn start(story: &str, part: usize) -> Self {
-        let context = RenderContext { passthrough: true, ..story::frame_for(true) };
+    fn start(story: &str, part: usize, default_host: Option<&str>) -> Self {
+        let default_host = default_host.map(|host| host.parse().unwrap());
+        let context = RenderContext { passthrough: true, default_host, ..story::frame_for(true) };
         let rules = rules_with(part);
         let routes = decide_routes(story, &rules);
         let layout = Layout::for_new_worker(&routes, 0);
@@ -315,7 +378,7 @@ impl Run {
 
 fn build(rules: &Rules, context: &RenderContext, routes: &Routes, layout: Layout) -> Config {
     let nothing = (BTreeSet::new(), BTreeSet::new());
-    story::builder(rules, context, &nothing.0, &nothing.1).build_config(routes, layout)
+    story::builder(rules, context, &nothing.0, &nothing.1).build_config(routes, layout, None)
 }
 
 fn decide_routes(story: &str, rules: &Rules) -> Routes {
@@ -332,8 +395,9 @@ proptest! {
     #[test]
     fn https_hosts_of_any_story_keep_a_certificate_and_their_terms(
         turns in prop::collection::vec((https_story_strategy(), 0..8_usize, any::<bool>()), 2..6),
+        default_host in prop_oneof![Just(None), Just(Some("secure.test")), Just(Some("blue.shop.test"))],
     ) {
-        let mut run = Run::start(&turns[0].0, turns[0].1);
+        let mut run = Run::start(&turns[0].0, turns[0].1, default_host);
         let mut part = turns[0].1;
         for (story, other, changes_certificates) in &turns[1..] {
             part = if *changes_certificates { *other } else { part };
@@ -341,8 +405,9 @@ proptest! {
             let routes = decide_routes(story, &rules);
             let commands = run.plan(rules, routes);
             let whole = run.whole_config();
-            let kept = run.model.kept_hosts(&whole.tls, &STORY_HOSTS);
-            run.model.execute_all(&commands, &kept).map_err(TestCaseError::fail)?;
+            let default = &whole.default_certificate;
+            let kept = run.model.kept_hosts(&whole, &STORY_HOSTS);
+            run.model.execute_all(&commands, &kept, default).map_err(TestCaseError::fail)?;
             prop_assert_eq!(run.hosts_with_other_terms(), Vec::<String>::new());
             // The plan of the whole state deletes what hosts may have shared.
             let remaining = plan_commands(&run.model.observed, &whole);
@@ -351,13 +416,22 @@ proptest! {
                 RuntimeCommand::DelTlsLine { .. } | RuntimeCommand::DelCertificate { .. } | RuntimeCommand::DelCa { .. }
             );
             prop_assert!(remaining.iter().all(is_deletion), "{:#?}", remaining);
-            run.model.clone().execute_all(&remaining, &kept).map_err(TestCaseError::fail)?;
+            run.model.clone().execute_all(&remaining, &kept, default).map_err(TestCaseError::fail)?;
         }
         let whole = run.whole_config();
-        let kept = run.model.kept_hosts(&whole.tls, &STORY_HOSTS);
+        let kept = run.model.kept_hosts(&whole, &STORY_HOSTS);
         let commands = plan_commands(&run.model.observed, &whole);
-        run.model.execute_all(&commands, &kept).map_err(TestCaseError::fail)?;
-        prop_assert!(run.model.observed.matches_state(&ObservedState::from_config(&whole)));
+        let default = &whole.default_certificate;
+        run.model.execute_all(&commands, &kept, default).map_err(TestCaseError::fail)?;
+        if let Some(name) = default.certificate() {
+            prop_assert_eq!(run.model.default.as_ref(), Some(name));
+        }
+        let mut there = ObservedState::from_config(&whole);
+        if default.certificate().is_none() {
+            // HAProxy keeps the last one.
+            there.tls.default_certificate = run.model.observed.tls.default_certificate.clone();
+        }
+        prop_assert!(run.model.observed.matches_state(&there));
         prop_assert!(plan_commands(&run.model.observed, &whole).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use crate::common::pages::{self, Page, absolute, all, book, container};
 use docker_glue::{
     label::{self, LabelLimits},
     model::{label_option::OPTIONS, problem::Reason},
-    settings::options::{self, Program, glue},
+    settings::options::{self, Program, glue, udp::udp_command},
 };
 use regex_lite::Regex;
 use std::{
@@ -113,7 +113,7 @@ fn texts_of_the_programs_are_plain() {
 }
 
 fn program_texts() -> Vec<(String, String)> {
-    let commands = [options::balancer_command(), glue::GlueOptions::command_line()];
+    let commands = [options::balancer_command(), glue::GlueOptions::command_line(), udp_command()];
     let mut texts: Vec<_> = commands.into_iter().flat_map(help_texts).collect();
     let literal = Regex::new(r#""(?:\\(?s:.)|[^"\\])*""#).unwrap();
     for path in files_below("src".as_ref()) {
@@ -208,16 +208,19 @@ fn label_names(page: &Page) -> BTreeSet<String> {
     // A file's name such as docker-glue_0.1.0-1_amd64.deb is no label.
     let before = |c: char| word(c) || c == '-';
     let starts = prose.match_indices("glue_").filter(|(at, _)| !prose[..*at].ends_with(before));
-    let names = starts.map(|(at, _)| prose[at..].split(|c| !word(c)).next().unwrap());
-    let names = names.map(|name| name.trim_end_matches('.').to_owned());
-    // `glue_` alone is how they all begin.
-    names.filter(|name| name != "glue_").collect()
+    // A port may be a range.
+    let part = |c: char| word(c) || c == '-';
+    let names = starts.map(|(at, _)| prose[at..].split(|c| !part(c)).next().unwrap());
+    let names = names.map(|name| name.trim_end_matches(['.', '-']).to_owned());
+    // `glue_` and `glue_tcp_` are how they begin.
+    names.filter(|name| !name.ends_with('_')).collect()
 }
 
 #[test]
 fn every_label_option_has_a_row() {
     let page = Page::read(LABELS).text;
-    let options = OPTIONS.map(|spec| spec.label());
+    let options =
+        OPTIONS.iter().flat_map(|spec| spec.protocols.iter().map(|protocol| spec.label(*protocol)));
     for name in options {
         assert!(page.contains(&format!("\n| `{name}` |")), "{LABELS} has no row for {name}");
     }
@@ -231,10 +234,12 @@ fn every_default_of_a_label_is_its_default() {
         assert!(reading.problems.is_empty(), "{:?}", reading.problems);
         reading.requests
     };
-    let base = BTreeMap::from([("glue_http_80_host".to_owned(), "a.test".to_owned())]);
+    let base =
+        [("glue_http_80_host", "a.test"), ("glue_tcp_ports", "3000"), ("glue_udp_ports", "53")];
+    let base = BTreeMap::from(base.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let page = Page::read(LABELS).text;
     let rows: Vec<_> = page.lines().filter_map(default_of).collect();
-    assert_eq!(rows.len(), 13, "{rows:?}");
+    assert_eq!(rows.len(), 27, "{rows:?}");
     for (label, default) in rows {
         let mut labels = base.clone();
         labels.insert(label.clone(), default.clone());
@@ -245,9 +250,15 @@ fn every_default_of_a_label_is_its_default() {
 /// Of a row such as ``| `glue_http_<port>_weight` | 0 to 256 | `100` | share … |``.
 fn default_of(row: &str) -> Option<(String, String)> {
     let cells: Vec<_> = row.split(" | ").collect();
-    let label = cells[0].strip_prefix("| `glue_http_<port>_")?.strip_suffix('`')?;
+    let label = cells[0].strip_prefix("| `")?.strip_suffix('`')?;
+    let (protocol, _) = label.strip_prefix("glue_")?.split_once("_<port>_")?;
+    let port = match protocol {
+        "tcp" => "3000",
+        "udp" => "53",
+        _ => "80",
+    };
     let default = cells.get(2)?.strip_prefix('`')?.strip_suffix('`')?;
-    Some((format!("glue_http_80_{label}"), default.replace("<port>", "80")))
+    Some((label.replace("<port>", port), default.replace("<port>", port)))
 }
 
 /// In words as in `--allow-ports 80,443`: the option is there and takes the value.
@@ -265,7 +276,8 @@ fn check_options(page: &Page) -> usize {
         spans.filter(|text| text.starts_with("--") && !text.contains('|')).collect();
     for span in &spans {
         let words = shlex::split(span).unwrap();
-        let programs = [options::balancer_command(), glue::GlueOptions::command_line()];
+        let programs =
+            [options::balancer_command(), glue::GlueOptions::command_line(), udp_command()];
         let fits = programs.into_iter().any(|program| takes(program, &words));
         assert!(fits, "{}: there is no option {span}", page.path);
     }
@@ -286,7 +298,9 @@ fn takes(program: clap::Command, words: &[String]) -> bool {
     if words.len() == 1 || option.get_action().takes_values() && words[1].is_empty() {
         return true;
     }
-    let program_words = [program.get_name().to_owned(), "--watch".to_owned()];
-    let line = program_words.iter().chain(words);
+    let mode = program.get_arguments().any(|arg| arg.get_long() == Some("watch"));
+    let program_words = [program.get_name().to_owned()].into_iter();
+    let program_words = program_words.chain(mode.then(|| "--watch".to_owned()));
+    let line = program_words.chain(words.iter().cloned());
     program.try_get_matches_from(line).is_ok()
 }

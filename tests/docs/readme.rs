@@ -28,7 +28,15 @@ const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
 /// The blocks that are not run in a session. Each is run in another test.
-const ELSEWHERE: [&str; 18] = [
+const ELSEWHERE: [&str; 22] = [
+    // tests/balancer/sources.rs starts three engines, and drains a container of one.
+    "docker-balancer --watch --source 'unix:///var/run/docker.sock?name=here' \\\n    \
+     --source 'tcp://10.0.0.2:2376?name=node2&cert_path=/etc/docker-glue/node2'\n",
+    "docker-balancer drain web@node2\n",
+    // tests/balancer/elsewhere.rs has an engine on another machine.
+    "docker run --detach --label glue_http_80_host=app.example.com --publish 10.0.0.2::80 nginx\n",
+    // tests/acme/shared_whole.rs does the same with a CA of its own.
+    "docker-balancer --watch --acme letsencrypt --acme-store /srv/docker-glue-acme\n",
     // tests/acme/whole.rs does the same with a CA of its own, and tests/balancer/https.rs with files.
     "docker-balancer --watch --acme letsencrypt-staging\n",
     "docker run -d -l glue_http_3000_host=app.example.com -l glue_http_3000_tls=on my-app\n",
@@ -164,12 +172,19 @@ async fn type_commands(pages: &[Page], answers: &[Answer]) {
     // At this point a person would look at the result: the session waits for a line of input.
     let commands = SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n";
     let mut session = dir.session(&commands, proxy.as_ref().map(RecordingSocket::url));
-    wait_until("the session comes to its end", async || {
-        let ended = session.try_wait().unwrap().is_some();
-        assert!(!ended, "a command failed:\n{}", dir.output());
-        dir.output().lines().any(|line| line == "done").then_some(())
-    })
-    .await;
+    // Each command that prints has the deadline for itself.
+    let mut seen = 0;
+    let mut is_done = false;
+    while !is_done {
+        is_done = wait_until("the session prints more", async || {
+            let ended = session.try_wait().unwrap().is_some();
+            let output = dir.output();
+            assert!(!ended, "a command failed:\n{output}");
+            let is_longer = std::mem::replace(&mut seen, output.len()) < output.len();
+            is_longer.then(|| output.lines().any(|line| line == "done"))
+        })
+        .await;
+    }
     for (host, path, name, seen) in answers {
         let expected = format!("name: {name}\n");
         let answer = wait_until(&format!("{name} answers at {host}{path}"), async || {
@@ -196,12 +211,12 @@ async fn type_commands(pages: &[Page], answers: &[Answer]) {
     drop(docker);
 }
 
-/// "needs only GET of `/events`, `/containers` and `/networks`"
+/// "needs only GET of `/events`, `/containers` and `/networks`", and `/_ping` of a silent engine.
 fn is_allowed(path: &str) -> bool {
     let path = path.split('/').skip_while(|part| part.is_empty() || part.starts_with('v'));
     let first = path.take(1).collect::<String>();
     let first = first.split('?').next().unwrap_or_default();
-    ["events", "containers", "networks"].contains(&first)
+    ["events", "containers", "networks", "_ping"].contains(&first)
         && Page::read("docs/src/guide/security.md").text.contains(&format!("`/{first}`"))
 }
 
@@ -231,7 +246,8 @@ fn make_demo_shows_what_it_promises() {
 fn every_fenced_block_has_a_tested_kind() {
     let kinds = all().iter().flat_map(Page::blocks).map(|block| block.kind).collect();
     // tests/docs/tour.rs runs the blocks of kind "console".
-    let tested = ["console", "ini", "listing", "python", "sh", "text", "toml"].map(str::to_owned);
+    let tested = ["console", "ini", "listing", "python", "sh", "text", "toml", "yaml"];
+    let tested = tested.map(str::to_owned);
     assert_eq!(BTreeSet::from(tested), kinds);
     for text in ELSEWHERE {
         assert!(blocks_of_kind("sh").iter().any(|block| block == text), "{text:?} is on a page");
@@ -304,6 +320,26 @@ fn settings_are_read_without_a_note() {
         let settings =
             Settings::from_args(&args, &machine).unwrap_or_else(|e| panic!("{block}: {e:?}"));
         assert!(settings.notes.is_empty(), "{block}: {:?}", settings.notes);
+    }
+}
+
+/// The compose files, or the labels of one service, have no problems.
+#[test]
+fn compose_files_have_no_problems() {
+    let dir = Place::new();
+    let blocks = blocks_of_kind("yaml");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let service = "services:\n  example:\n    image: example\n";
+        let is_whole = block.starts_with("services:");
+        let text = if is_whole { block } else { format!("{service}{block}") };
+        let file = dir.path("compose.yaml");
+        fs::write(&file, &text).unwrap();
+        let mut check = dir.command(BALANCER);
+        check.env_remove("DOCKER_GLUE_CONSTRAINT").args(["check", "--compose"]).arg(file);
+        let check = check.output().unwrap();
+        let output = String::from_utf8_lossy(&check.stdout);
+        assert!(check.status.success() && output.contains(": no problems"), "{text}\n{output}");
     }
 }
 

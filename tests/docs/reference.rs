@@ -10,13 +10,22 @@ use docker_glue::{
         version::OLDEST,
     },
     model::problem::{Description, ProblemKind, Reason, Severity},
-    report::{certificates::CertificateCounts, counts::StateCounts, label_reference},
-    settings::options::{self, Program, glue},
+    report::{
+        certificates::CertificateCounts, counts::StateCounts, label_reference,
+        source_status::SourceReport,
+    },
+    settings::options::{self, Program, glue, udp::udp_command},
+    sources::acme::{AcmeStatus, SharedStatus},
+    udp::{
+        answer::{PlaneReport, UdpReport},
+        engine::Engine,
+    },
 };
 use regex_lite::Regex;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -51,8 +60,8 @@ fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
 
 #[test]
 fn options_are_those_of_the_command_lines() {
-    let programs =
-        [options::balancer_command(), glue::GlueOptions::command_line()].map(|program| {
+    let programs = [options::balancer_command(), glue::GlueOptions::command_line(), udp_command()]
+        .map(|program| {
             let rows = table(&OPTION_COLUMNS, program.get_arguments().map(option_row));
             let commands = list_commands(&program).into_iter();
             let commands =
@@ -135,10 +144,13 @@ fn reload_reasons_have_a_meaning() {
 
 #[test]
 fn metrics_are_those_of_the_registry() {
-    let text = Metrics::new(OLDEST).render_text(&census(), 0).unwrap();
+    let render =
+        |engine| Metrics::new(OLDEST).render_text(&census(engine), 0).expect("a valid metric");
+    let text = render(Engine::User);
+    let all_labels = text.clone() + &render(Engine::Nft);
     let kinds: BTreeMap<_, _> = lines(&text, "# TYPE ").collect();
     let rows = lines(&text, "# HELP ").map(|(name, help)| {
-        let labels = labels_of(&text, name);
+        let labels = labels_of(&all_labels, name);
         vec![format!("`{name}`"), kinds[name].to_owned(), labels, help.to_owned()]
     });
     check("docs/src/reference/metrics.md", &table(&["metric", "type", "labels", "meaning"], rows));
@@ -151,22 +163,22 @@ fn lines<'a>(text: &'a str, start: &str) -> impl Iterator<Item = (&'a str, &'a s
 /// `state`: `down`, `held`, `served`; of a metric whose values are a closed set.
 fn labels_of(text: &str, name: &str) -> String {
     let pair = Regex::new(r#"([a-z_]+)="([^"]*)""#).unwrap();
-    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let samples = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
     for found in samples.flat_map(|sample| pair.captures_iter(sample)) {
-        values.entry(found[1].to_owned()).or_default().push(format!("`{}`", &found[2]));
+        values.entry(found[1].to_owned()).or_default().insert(format!("`{}`", &found[2]));
     }
-    let row = |(label, values): (String, Vec<String>)| match label.as_str() {
+    let row = |(label, values): (String, BTreeSet<String>)| match label.as_str() {
         "kind" if name == "docker_glue_problems" => {
             "`kind`: as in [Problems](problems.md)".to_owned()
         }
         label if label.ends_with("version") => format!("`{label}`"),
-        label => format!("`{label}`: {}", values.join(", ")),
+        label => format!("`{label}`: {}", Vec::from_iter(values).join(", ")),
     };
     values.into_iter().map(row).collect::<Vec<_>>().join("; ")
 }
 
-fn census() -> StateCounts {
+fn census(engine: Engine) -> StateCounts {
     let now = Instant::now();
     StateCounts {
         routes: BTreeMap::new(),
@@ -177,9 +189,23 @@ fn census() -> StateCounts {
             expiries: vec![("app.example.com".to_owned(), 0)],
             ..CertificateCounts::default()
         },
-        orders: None,
+        orders: Some(Arc::new(AcmeStatus {
+            shared: Some(SharedStatus { is_leader: true, leader: None }),
+            ..AcmeStatus::default()
+        })),
+        udp: Some(Arc::new(UdpReport {
+            plane: PlaneReport { engine, ..PlaneReport::default() },
+            ..UdpReport::default()
+        })),
         rollback_active: false,
         docker_connected: true,
+        sources: vec![SourceReport {
+            name: "node2".parse().unwrap(),
+            url: "tcp://10.0.0.2:2376".to_owned(),
+            connected: true,
+            silent_ms: None,
+            containers: 1,
+        }],
         stream_age: Duration::ZERO,
         haproxy_answers: true,
         budget: ReloadBudget::full(now),
@@ -189,7 +215,7 @@ fn census() -> StateCounts {
 
 #[test]
 fn exit_codes_are_those_of_the_help() {
-    let rows = [options::balancer_command(), glue::GlueOptions::command_line()]
+    let rows = [options::balancer_command(), glue::GlueOptions::command_line(), udp_command()]
         .into_iter()
         .flat_map(|program| {
             let name = program.get_name().to_owned();

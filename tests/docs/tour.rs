@@ -32,7 +32,7 @@ const SETTINGS: &str = "/etc/docker-glue/settings.toml";
 const STATE: &str = "/var/lib/docker-glue";
 const RUNTIME: &str = "/run/docker-glue";
 /// The book's ports. The test uses free ports with the same number of digits.
-const PORTS: [&str; 4] = ["8080", "9000", "9105", "9106"];
+const PORTS: [&str; 5] = ["8080", "9000", "9105", "9106", "5432"];
 
 /// A command and its output in the book.
 #[derive(Debug)]

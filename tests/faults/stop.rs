@@ -44,7 +44,8 @@ fn stop_during_a_change_does_not_wait_for_it() {
     let manager = Manager::listen(&socket);
     let plan = Balancer::plan(&docker).ports(&[80, 81]).env("NOTIFY_SOCKET", &socket);
     let plan = plan.option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
-    let mut balancer = plan.start();
+    // Otherwise the first HAProxy may have the container's port already, without a reload.
+    let mut balancer = plan.start().wait_until_started();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.wait_until_serves("a.test", "web saw /");
     balancer.wait_for_log(&["reloaded HAProxy"]);

@@ -1,14 +1,22 @@
 //! The events of certificates, with a real docker-balancer.
 
-use crate::common::{
-    self, Docker,
-    balancer::{Balancer, BalancerPlan},
-    certificates::TestCa,
-    glue::{Glue, GluePlan},
-    unique_name, wait_for,
+use crate::{
+    common::{
+        self, Docker,
+        balancer::{Balancer, BalancerPlan},
+        certificates::TestCa,
+        glue::{Glue, GluePlan},
+        unique_name, wait_for,
+    },
+    pebble::{Options, Pebble},
 };
 use nix::sys::signal::Signal;
-use std::{fs, io::Write as _, path::PathBuf, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 use tempfile::TempDir;
 
 /// A directory of certificates.
@@ -194,55 +202,107 @@ class Watcher(BaseHandler):
     assert_eq!(glue.read("seen"), "certificate: renewed  b.test\n");
 }
 
-/// Returns the certificate that a TLS server presents, in PEM.
-fn presented_certificate(address: &str) -> String {
-    let server = ["s_client", "-connect", address, "-servername", "mail.test"];
-    let output = Command::new("openssl").args(server).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let begin = text.find("-----BEGIN CERTIFICATE").unwrap_or(text.len());
-    let end = text.find("-----END CERTIFICATE").unwrap_or(text.len());
-    text[begin.min(end)..end].to_owned()
+const MAIL_HOST: &str = "mail.example.com";
+/// As the page docker-glue/certificates.md of the book says.
+const DOVECOT: &str = "\
+protocols = imap
+listen = *
+log_path = /dev/stderr
+ssl = required
+ssl_cert = </acme/live/mail.example.com/fullchain.pem
+ssl_key = </acme/live/mail.example.com/privkey.pem
+passdb {
+  driver = static
+  args = nopassword
+}
+";
+
+/// Returns the first certificate of a text.
+fn leaf(text: &str) -> Option<&str> {
+    let (_, text) = text.split_once("-----BEGIN CERTIFICATE-----")?;
+    Some(text.split_once("-----END CERTIFICATE-----")?.0)
 }
 
+/// Returns what openssl prints about a TLS server.
+fn connect(address: &str) -> String {
+    let server = ["20", "openssl", "s_client", "-connect", address, "-servername", MAIL_HOST];
+    let output = Command::new("timeout").args(server).stdin(Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Returns the image of the mail server. Returns `None` and records the skip if it cannot be had.
+fn dovecot_image() -> Option<&'static str> {
+    let made = Command::new("sh").args(["tests/dovecot-image.sh", "test"]).output().unwrap();
+    if made.status.success() {
+        return Some("docker-glue-dovecot:test");
+    }
+    common::record_skip(&format!("no dovecot: {}", String::from_utf8_lossy(&made.stderr)));
+    None
+}
+
+/// Returns the directory of the CA with the first certificate.
+fn wait_for_ca_directory(balancer: &Balancer) -> PathBuf {
+    wait_for("the certificate", || {
+        let directories = fs::read_dir(balancer.state().join("acme")).ok()?;
+        let mut directories = directories.map(|entry| entry.unwrap().path());
+        directories.find(|path| path.join("live").join(MAIL_HOST).join("fullchain.pem").exists())
+    })
+}
+
+/// docker-balancer orders the certificate, and later another one. The mail server has its files by bind mounts of
+/// directories, and the example of a handler lets it read them again.
 #[test]
-fn tls_server_in_a_container_follows_a_renewal() {
+fn mail_server_follows_renewal_by_acme() {
     let Some(docker) = common::find_docker() else { return };
+    let Some(pebble) = Pebble::start(Options::default()) else { return };
+    let Some(image) = dovecot_image() else { return };
     if !common::is_installed("openssl") {
         return;
     }
-    let made = Command::new("sh").args(["tests/nginx-image.sh", "test"]).status().unwrap();
-    assert!(made.success(), "tests/nginx-image.sh failed");
-    let certificates = Certificates::new();
-    let first = certificates.issue("mail.pem", &["mail.test"]);
-    let balancer = certificates.balancer(&docker).start().wait_until_started();
+    let ca_file = pebble.path("ca.pem");
+    let plan = Balancer::plan(&docker).ports(&[80, 443]).bind(80, pebble.http_port);
+    let plan = plan.option(&["--acme", &pebble.url(), "--acme-ca-file", ca_file.to_str().unwrap()]);
+    let page = plan.run("page").label("glue_http_80_host", MAIL_HOST);
+    let _page = page.label("glue_http_80_tls", "on").start();
+    let balancer = plan.start().wait_until_started();
+    let acme = wait_for_ca_directory(&balancer);
+    let fullchain = || fs::read_to_string(acme.join("live").join(MAIL_HOST).join("fullchain.pem"));
+    let first = fullchain().unwrap();
+
     let target = unique_name("mail");
     let example = fs::read_to_string("examples/docker-glue.d/mail.ini.example").unwrap();
-    let text = [
-        ("mail.example.com", "mail.test"),
-        ("/var/lib/docker-glue-handlers", "ROOT"),
-        ("mail:HUP", &format!("{target}:HUP")),
-    ];
+    let text = [("/var/lib/docker-glue-handlers", "ROOT"), ("mail:HUP", &format!("{target}:HUP"))];
     let text = text.iter().fold(example, |text, (from, to)| text.replace(from, to));
-    // nginx stands for the mail server: it reads its certificate as root, and again on HUP.
-    let plan = glue_plan(&docker, &balancer).file("mail.ini", &text);
-    let nginx = "server { listen 443 ssl; ssl_certificate /certs/mail.pem; \
-                 ssl_certificate_key /certs/mail.pem; return 200; }\n";
-    let settings = plan.write_file("nginx/mail.conf", nginx);
-    let settings = settings.parent().unwrap().display();
+    let plan = glue_plan(&docker, &balancer)
+        .file("mail.ini", &text)
+        .file("record.ini", &record_handler("certificate"))
+        .script("record.sh", RECORD);
+    let settings = plan.write_file("dovecot.conf", DOVECOT);
+    let archive = format!("archive/{MAIL_HOST}");
+    let volumes = [
+        format!("{}:/etc/dovecot/dovecot.conf:ro", settings.display()),
+        format!("{}/live:/acme/live:ro", acme.display()),
+        format!("{}/{archive}:/acme/{archive}:ro", acme.display()),
+    ];
     let network = docker.network("mail");
-    let run = docker.run("mail").image("docker-glue-nginx:test").network(&network);
-    let run = run.label("pygen.target", &target);
-    let run = run.option(&["--volume", &format!("{settings}:/etc/nginx/conf.d:ro")]);
-    let run = run.option(&["--volume", &format!("{}:/certs:ro", certificates.path().display())]);
+    let run = docker.run("mail").image(image).network(&network).label("pygen.target", &target);
+    let run = volumes.iter().fold(run, |run, volume| run.option(&["--volume", volume]));
     let server = run.start();
-    let address = format!("{}:443", server.address(&network));
+    let address = format!("{}:993", server.address(&network));
     let wait_until_presented = |pem: &str| {
-        let expected = pem.split("-----END").next().unwrap();
-        wait_for("the certificate", || (presented_certificate(&address) == expected).then_some(()));
+        let expected = leaf(pem).expect("a certificate");
+        wait_for("the certificate", || (leaf(&connect(&address)) == Some(expected)).then_some(()));
     };
     wait_until_presented(&first);
     let glue = plan.start();
     glue.wait_for_log(&[&format!("sent HUP to {}", server.name)]);
-    let second = certificates.issue("mail.pem", &["mail.test"]);
+    let mut expected = vec![seen_line("issued", &[MAIL_HOST], "fullchain.pem")];
+    wait_until_seen(&glue, &expected);
+
+    let output = balancer.command().args(["certificate", "renew", MAIL_HOST]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let second = wait_for("another certificate", || fullchain().ok().filter(|pem| *pem != first));
+    expected.push(seen_line("renewed", &[MAIL_HOST], "fullchain.pem"));
+    wait_until_seen(&glue, &expected);
     wait_until_presented(&second);
 }

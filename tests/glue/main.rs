@@ -9,6 +9,9 @@ mod certificates;
 mod haproxy;
 mod nginx;
 mod ovs;
+#[path = "../acme/pebble.rs"]
+#[allow(dead_code, clippy::print_stdout, reason = "tests of ACME need the rest")]
+mod pebble;
 mod plugins;
 mod publish;
 mod scripts;

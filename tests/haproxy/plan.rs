@@ -14,7 +14,15 @@ use docker_glue::haproxy::{
 use std::{
     fmt::Write as _,
     fs,
+    net::Ipv4Addr,
+    num::NonZeroU16,
     path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    time::{sleep, timeout},
 };
 
 /// A change from one story to the next.
@@ -181,6 +189,41 @@ async fn foreign_runtime_change_is_reverted() {
         let there = ObservedState::from_config(&config);
         assert!(haproxy.observe().await.matches_state(&there), "{theirs}");
     }
+}
+
+/// Requests wait for the next attempt after a failed connect, in which time HAProxy would delete the server, and crash
+/// later.
+#[tokio::test]
+async fn server_of_waiting_requests_is_deleted_after_them() {
+    let story = "web1 127.0.0.1 glue_http_1_host=a.test";
+    let before = story::build_config(&story::parse_routes(story));
+    let Some(haproxy) = HAProxy::start(&before).await else { return };
+    let at = (Ipv4Addr::LOCALHOST, haproxy.bound(NonZeroU16::new(1).unwrap()));
+    let mut requests = Vec::new();
+    for _ in 0..8 {
+        let mut request = TcpStream::connect(at).await.unwrap();
+        request.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+        requests.push(request);
+    }
+    let mut observed = haproxy.observe().await;
+    let mut servers = observed.servers["a.test:1"].keys();
+    let server = servers.find(|name| name.starts_with("web1")).unwrap().clone();
+    let routes = story::parse_routes(&story.replace("127.0.0.1", "127.0.0.1 exited"));
+    let (after, _) = story::config_within(&routes, &observed);
+    let has_server = |observed: &ObservedState| observed.servers["a.test:1"].contains_key(&server);
+    let worker = observed.worker;
+    let deletion = async {
+        while has_server(&observed) {
+            let commands = plan_commands(&observed, &after);
+            haproxy.runtime().await.execute_commands(&commands, &mut observed).await.unwrap();
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), deletion).await.expect("the server is never deleted");
+    // All of the requests have left it, and the same process goes on.
+    let observed = haproxy.observe().await;
+    assert!(!has_server(&observed));
+    assert_eq!(observed.worker, worker);
 }
 
 /// HAProxy deletes only servers in maintenance.

@@ -4,6 +4,8 @@
 use crate::common::{
     self, Docker,
     balancer::{Answer, Request, free_port},
+    certificates::whoami_outcome,
+    engine::make_certificates,
     systemd, unique_name, wait_for,
 };
 use nix::{
@@ -11,8 +13,11 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
-    process::Command,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    process::{Command, Stdio},
 };
 
 /// A Compose project. Dropping it also removes its image and volume.
@@ -20,12 +25,19 @@ struct Project {
     docker: Docker,
     name: String,
     port: u16,
+    https_port: u16,
+    /// A further Compose file, with variables for both.
+    further: Option<(PathBuf, Vec<(&'static str, String)>)>,
 }
 
 impl Project {
     fn up(docker: &Docker) -> Self {
-        let (name, port) = (unique_name("compose"), free_port());
-        let project = Self { docker: docker.clone(), name, port };
+        Self::up_with(docker, None)
+    }
+
+    fn up_with(docker: &Docker, further: Option<(PathBuf, Vec<(&'static str, String)>)>) -> Self {
+        let (name, port, https_port) = (unique_name("compose"), free_port(), free_port());
+        let project = Self { docker: docker.clone(), name, port, https_port, further };
         let (base, image) = (format!("BASE={}", systemd::build_systemd_image()), project.image());
         let words =
             ["build", "--file", "packaging/Dockerfile", "--build-arg", &base, "--tag", &image, "."];
@@ -49,12 +61,16 @@ impl Project {
             Command::new("docker-compose")
         };
         let sockets = self.docker.socket().canonicalize().unwrap();
+        command.args(["--file", "examples/compose.yaml"]);
+        if let Some((file, variables)) = &self.further {
+            command.arg("--file").arg(file).envs(variables.iter().cloned());
+        }
         command
-            .args(["--file", "examples/compose.yaml", "--project-name", &self.name])
+            .args(["--project-name", &self.name])
             .env("BALANCER_IMAGE", self.image())
             .env("WHOAMI_IMAGE", common::build_whoami_image())
             .env("HTTP_PORT", format!("127.0.0.1:{}", self.port))
-            .env("HTTPS_PORT", format!("127.0.0.1:{}", free_port()))
+            .env("HTTPS_PORT", format!("127.0.0.1:{}", self.https_port))
             .env("DOCKER_SOCKET_DIR", sockets.parent().unwrap())
             .env("DOCKER_GLUE_CONSTRAINT", format!("com.docker.compose.project={}", self.name));
         command
@@ -204,4 +220,89 @@ fn socket_proxy_rejects_changing_requests() {
     ] {
         assert_eq!(status(method, path), 403, "{method} {path}");
     }
+}
+
+/// A CA on the network of the services, for which the host's name leads to docker-balancer. A stranger sets the same
+/// variables, with the URL of a public CA.
+const PEBBLE: &str = r#"
+services:
+  pebble:
+    image: docker-glue-pebble:test
+    command: ["-strict=false", "-dnsserver", "127.0.0.11:53", "-config", "/etc/pebble/pebble.json"]
+    environment:
+      PEBBLE_VA_NOSLEEP: "1"
+    volumes: ["FOLDER:/etc/pebble:ro"]
+    networks: [web]
+  balancer:
+    environment:
+      DOCKER_GLUE_ACME_CA_FILE: /etc/pebble-ca.pem
+    volumes: ["FOLDER/ca.pem:/etc/pebble-ca.pem:ro"]
+    networks:
+      web:
+        aliases: [app.example.com]
+"#;
+
+/// Writes the files of a CA that listens in its container. Returns the Compose file.
+fn write_pebble(folder: &tempfile::TempDir) -> PathBuf {
+    let path = |name: &str| folder.path().join(name);
+    make_certificates(folder.path());
+    let config = serde_json::json!({ "pebble": {
+        "listenAddress": "0.0.0.0:14000",
+        "managementListenAddress": "127.0.0.1:15000",
+        "certificate": "/etc/pebble/cert.pem",
+        "privateKey": "/etc/pebble/key.pem",
+        "httpPort": 80,
+        "tlsPort": 443,
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": false,
+        "retryAfter": { "authz": 1, "order": 1 },
+        "profiles": { "default": { "description": "the default", "validityPeriod": 7_776_000 } },
+    } });
+    fs::write(path("pebble.json"), config.to_string()).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let text = PEBBLE.replace("FOLDER", &folder.path().display().to_string());
+    fs::write(path("pebble.yaml"), text).unwrap();
+    path("pebble.yaml")
+}
+
+#[test]
+#[ignore = "make packages-test builds the program first"]
+fn hosts_get_certificates_of_an_acme_ca() {
+    let docker = common::find_docker_as_root().expect("a Docker engine, and root");
+    let made = Command::new("sh").args(["tests/pebble-image.sh", "test"]).status().unwrap();
+    assert!(made.success(), "tests/pebble-image.sh failed");
+    let folder = tempfile::tempdir().unwrap();
+    let variables = vec![
+        ("ACME", "https://pebble:14000/dir".to_owned()),
+        ("ACME_EMAIL", "you@example.com".to_owned()),
+        ("TLS", "on".to_owned()),
+    ];
+    let project = Project::up_with(&docker, Some((write_pebble(&folder), variables)));
+    let curl = |path: &str| {
+        let target = format!("app.example.com:443:127.0.0.1:{}", project.https_port);
+        let options = ["--silent", "--fail", "--insecure", "--max-time", "20", "--connect-to"];
+        let url = format!("https://app.example.com{path}");
+        let output = Command::new("curl").args(options).args([&target, &url]).output().unwrap();
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let answer = wait_for("the host's service over HTTPS", || curl("/x"));
+    assert!(whoami_outcome(&answer).ends_with(" saw /x"), "{answer}");
+    let answer = curl("/api/users").expect("the prefix's service");
+    assert!(whoami_outcome(&answer).ends_with(" saw /users"), "{answer}");
+    let address = format!("127.0.0.1:{}", project.https_port);
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", &address, "-servername", "app.example.com"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Pebble Intermediate CA"), "{text}");
+    project.until("/x", "a redirect to HTTPS", |reply| reply.status == 308);
+
+    // The certificate and the account are in the volume.
+    let served = ["exec", &project.container("balancer"), "docker-balancer", "certificates"];
+    let text = docker.run_docker(&served);
+    assert!(text.contains("app.example.com") && text.contains("CA https://pebble"), "{text}");
+    project.compose(&["up", "--detach", "--force-recreate", "balancer"]);
+    wait_for("the same after an upgrade", || curl("/x"));
 }

@@ -24,6 +24,7 @@ const WHY: &str = "make packages-test builds the packages first";
 pub(super) const BALANCER: &str = "docker-balancer.service";
 pub(super) const GLUE: &str = "docker-glue.service";
 pub(super) const HAPROXY: &str = "docker-glue-haproxy.service";
+pub(super) const UDP: &str = "docker-glue-udp.service";
 
 /// Returns the only file of the packages' folder with this suffix.
 pub(super) fn package_file(suffix: &str) -> PathBuf {
@@ -122,6 +123,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     for (unit, user, capabilities) in [
         (BALANCER, "docker-balancer", "0000000000000000"),
         (HAPROXY, "docker-glue-haproxy", "0000000000000400"),
+        (UDP, "docker-glue-udp", "0000000000000400"),
     ] {
         let pid = show_property(&machine, unit, "MainPID");
         let status = machine.run(&["cat", &format!("/proc/{pid}/status")]);
@@ -151,6 +153,12 @@ fn package_installs_upgrades_reboots_and_purges() {
     let score = machine.run(&score);
     println!("{}", score.lines().last().unwrap_or_default());
 
+    // docker-balancer's user can connect to the UDP plane.
+    let show = "runuser -u docker-balancer -- docker-glue-udp show --socket /run/docker-glue-udp/control.sock";
+    assert!(machine.run(&["sh", "-c", show]).starts_with("no listeners"));
+    let score = ["systemd-analyze", "security", "--no-pager", "--threshold=20", UDP];
+    machine.run(&score);
+
     // HAProxy is restarted, and then killed.
     machine.run(&["systemctl", "restart", HAPROXY]);
     machine.wait_until_serves(80, "web.test", "web saw /");
@@ -175,11 +183,11 @@ fn package_installs_upgrades_reboots_and_purges() {
 
     // Upgrade to a second build while clients send requests.
     let pids = |unit| show_property(&machine, unit, "MainPID");
-    let (haproxy, balancer) = (pids(HAPROXY), pids(BALANCER));
+    let (haproxy, balancer, udp) = (pids(HAPROXY), pids(BALANCER), pids(UDP));
     let outcomes =
         under_load(&machine, || install_package(&machine, &package_file("+second-1_amd64.deb")));
     assert_eq!(outcomes, BTreeSet::from(["web saw /".to_owned()]));
-    assert_eq!(pids(HAPROXY), haproxy);
+    assert_eq!((pids(HAPROXY), pids(UDP)), (haproxy, udp));
     assert_ne!(pids(BALANCER), balancer);
 
     machine.reboot();
@@ -276,7 +284,7 @@ fn drop_in_controls_the_distributions_haproxy() {
     prepare_machine(&machine);
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "enable", "--quiet", BALANCER]);
-    machine.run(&["sh", "-euc", &example_commands("Uses the distribution's")]);
+    machine.run(&["sh", "-euc", &example_commands(HAPROXY_EXAMPLE, "Uses the distribution's")]);
     machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, "haproxy.service", "ActiveState"), "active");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "inactive");
@@ -297,7 +305,7 @@ fn drop_in_controls_the_distributions_haproxy() {
 
     machine.reboot();
     machine.wait_until_serves(80, "web.test", "web saw /");
-    machine.run(&["sh", "-euc", &example_commands("To undo this")]);
+    machine.run(&["sh", "-euc", &example_commands(HAPROXY_EXAMPLE, "To undo this")]);
     machine.run(&["systemctl", "start", BALANCER]);
     machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "active");
@@ -305,9 +313,11 @@ fn drop_in_controls_the_distributions_haproxy() {
     assert_eq!(distribution_haproxy(&machine), before);
 }
 
-/// Returns the commands of the example below the line with these words.
-fn example_commands(words: &str) -> String {
-    let text = std::fs::read_to_string("examples/docker-balancer-haproxy-service.conf").unwrap();
+const HAPROXY_EXAMPLE: &str = "docker-balancer-haproxy-service.conf";
+
+/// Returns the commands of an example below the line with these words.
+pub(super) fn example_commands(example: &str, words: &str) -> String {
+    let text = std::fs::read_to_string(format!("examples/{example}")).unwrap();
     let below = text.lines().skip_while(|line| !line.contains(words));
     let commands = below.skip_while(|line| !line.starts_with("#   "));
     let commands = commands.map_while(|line| line.strip_prefix("#   ")).collect::<Vec<_>>();

@@ -7,4 +7,5 @@ mod common;
 
 mod compose;
 mod debian;
+mod nft;
 mod users;

@@ -40,6 +40,7 @@ try ls /var/lib/docker-glue/certs
 try docker-balancer status --runtime-dir /run/docker-glue
 try ls /run/docker-glue
 try ls /run/docker-glue-haproxy
+try ls /run/docker-glue-udp
 echo done
 "#;
 
@@ -219,6 +220,7 @@ fn handler_script_cannot_read_keys_haproxy_can() {
     let list = "/run/docker-glue-certificates/certificates.json";
     site.assert_owners(&format!("644 docker-balancer docker-balancer {list}\n"));
     site.assert_owners("750 docker-glue-haproxy docker-balancer /run/docker-glue-haproxy\n");
+    site.assert_owners("750 docker-glue-udp docker-glue-udp /run/docker-glue-udp\n");
 
     assert_eq!(site.spy_as("docker-glue", "docker-glue"), "done\n");
     assert_eq!(site.spy_in_handler(), "done\n");

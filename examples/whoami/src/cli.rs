@@ -30,6 +30,9 @@ pub(crate) struct Settings {
     /// Ports to listen on; 0 takes any free one.
     #[arg(long = "port", env = "WHOAMI_PORT", value_delimiter = ',', default_value = "80")]
     pub(crate) ports: Vec<u16>,
+    /// Ports at which connections and datagrams are echoed; 0 takes any free one.
+    #[arg(long = "echo", env = "WHOAMI_ECHO", value_delimiter = ',')]
+    pub(crate) echo_ports: Vec<u16>,
     /// The name to answer with, by default the host name.
     #[arg(long, env = "WHOAMI_NAME")]
     pub(crate) name: Option<String>,

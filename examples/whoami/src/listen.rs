@@ -2,7 +2,7 @@
 //! without losing a connection.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{SockFilter, SockRef};
 
 use crate::connection::Connection;
+use crate::echo;
 use crate::server::Server;
 
 /// How long a handshake that has begun may take to complete.
@@ -34,19 +35,38 @@ pub(crate) fn start(server: &Arc<Server>) -> io::Result<()> {
         crate::log(format_args!("listening on {}", listener.local_addr()?));
         server.keep(listener.try_clone()?);
         let server = Arc::clone(server);
-        thread::spawn(move || accept(&listener, &server));
+        thread::spawn(move || accept(&listener, &server, serve));
+    }
+    for &port in &server.settings.echo_ports {
+        echo::start(port, server)?;
     }
     Ok(())
 }
 
 /// Binds IPv6 and IPv4 on one socket, or only IPv4 where IPv6 is not available.
-fn bind(port: u16) -> io::Result<TcpListener> {
+pub(crate) fn bind(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
         .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
-        .map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))
+        .map_err(|error| name_port(port, &error))
 }
 
-fn accept(listener: &TcpListener, server: &Arc<Server>) {
+/// Binds a port of UDP as [`bind`] binds one of TCP.
+pub(crate) fn bind_datagrams(port: u16) -> io::Result<UdpSocket> {
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))
+        .or_else(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))
+        .map_err(|error| name_port(port, &error))
+}
+
+fn name_port(port: u16, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("port {port}: {error}"))
+}
+
+/// Gives each connection to `serve`, until the server stops.
+pub(crate) fn accept(
+    listener: &TcpListener,
+    server: &Arc<Server>,
+    serve: fn(TcpStream, &Arc<Server>),
+) {
     loop {
         match listener.accept() {
             Ok((stream, _)) => serve(stream, server),
@@ -73,21 +93,29 @@ fn serve(stream: TcpStream, server: &Arc<Server>) {
 /// requests were sent on them. So new connections are dropped first (their
 /// clients retry and find the port closed), and the existing ones are accepted.
 pub(crate) fn finish(server: &Arc<Server>) {
-    let listeners = server.stop();
-    for listener in &listeners {
+    let (listeners, echoes) = server.stop();
+    for listener in listeners.iter().chain(&echoes) {
         // Without the filter a connection could be lost, but nothing else.
         let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
     thread::sleep(HANDSHAKE);
-    for listener in &listeners {
-        accept_waiting(listener, server);
-        // This fails only if the listener is shut down already.
-        let _ = SockRef::from(listener).shutdown(Shutdown::Both);
-    }
+    let close = |listeners: &[TcpListener], serve: fn(TcpStream, &Arc<Server>)| {
+        for listener in listeners {
+            accept_waiting(listener, server, serve);
+            // This fails only if the listener is shut down already.
+            let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+        }
+    };
+    close(&listeners, serve);
+    close(&echoes, echo::serve_connection);
     server.wait_until_idle();
 }
 
-fn accept_waiting(listener: &TcpListener, server: &Arc<Server>) {
+fn accept_waiting(
+    listener: &TcpListener,
+    server: &Arc<Server>,
+    serve: fn(TcpStream, &Arc<Server>),
+) {
     if listener.set_nonblocking(true).is_ok() {
         while let Ok((stream, _)) = listener.accept() {
             // On Linux accepted sockets do not inherit the non-blocking flag.

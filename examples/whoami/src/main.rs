@@ -1,9 +1,11 @@
 //! A small HTTP server for demonstrations and tests. It answers with its name
-//! and with the request as it arrived, and it misbehaves on demand.
+//! and with the request as it arrived, and it misbehaves on demand. It also
+//! echoes connections and datagrams.
 
 mod body;
 mod cli;
 mod connection;
+mod echo;
 mod facts;
 mod listen;
 mod probe;

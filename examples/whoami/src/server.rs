@@ -23,6 +23,8 @@ pub(crate) struct Server {
     health: Mutex<Option<bool>>,
     stopping: AtomicBool,
     listeners: Mutex<Vec<TcpListener>>,
+    /// The listeners whose connections are echoed.
+    echoes: Mutex<Vec<TcpListener>>,
     /// Connections that have not sent a request yet.
     pub(crate) unread: Arc<Counter>,
     pub(crate) in_flight: Arc<Counter>,
@@ -41,6 +43,7 @@ impl Server {
             health: Mutex::default(),
             stopping: AtomicBool::new(false),
             listeners: Mutex::default(),
+            echoes: Mutex::default(),
             unread: Arc::default(),
             in_flight: Arc::default(),
         })
@@ -63,11 +66,17 @@ impl Server {
         lock(&self.listeners).push(listener);
     }
 
+    /// Like [`keep`](Self::keep), for a listener whose connections are echoed.
+    pub(crate) fn keep_echo(&self, listener: TcpListener) {
+        lock(&self.echoes).push(listener);
+    }
+
     /// Makes each further answer the last one of its connection. Returns the
-    /// listeners, which the caller has to close.
-    pub(crate) fn stop(&self) -> Vec<TcpListener> {
+    /// listeners, and those whose connections are echoed. The caller has to
+    /// close both.
+    pub(crate) fn stop(&self) -> (Vec<TcpListener>, Vec<TcpListener>) {
         self.stopping.store(true, Ordering::SeqCst);
-        mem::take(&mut *lock(&self.listeners))
+        (mem::take(&mut *lock(&self.listeners)), mem::take(&mut *lock(&self.echoes)))
     }
 
     /// Waits for the requests in flight, and for those of new connections that

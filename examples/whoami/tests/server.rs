@@ -1,8 +1,8 @@
 //! Tests of the real binary over real connections.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::{TcpStream, UdpSocket};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use tungstenite::{Message, WebSocket, client};
 
 struct Whoami {
     child: Child,
+    log: BufReader<ChildStderr>,
     port: u16,
 }
 
@@ -21,11 +22,9 @@ impl Whoami {
             .stderr(Stdio::piped())
             .spawn()
             .expect("whoami starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let mut line = String::new();
-        BufReader::new(stderr).read_line(&mut line).expect("a line");
-        let port = line.trim().rsplit(':').next().and_then(|p| p.parse().ok());
-        Self { child, port: port.expect("a port") }
+        let mut log = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let port = read_port(&mut log);
+        Self { child, log, port }
     }
 
     fn connect(&self) -> TcpStream {
@@ -73,6 +72,13 @@ impl Whoami {
         assert_eq!(response.headers()["x-whoami"], "me");
         socket
     }
+}
+
+/// Returns the port that the next line of the log ends with.
+fn read_port(log: &mut impl BufRead) -> u16 {
+    let mut line = String::new();
+    log.read_line(&mut line).expect("a line");
+    line.trim().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
 impl Drop for Whoami {
@@ -140,6 +146,36 @@ fn websockets_echo_and_close() {
     }
     whoami.terminate();
     assert!(socket.read().unwrap().is_close());
+    assert_eq!(whoami.wait().code(), Some(0));
+}
+
+#[test]
+fn connections_and_datagrams_are_echoed() {
+    let mut whoami = Whoami::start(&["--echo", "0"]);
+    let at = ("127.0.0.1", read_port(&mut whoami.log));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    for datagram in ["hello", ""] {
+        socket.send_to(datagram.as_bytes(), at).unwrap();
+        let mut answer = [0; 100];
+        let length = socket.recv(&mut answer).unwrap();
+        let expected = format!("me {} {datagram}", socket.local_addr().unwrap());
+        assert_eq!(String::from_utf8_lossy(&answer[..length]), expected);
+    }
+
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let expected = format!("me {}\n", stream.local_addr().unwrap());
+    let mut greeting = vec![0; expected.len()];
+    stream.read_exact(&mut greeting).unwrap();
+    assert_eq!(String::from_utf8_lossy(&greeting), expected);
+    // The server waits for the end of the connection.
+    whoami.terminate();
+    let mut echo = [0; 5];
+    stream.write_all(b"hello").unwrap();
+    stream.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"hello");
+    drop(stream);
     assert_eq!(whoami.wait().code(), Some(0));
 }
 

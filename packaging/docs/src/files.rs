@@ -1,4 +1,4 @@
-//! The section FILES of the man pages of both programs.
+//! The section FILES of the man pages of the programs.
 
 use std::fmt::Write as _;
 
@@ -41,11 +41,29 @@ const GLUE: &[(&str, &str)] = &[
     ),
 ];
 
+const UDP: &[(&str, &str)] = &[
+    (
+        "/run/docker-glue-udp/control.sock",
+        "The control socket of docker-glue-udp.service. Root and members of the group docker-glue-udp can connect; \
+         docker-balancer is one.",
+    ),
+    (
+        "/run/docker-glue-udp/listeners.json",
+        "What docker-glue-udp.service serves, for its next start. A reboot removes the file.",
+    ),
+    (
+        "/run/docker-glue-udp/nft-rules",
+        "Shows that the kernel has rules of the engine nft. remove-rules removes both.",
+    ),
+    ("/usr/lib/sysctl.d/60-docker-glue-udp.conf", "The limits of the buffers for datagrams."),
+];
+
 /// Returns the section of a program, or nothing for a page of a command.
 pub(crate) fn section(page: &str) -> String {
     let files = match page {
         "docker-balancer" => BALANCER,
         "docker-glue" => GLUE,
+        "docker-glue-udp" => UDP,
         _ => return String::new(),
     };
     let mut text = ".SH FILES\n".to_owned();

@@ -1,4 +1,4 @@
-//! Writes what is packaged beside both programs into a folder: man pages, shell completions, the licences of what is linked into
+//! Writes what is packaged next to the programs into a folder: man pages, shell completions, the licences of what is linked into
 //! them, and the settings file. Run at the root of the tree.
 
 mod files;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Command;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
-use docker_glue::settings::options::{self, Program, glue};
+use docker_glue::settings::options::{self, Program, glue, udp};
 use std::{fs, path::Path};
 
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
@@ -18,7 +18,9 @@ fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).context("usage: docker-glue-docs FOLDER")?;
     let folder = Path::new(&folder);
     fs::create_dir_all(folder.join("man"))?;
-    for command in [options::Options::command_line(), glue::GlueOptions::command_line()] {
+    let programs =
+        [options::Options::command_line(), glue::GlueOptions::command_line(), udp::udp_command()];
+    for command in programs {
         let name = command.get_name().to_owned();
         for shell in SHELLS {
             generate_to(shell, &mut command.clone(), &name, folder)?;

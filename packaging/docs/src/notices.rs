@@ -16,7 +16,7 @@ const NAMES: &[&str] = &["licen", "copy", "notice", "unlicense"];
 /// Crates without such a file, and the one of the same project and licence that has it.
 const ELSEWHERE: &[(&str, &str)] = &[("bollard-stubs", "bollard"), ("tonic-prost", "tonic")];
 const HEAD: &str = "\
-docker-balancer and docker-glue are linked with the crates below, and with the standard library of Rust (by the Rust project's
+docker-balancer, docker-glue and docker-glue-udp are linked with the crates below, and with the standard library of Rust (by the Rust project's
 developers, MIT or Apache-2.0, whose text is below). Each text is followed by the next; those who share one stand above it.
 ";
 

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 /// A port that a container asks for is a port that the machine listens on, before a database of its own is up, say.
 const PORTS: (&str, &str) = (
-    "#allow_ports = [\"80\", \"443\", \"8000-8100\"]\n",
+    "#allow_ports = [\"80\", \"tcp:5432\", \"udp:53\"]\n",
     "# In packages, labels may claim only the ports of HTTP. Add further ports, or comment this \
      line out for the default.\nallow_ports = [\"80\", \"443\"]\n",
 );

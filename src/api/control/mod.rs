@@ -23,9 +23,12 @@ use std::{
 pub struct DrainRequest {
     /// The container's name, its id, or the beginning of its id.
     pub container: String,
-    /// How long to wait for requests in flight, in milliseconds; 30 s by default.
+    /// How long to wait for requests in flight and open flows, in milliseconds; 30 s by default.
     #[serde(default = "half_a_minute")]
     pub wait_ms: u64,
+    /// Whether to end what is left after that.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// The body of `POST /undrain`.
@@ -76,11 +79,24 @@ pub struct DrainStatus {
     /// Requests still in flight; absent if they were not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<u64>,
-    /// The container gets no new requests, and none is in flight.
+    /// Flows of UDP that are still open; absent if the container has no UDP port, or they were not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u64>,
+    /// The container gets no new requests and flows, and none is left.
     pub drained: bool,
+    /// What `cut` ended; absent if nothing was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<CutCount>,
     /// The routes of this container that no other container serves now, as `host:port/prefix/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unserved: Vec<String>,
+}
+
+/// What was still open at the end of the wait, and was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutCount {
+    pub sessions: u64,
+    pub flows: u64,
 }
 
 /// The response to a request that failed.

@@ -2,7 +2,7 @@
 //! for here, so that the event loop does not block.
 
 use super::{
-    DrainRequest, DrainStatus, ErrorBody, RenewRequest, RenewResponse, RollbackRequest,
+    CutCount, DrainRequest, DrainStatus, ErrorBody, RenewRequest, RenewResponse, RollbackRequest,
     RollbackResponse, UndrainRequest, explain, socket_path,
 };
 use crate::{
@@ -10,9 +10,9 @@ use crate::{
     controller::{
         balancer::rollback::RollbackResult,
         control_error::ApiError,
+        inflight::{InflightCount, InflightWork},
         request::{ControlRequest, DrainTarget, LiveSnapshot, fetch_snapshot, send_request},
     },
-    haproxy::inflight::InflightRequests,
     report::{
         self,
         certificates::CertificateList,
@@ -67,7 +67,11 @@ const LIMITS: ServerLimits = ServerLimits {
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest time to wait for a container to become idle.
 const MAX_DRAIN_WAIT: Duration = Duration::from_hours(24);
-/// The pause between two counts of requests during a drain.
+/// How long HAProxy and docker-glue-udp may take to end what is left.
+const CUT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a failed count is at least tried again.
+const FIRST_COUNT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two counts during a drain.
 const COUNT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The control socket, open until this is dropped.
@@ -317,13 +321,19 @@ async fn post_account_key(
 
 async fn post_drain(
     State(orders): State<Requests>,
-    JsonText(DrainRequest { container, wait_ms }): JsonText<DrainRequest>,
+    JsonText(DrainRequest { container, wait_ms, cut }): JsonText<DrainRequest>,
 ) -> Result<JsonText<DrainStatus>, ApiError> {
     let end = Instant::now() + Duration::from_millis(wait_ms).min(MAX_DRAIN_WAIT);
     let target = send_request(&orders, |answer| ControlRequest::Drain { container, reply: answer })
         .await??;
-    let sessions = wait_drained(target.sessions.as_ref(), end).await?;
-    Ok(JsonText(drain_status(target, Some(sessions))))
+    let count = wait_drained(target.inflight.as_ref(), end).await?;
+    if cut && !count.is_empty() {
+        let left = cut_container(&orders, &target).await?;
+        let InflightCount { requests: sessions, flows } = count;
+        let cut = Some(CutCount { sessions, flows: flows.unwrap_or_default() });
+        return Ok(JsonText(DrainStatus { cut, ..drain_status(target, Some(left)) }));
+    }
+    Ok(JsonText(drain_status(target, Some(count))))
 }
 
 async fn post_undrain(
@@ -335,31 +345,53 @@ async fn post_undrain(
     Ok(JsonText(drain_status(target, None)))
 }
 
-fn drain_status(target: DrainTarget, sessions: Option<u64>) -> DrainStatus {
+fn drain_status(target: DrainTarget, count: Option<InflightCount>) -> DrainStatus {
     let DrainTarget { name, id, unserved, .. } = target;
-    let (id, drained) = (id.as_str().to_owned(), sessions == Some(0));
-    DrainStatus { container: name, id, sessions, drained, unserved }
+    DrainStatus {
+        container: name,
+        id: id.as_str().to_owned(),
+        sessions: count.map(|count| count.requests),
+        flows: count.and_then(|count| count.flows),
+        drained: count.is_some_and(InflightCount::is_empty),
+        cut: None,
+        unserved,
+    }
 }
 
-/// Waits until no request is in flight, or until `end`. Returns the number of requests left. The places to count stay
-/// the same: the container gets no new requests, and after a reload the earlier requests belong to an old worker.
-async fn wait_drained(sessions: Option<&InflightRequests>, end: Instant) -> Result<u64, ApiError> {
+/// Ends what a drained container still serves. Returns what is left.
+async fn cut_container(orders: &Requests, target: &DrainTarget) -> Result<InflightCount, ApiError> {
+    let id = target.id.clone();
+    send_request(orders, |answer| ControlRequest::CutFlows { id, answer }).await?;
+    if let Some(inflight) = &target.inflight {
+        let ended = inflight.requests.end_requests().await;
+        ended.map_err(|error| ApiError::CutFailed(format!("HAProxy: {error}")))?;
+    }
+    wait_drained(target.inflight.as_ref(), Instant::now() + CUT_TIMEOUT).await
+}
+
+/// Waits until no request is in flight and no flow is open, or until `end`. Returns what is left. The places to count
+/// stay the same: the container gets nothing new, and after a reload the earlier requests belong to an old worker.
+async fn wait_drained(
+    inflight: Option<&InflightWork>,
+    end: Instant,
+) -> Result<InflightCount, ApiError> {
     let unknown = || ApiError::CountFailed("HAProxy did not return its state".to_owned());
-    let sessions = sessions.ok_or_else(unknown)?;
+    let inflight = inflight.ok_or_else(unknown)?;
+    // docker-glue-udp may not have applied the drain yet, which a drain without a wait should not report as an error.
+    let last_attempt = end.max(Instant::now() + FIRST_COUNT_TIMEOUT);
     loop {
         let begun = Instant::now();
-        let counted = sessions.count_requests().await;
+        let counted = inflight.count().await;
         let now = Instant::now();
         match counted {
-            Ok(0) => return Ok(0),
-            counted if end <= now => {
-                return counted.map_err(|error| ApiError::CountFailed(error.to_string()));
-            }
+            Ok(count) if count.is_empty() || end <= now => return Ok(count),
+            Err(error) if last_attempt <= now => return Err(ApiError::CountFailed(error)),
             _ => {}
         }
         // If counting took long, the next count starts later.
         let pause = COUNT_INTERVAL.max((now - begun) * 4);
-        sleep(pause.min(end - now)).await;
+        let next_end = if now < end { end } else { last_attempt };
+        sleep(pause.min(next_end - now)).await;
     }
 }
 

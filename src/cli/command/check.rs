@@ -12,9 +12,12 @@ use crate::{
     haproxy::render::Bind,
     label::{self, Constraint},
     model::{
-        container::{Container, ContainerId, ContainerState, Health, Image, NetworkMode},
+        container::{
+            Container, ContainerId, ContainerPort, ContainerState, Health, Image, NetworkMode,
+        },
         problem::{LabelText, Problem, ProblemSubject, Reason, Severity},
-        world::{Vantage, World},
+        route::{Listener, RouteKey},
+        world::World,
     },
     report::style::{ERROR, LOCATION, WARN, apply_style},
     routing::decide::{DecideState, Rules, decide},
@@ -181,7 +184,7 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
     let labelled = takes_part.count();
     let (world, masks) =
         planned_container::merge_into_world(&World::default(), &project, planned.clone());
-    let rules = settings.rules(Vantage::Host);
+    let rules = settings.rules();
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
     // Certificates and CAs are on the machine where the containers will run.
     let is_of_machine = |problem: &&Problem| {
@@ -205,7 +208,18 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
                 findings.insert(CheckFinding::from_problem(&problem));
                 continue;
             }
-            ProblemSubject::Listener(_) => continue,
+            // Only two listeners of the file can be in conflict there.
+            ProblemSubject::Listener(listener) => {
+                let listeners = decided.routes.0.keys().map(|key| key.listener);
+                let shares_port = |other: Listener| {
+                    other.protocol.transport() == listener.protocol.transport()
+                        && other.port == listener.port
+                };
+                if listener.is_tcp() && listeners.into_iter().any(shares_port) {
+                    findings.insert(CheckFinding::from_problem(&problem));
+                }
+                continue;
+            }
         };
         if let Some(service) =
             services.get(origin.id()).filter(|service| is_file_problem(&problem, service))
@@ -242,6 +256,11 @@ fn check_inactive(
     findings
 }
 
+/// Returns the port of the host that is bound for a route.
+fn bound_port(key: &RouteKey, rules: &Rules) -> ContainerPort {
+    (key.listener.protocol.transport(), rules.bound_port(key.listener).get())
+}
+
 /// Returns a problem for each service with labels that publishes a host port on which HAProxy would listen for one of
 /// the services.
 fn listener_port_conflicts(
@@ -255,7 +274,7 @@ fn listener_port_conflicts(
     let mut listeners = BTreeMap::new();
     for container in ours.clone() {
         for ask in label::parse_labels(&container.container, &settings.fences).requests {
-            let port = rules.bound_port(ask.key.listener).get();
+            let port = bound_port(&ask.key, rules);
             listeners.entry(port).or_insert_with(|| ask.key.to_string());
         }
     }
@@ -265,9 +284,8 @@ fn listener_port_conflicts(
         for published in &container.container.published {
             let port = published.host_port;
             // Another problem already reports that the label has the wrong port.
-            if own.iter().any(|ask| ask.port == port)
-                && !container.container.exposed.contains(&port)
-            {
+            let exposed = container.container.exposed.of(published.transport);
+            if own.iter().any(|ask| ask.port == port) && !exposed.contains(&port) {
                 continue;
             }
             let meets = settings.bind.iter().any(|bind| match bind {
@@ -278,8 +296,9 @@ fn listener_port_conflicts(
                         || *ip == published.host_ip
                 }
             });
-            let Some(other) = listeners.get(&port).filter(|_| meets) else { continue };
-            let own = own.iter().find(|ask| rules.bound_port(ask.key.listener).get() == port);
+            let bound = (published.transport, port);
+            let Some(other) = listeners.get(&bound).filter(|_| meets) else { continue };
+            let own = own.iter().find(|ask| bound_port(&ask.key, rules) == bound);
             let route = own.map_or_else(|| other.clone(), |ask| ask.key.to_string());
             problems.push(Problem {
                 subject: ProblemSubject::Container(container.container.to_ref()),

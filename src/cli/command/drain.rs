@@ -2,8 +2,8 @@
 
 use super::CommandOutput;
 use crate::{
-    api::control::{DrainRequest, DrainStatus, UndrainRequest, client::post},
-    support::format::format_duration,
+    api::control::{CutCount, DrainRequest, DrainStatus, UndrainRequest, client::post},
+    support::format::{format_duration, format_plural},
 };
 use anyhow::{Result, bail};
 use std::{path::Path, time::Duration};
@@ -12,49 +12,87 @@ pub(crate) async fn drain_container(
     socket: &Path,
     container: &str,
     wait: Duration,
+    cut: bool,
 ) -> Result<CommandOutput> {
     let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    let request = DrainRequest { container: container.to_owned(), wait_ms };
-    let eligibility: DrainStatus = post(socket, "/drain", &request, wait).await?;
-    let (name, wait) = (container_name(&eligibility), format_duration(wait));
-    match eligibility.sessions {
-        _ if eligibility.drained => {
-            Ok(format!("{name} is drained{}", unserved_note(&eligibility)).into())
-        }
-        Some(1) => bail!(
-            "{name} gets no new requests, but 1 request is still in flight after {wait}{}",
-            unserved_note(&eligibility)
-        ),
-        left => {
-            let left = left.unwrap_or_default();
-            bail!(
-                "{name} gets no new requests, but {left} requests are still in flight after \
-                 {wait}{}",
-                unserved_note(&eligibility)
-            )
-        }
+    let request = DrainRequest { container: container.to_owned(), wait_ms, cut };
+    let status: DrainStatus = post(socket, "/drain", &request, wait).await?;
+    let (name, note) = (container_name(&status), unserved_note(&status));
+    let wait = format_duration(wait);
+    if status.drained {
+        let cut = status.cut.map(|cut| format!("; ended {} after {wait}", describe_cut(cut)));
+        return Ok(format!("{name} is drained{}{note}", cut.unwrap_or_default()).into());
     }
+    let left = describe_left(&status);
+    bail!("{name} gets no new requests, but {left} after {wait}{note}")
+}
+
+/// Returns what is left, as in "1 request is still in flight".
+fn describe_left(status: &DrainStatus) -> String {
+    let describe = |count: Option<u64>, noun: &str, state: &str| {
+        let verb = if count == Some(1) { "is" } else { "are" };
+        Some(format!("{} {verb} still {state}", describe_count(count?, noun)?))
+    };
+    let requests = describe(status.sessions, "request", "in flight");
+    let flows = describe(status.flows, "flow", "open");
+    requests.into_iter().chain(flows).collect::<Vec<_>>().join(" and ")
+}
+
+/// Returns what was ended, as in "1 request and 2 flows".
+fn describe_cut(CutCount { sessions, flows }: CutCount) -> String {
+    let counts = [(sessions, "request"), (flows, "flow")];
+    let counts = counts.into_iter().filter_map(|(count, noun)| describe_count(count, noun));
+    counts.collect::<Vec<_>>().join(" and ")
+}
+
+fn describe_count(count: u64, noun: &str) -> Option<String> {
+    (0 < count).then(|| format_plural(usize::try_from(count).unwrap_or(usize::MAX), noun))
 }
 
 pub(crate) async fn undrain_container(socket: &Path, container: &str) -> Result<CommandOutput> {
     let request = UndrainRequest { container: container.to_owned() };
-    let eligibility: DrainStatus = post(socket, "/undrain", &request, Duration::ZERO).await?;
-    Ok(format!("{} gets new requests again", container_name(&eligibility)).into())
+    let status: DrainStatus = post(socket, "/undrain", &request, Duration::ZERO).await?;
+    Ok(format!("{} gets new requests again", container_name(&status)).into())
 }
 
 /// Returns a note if the drained container was the last one of a route.
-fn unserved_note(eligibility: &DrainStatus) -> String {
-    if eligibility.unserved.is_empty() {
+fn unserved_note(status: &DrainStatus) -> String {
+    if status.unserved.is_empty() {
         return String::new();
     }
-    let routes = eligibility.unserved.join(", ");
+    let routes = status.unserved.join(", ");
     format!("; no other container serves {routes}: requests wait for a container, then get 503")
 }
 
-fn container_name(eligibility: &DrainStatus) -> String {
-    format!(
-        "container {} ({})",
-        eligibility.container,
-        eligibility.id.get(..12).unwrap_or(&eligibility.id)
-    )
+fn container_name(status: &DrainStatus) -> String {
+    format!("container {} ({})", status.container, status.id.get(..12).unwrap_or(&status.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_that_is_not_drained_has_what_is_left() {
+        for (sessions, flows, expected) in [
+            (Some(1), None, "1 request is still in flight"),
+            (Some(2), Some(0), "2 requests are still in flight"),
+            (Some(0), Some(1), "1 flow is still open"),
+            (Some(3), Some(2), "3 requests are still in flight and 2 flows are still open"),
+        ] {
+            let (container, id) = ("web".to_owned(), "0123456789ab".to_owned());
+            let (drained, cut, unserved) = (false, None, Vec::new());
+            let status = DrainStatus { container, id, sessions, flows, drained, cut, unserved };
+            assert_eq!(describe_left(&status), expected);
+        }
+    }
+
+    #[test]
+    fn cut_container_has_what_was_ended() {
+        for (sessions, flows, expected) in
+            [(1, 0, "1 request"), (0, 1, "1 flow"), (2, 3, "2 requests and 3 flows")]
+        {
+            assert_eq!(describe_cut(CutCount { sessions, flows }), expected);
+        }
+    }
 }

@@ -9,22 +9,25 @@ use crate::{
     haproxy::route_recovery::recover_keys,
     report::{
         explain::{
-            AnsweredBy, Explanation, RequestOutcome, explain as pure, request::ExplainRequest,
+            AnsweredBy, Explanation, RequestOutcome, explain as pure,
+            request::{ExplainRequest, Method, Url},
         },
         explain_text::format_explanation,
     },
     settings::{Settings, options::Format},
 };
 use anyhow::{Context, Result};
+use std::net::SocketAddr;
 
 /// The request is valid but is not served.
 const EXIT_NOT_SERVED: u8 = 1;
 
 pub(crate) async fn run_explain(
-    request: &ExplainRequest,
+    (method, url, from): (&Method, &Url, Option<SocketAddr>),
     format: Format,
     settings: &Settings,
 ) -> Result<CommandOutput> {
+    let request = &ExplainRequest::with_client(method.clone(), url.clone(), from)?;
     let response = client::get(&socket_path(&settings.runtime_dir), &request_path(request)).await;
     let explanation: Explanation = match response {
         Ok(explanation) => explanation,
@@ -52,6 +55,9 @@ fn request_path(request: &ExplainRequest) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let url = request.url.to_string();
     query.append_pair("url", &url).append_pair("method", request.method.as_str());
+    if let Some(from) = request.from {
+        query.append_pair("from", &from.to_string());
+    }
     format!("/explain?{}", query.finish())
 }
 

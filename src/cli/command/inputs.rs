@@ -2,6 +2,7 @@
 
 use crate::{
     api::control::{client::get, socket_path},
+    controller::source_set::list_sources,
     haproxy::{
         files::Store,
         observed::ObservedState,
@@ -12,7 +13,7 @@ use crate::{
     },
     model::{
         certificate::{CertificateDigest, CertificateIndex, CertificateOrigin},
-        option_value::HostMatch,
+        route::OwnedName,
         world::World,
     },
     report::{
@@ -25,7 +26,7 @@ use crate::{
     sources::{
         ContainerFilter, acme,
         certificate::{self, CertificateStore, CertificateWithKey},
-        docker::{self, Engine},
+        docker::Engine,
         own_ca,
     },
 };
@@ -48,25 +49,19 @@ const PERMISSION_HINT: &str = "run this command as root or as the user of docker
 #[error("Docker does not answer")]
 pub(crate) struct DockerQueryError;
 
+/// Connects to the engine whose images are read: the first of several sources.
 pub(crate) async fn connect_engine(settings: &Settings) -> Result<Engine> {
-    Engine::connect(&settings.docker).await.context(DockerQueryError)
+    let first = settings.named_sources.first().map_or(&settings.docker, |source| &source.engine);
+    Engine::connect(first).await.context(DockerQueryError)
 }
 
 /// Returns the current world and the rules. `widen` may extend the filter.
 pub(crate) async fn load_world(
     settings: &Settings,
-    widen: impl FnOnce(ContainerFilter) -> ContainerFilter,
+    widen: impl Fn(ContainerFilter) -> ContainerFilter,
 ) -> Result<(World, Rules)> {
-    let ask = async {
-        let access = &settings.docker;
-        let engine = Engine::connect(access).await?;
-        let vantage = docker::detect_vantage(&engine, access, settings.address).await?;
-        let interest = widen(settings.container_filter(&vantage));
-        let world = docker::list_once(access, &interest).await?;
-        anyhow::Ok((world, vantage))
-    };
-    let (world, vantage) = ask.await.context(DockerQueryError)?;
-    Ok((world, with_certificates(settings.rules(vantage), settings)))
+    let (world, rules) = list_sources(settings, widen).await.context(DockerQueryError)?;
+    Ok((world, with_certificates(rules, settings)))
 }
 
 /// Adds the certificates and CAs that docker-balancer would use. Files that cannot be read are left out, as
@@ -126,7 +121,7 @@ pub(crate) async fn load_current_state(settings: &Settings) -> Result<CurrentSta
 ///
 /// # Errors
 /// If the file may not be read.
-fn owners(settings: &Settings) -> Result<BTreeMap<HostMatch, Arc<str>>> {
+fn owners(settings: &Settings) -> Result<BTreeMap<OwnedName, Arc<str>>> {
     let text = stored(settings, "hosts.json")?;
     Ok(text.and_then(|text| history_file::parse_owners(&text).ok()).unwrap_or_default())
 }

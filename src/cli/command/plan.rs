@@ -5,7 +5,7 @@ use crate::{
     haproxy::{
         check::{ConfigRejection, Verdict, check},
         config::Config,
-        config_builder::ConfigBuilder,
+        config_builder::{self, ConfigBuilder},
         layout::Layout,
         reload_reason::ReloadReason,
         render::{self, Http3Mode, RenderContext},
@@ -176,7 +176,7 @@ impl PlanInput {
         let runs = world;
         let (mut world, masks) = planned_container::merge_into_world(&runs, &project, planned);
         // HAProxy's own container is kept in any case, because its networks decide how the others are reached.
-        if let Vantage::Inside(own) = &rules.vantage
+        if let Vantage::Inside(own) = &rules.base.vantage
             && let Some(container) = runs.containers.get(own)
         {
             world.containers.entry(own.clone()).or_insert_with(|| container.clone());
@@ -317,7 +317,9 @@ fn render_context(
             spare_count: 0,
             draining: &resting,
         };
-        maker.build_config(&routes, Layout::default()).fingerprint == before.observed.fingerprint
+        let existing = config_builder::worker_frontends(&before.observed, &Config::default());
+        let config = maker.build_config(&routes, Layout::default(), Some(&existing));
+        config.fingerprint == before.observed.fingerprint
     };
     Ok(if !rendered(&follows) && rendered(&once) { once } else { follows })
 }

@@ -87,14 +87,14 @@ impl Balancer {
         }
         match self.send_commands(&commands).await {
             Ok(()) => {}
-            Err(error) if self.quarantine_certificate(&error) => {
-                self.live.observed = self.read_state().await;
-                return Ok(None);
-            }
             Err(error) => {
-                warn!("{error}; reading HAProxy's state");
+                let is_handled = self.quarantine_certificate(&error)
+                    || self.exclude_taken_frontend(&config, &error).await;
+                if !is_handled {
+                    warn!("{error}; reading HAProxy's state");
+                }
                 self.live.observed = self.read_state().await;
-                return self.repair_state(config).await;
+                return if is_handled { Ok(None) } else { self.repair_state(config).await };
             }
         }
         self.schedule_files(config);

@@ -5,7 +5,7 @@
 //! pass. A failure is logged once and retried until it succeeds.
 
 use crate::{
-    model::{option_value::HostMatch, route::Routes},
+    model::route::{OwnedName, Routes},
     report::{
         certificate_history::ServedCertificates,
         history::{GenerationRecord, History},
@@ -49,10 +49,10 @@ pub struct StoredState {
     pub certificates: ServedCertificates,
     pub rollback: Option<Rollback>,
     /// The owner of each host.
-    pub owners: BTreeMap<HostMatch, Arc<str>>,
+    pub owners: BTreeMap<OwnedName, Arc<str>>,
 }
 
-type HostOwners = Arc<BTreeMap<HostMatch, HostOwner>>;
+type HostOwners = Arc<BTreeMap<OwnedName, HostOwner>>;
 
 /// Handle of the writing thread.
 #[derive(Debug)]
@@ -318,7 +318,7 @@ fn read_rollback(path: &Path) -> Option<Rollback> {
     history_file::parse_rollback(&text).map_err(log_error).ok()
 }
 
-fn read_owners(path: &Path) -> BTreeMap<HostMatch, Arc<str>> {
+fn read_owners(path: &Path) -> BTreeMap<OwnedName, Arc<str>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),

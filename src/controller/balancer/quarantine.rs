@@ -8,6 +8,7 @@ use crate::{
         error::ApplyError,
         files::ConfigFiles,
         render::{self, BaseConfig},
+        runtime::RuntimeError,
     },
     model::route::{RouteKey, Routes},
     routing::decide::{PortConflict, UnloadableListener},
@@ -42,6 +43,23 @@ impl Balancer {
             self.memory.port_conflicts.insert(frontend.listener, PortConflict::new(why, now));
         }
         Ok(())
+    }
+
+    /// Does the same for the listener of a paused frontend that cannot be resumed. Returns `false` for another error.
+    pub(crate) async fn exclude_taken_frontend(
+        &mut self,
+        config: &Config,
+        error: &RuntimeError,
+    ) -> bool {
+        let RuntimeError::PortTaken { frontend } = error else { return false };
+        let mut frontends = config.frontends.iter();
+        let Some(taken) = frontends.find(|known| known.public_name() == *frontend) else {
+            return false;
+        };
+        let reason = self.proxy.describe_port_owner(taken.bound.get()).await;
+        let conflict = PortConflict::new(reason, Instant::now());
+        self.memory.port_conflicts.insert(taken.listener, conflict);
+        true
     }
 
     /// HAProxy accepted the configuration but could not load it because the machine lacks a resource, such as file

@@ -34,7 +34,7 @@ impl Balancer {
     pub fn restore_state(&mut self, journal: Journal, past: StoredState) {
         let StoredState { history, served, certificates, rollback, owners } = past;
         self.certificates.set_served(certificates);
-        if let Some(label) = &self.rules.label_limits.own_hosts_by {
+        if let Some(label) = &self.rules.base.label_limits.own_hosts_by {
             self.memory.restore_host_owners(&owners, label, Instant::now());
         }
         self.owners = Arc::clone(self.memory.route_table().owners());

@@ -3,6 +3,7 @@
 
 use super::{Balancer, sleep_until};
 use crate::{
+    controller::udp_plane::UdpPlane,
     haproxy::{
         check::ConfigRejection,
         check_scope::{self, AcceptedConfig, CheckScope, UncheckedSections},
@@ -40,6 +41,8 @@ pub enum InternalEvent {
     FileRefused,
     /// HAProxy has another worker, which may have read older files.
     WorkerReplaced,
+    /// docker-glue-udp serves other listeners than before, or does not answer any more.
+    UdpChanged,
 }
 
 /// HAProxy's exits: after the first one it is restarted at once, then after growing pauses.
@@ -140,6 +143,7 @@ impl Balancer {
                         continue;
                     }
                 },
+                () = udp_change(&mut self.udp) => return InternalEvent::UdpChanged,
                 () = sleep_until(self.restarts.restart_at) => {
                     self.restarts.restart_at = None;
                     return InternalEvent::RestartDue;
@@ -279,6 +283,14 @@ impl Balancer {
     }
 }
 
+/// Waits until the state of docker-glue-udp is another one; forever if UDP is not forwarded.
+async fn udp_change(plane: &mut Option<UdpPlane>) {
+    match plane {
+        Some(plane) => plane.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits for the write in progress and returns its result; forever if there is none.
 async fn wait_for_write(
     writing: &mut Option<JoinHandle<Result<WrittenFiles, ApplyError>>>,
@@ -295,6 +307,7 @@ impl fmt::Display for InternalEvent {
             Self::RestartDue => "HAProxy exited",
             Self::FileRefused => "HAProxy refused a configuration file",
             Self::WorkerReplaced => "HAProxy was reloaded by another program",
+            Self::UdpChanged => "docker-glue-udp",
         })
     }
 }

@@ -52,11 +52,21 @@ impl MetricsBuilder<'_> {
         help: &str,
         (label, values): MetricLabel<'_>,
     ) -> IntCounterVec {
-        let counters = self.build_registered(IntCounterVec::new(Opts::new(name, help), &[label]));
+        let counters = self.add_absent_counters(name, help, &[label]);
         for value in values {
             counters.with_label_values(&[value]).reset();
         }
         counters
+    }
+
+    /// Adds a counter by labels, without values until it is set.
+    pub(crate) fn add_absent_counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> IntCounterVec {
+        self.build_registered(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
     pub(crate) fn add_gauge(&self, name: &str, help: &str) -> Gauge {
@@ -70,6 +80,38 @@ impl MetricsBuilder<'_> {
 
     pub(crate) fn add_int_gauge(&self, name: &str, help: &str) -> IntGauge {
         self.build_registered(IntGauge::new(name, help))
+    }
+
+    /// Adds a gauge that is absent until it is set.
+    pub(crate) fn add_optional_int_gauge(&self, name: &str, help: &str) -> IntGaugeVec {
+        self.build_registered(IntGaugeVec::new(Opts::new(name, help), &[]))
+    }
+
+    /// Adds a gauge by several labels, without values until they are set.
+    pub(crate) fn add_absent_int_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> IntGaugeVec {
+        self.build_registered(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// Adds a gauge for each pair of values of two labels.
+    pub(crate) fn add_int_gauges_by_two(
+        &self,
+        name: &str,
+        help: &str,
+        (label, values): MetricLabel<'_>,
+        (other_label, other_values): MetricLabel<'_>,
+    ) -> IntGaugeVec {
+        let gauges = self.add_absent_int_gauges(name, help, &[label, other_label]);
+        for value in values {
+            for other in other_values {
+                gauges.with_label_values(&[value, other]).set(0);
+            }
+        }
+        gauges
     }
 
     pub(crate) fn add_int_gauges(

@@ -17,6 +17,7 @@ pub(super) struct CertificateMetrics {
     failures: IntCounterVec,
     paused: IntGauge,
     clock_skew: IntGauge,
+    leader: IntGaugeVec,
 }
 
 impl CertificateMetrics {
@@ -57,6 +58,11 @@ impl CertificateMetrics {
                 "docker_glue_acme_clock_skew_seconds",
                 "How far the CA's clock is ahead of the local one; orders pause beyond 300.",
             ),
+            leader: builder.add_optional_int_gauge(
+                "docker_glue_acme_leader",
+                "Whether this balancer orders for all that share the store (0 or 1). Only with \
+                 --acme-store.",
+            ),
         }
     }
 
@@ -76,7 +82,7 @@ impl CertificateMetrics {
 
     /// The counters of the status only grow, as these do.
     pub(super) fn set_orders(&self, status: Option<&AcmeStatus>) {
-        let Some(AcmeStatus { pause, clock_skew, counters, .. }) = status else { return };
+        let Some(AcmeStatus { pause, clock_skew, counters, shared, .. }) = status else { return };
         let raise = |counter: &IntCounter, value: u64| {
             counter.inc_by(value.saturating_sub(counter.get()));
         };
@@ -89,5 +95,9 @@ impl CertificateMetrics {
         }
         self.paused.set(pause.is_some().into());
         self.clock_skew.set(clock_skew.unwrap_or_default());
+        if let Some(shared) = shared {
+            let none: &[&str] = &[];
+            self.leader.with_label_values(none).set(shared.is_leader.into());
+        }
     }
 }

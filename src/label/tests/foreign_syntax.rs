@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     label::{Constraint, constraint, environment_hints, foreign_hint},
-    model::container::PublishedPort,
+    model::container::{PublishedPort, Transport},
 };
 
 /// Returns the texts of the problems of this value.
@@ -216,8 +216,12 @@ fn foreign_option_name_is_reported_with_alternative() {
 #[test]
 fn published_port_in_label_gives_hint_with_container_port() {
     let mut item = labelled("glue_http_8080_host=a.test");
-    item.published =
-        vec![PublishedPort { container_port: 80, host_port: 8080, host_ip: [0, 0, 0, 0].into() }];
+    item.published = vec![PublishedPort {
+        transport: Transport::Tcp,
+        container_port: 80,
+        host_port: 8080,
+        host_ip: [0, 0, 0, 0].into(),
+    }];
     let hint = "8080 is the host port on which the container's port 80 is published; use the \
                 container's port in the label: glue_http_80_… (and glue_http_80_bind for another \
                 public port)";

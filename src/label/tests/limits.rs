@@ -107,7 +107,7 @@ fn container_with_99_ports_gets_8_servers_in_route() {
         let labels: Vec<_> =
             ports.map(|n| format!("glue_http_{n}_host=a.test glue_http_{n}_bind=80")).collect();
         let mut container = labelled(&labels.join(" "));
-        container.exposed = (1..100).collect();
+        container.exposed.tcp = (1..100).collect();
         container
     };
     let requests =
@@ -152,7 +152,7 @@ fn container_on_host_network_with_host_network_off_is_refused() {
 #[test]
 fn public_port_outside_allowed_ports_is_refused() {
     let reserved = LabelLimits { reserved_ports: port_set(&[22, 80]), ..LabelLimits::default() };
-    let named = LabelLimits { allowed_ports: Some(port_set(&[22, 81])), ..reserved.clone() };
+    let named = LabelLimits { allowed_ports: Some(port_set(&[22, 81]).into()), ..reserved.clone() };
     let labels = labelled("glue_http_3000_host=a.test glue_http_3000_bind=22,81,443");
     let refused = |port: u16| {
         format!(

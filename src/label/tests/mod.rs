@@ -10,6 +10,7 @@ mod participation;
 mod path;
 mod properties;
 mod protection;
+mod stream;
 
 use super::{
     Constraint, LabelLimits, MAX_ROUTES, RouteRequest, has_our_labels, parse_labels, participates,

@@ -57,6 +57,8 @@ fn foreign_label_near_ours_gets_suggestion() {
         ("gluehttp_80_host", Some("glue_http_80_host")),
         ("clue_http_ports", Some("glue_http_ports")),
         ("glue-network", Some("glue_network")),
+        ("glue-tcp-5432-bind", Some("glue_tcp_5432_bind")),
+        ("glu_udp_53_replis", Some("glue_udp_53_replies")),
         ("glue.http.80.domain", Some("glue_http_80_host")),
         ("Glue-Http-80-Path", Some("glue_http_80_prefix")),
         // Labels of docker-balancer or of other programs.
@@ -107,20 +109,6 @@ fn invalid_port_in_label_name_is_reported() {
 }
 
 #[test]
-fn tcp_and_udp_labels_are_reported_as_unsupported() {
-    for key in ["glue_tcp_22_host", "glue_tcp_ports", "glue_udp_53_bind"] {
-        check(
-            &format!("{key}=1"),
-            &[],
-            &[&format!(
-                "label {key}=\"1\": TCP and UDP are not implemented yet; only glue_http_ labels \
-                 are read"
-            )],
-        );
-    }
-}
-
-#[test]
 fn route_name_with_other_characters_is_refused() {
     let longest = "x".repeat(63);
     check(
@@ -154,7 +142,7 @@ fn unexposed_port_gives_hint() {
     check(labels, &requests, &[hint]);
     check("glue_http_ports=9000", &["*:9000/ -> 9000"], &[hint]);
     let mut unexposed = labelled(labels);
-    unexposed.exposed.clear();
+    unexposed.exposed.tcp.clear();
     check_limited(&LabelLimits::default(), &unexposed, &requests, &[hint]);
     assert_eq!(
         parse_labels(&unexposed, &LabelLimits::default()).problems[0].reason.severity(),

@@ -9,14 +9,16 @@ use proptest::prelude::*;
 /// Generates names that are similar to valid ones, and arbitrary text.
 fn any_key() -> impl Strategy<Value = String> {
     let names = LabelOption::of_ports().map(LabelOption::name).collect::<Vec<_>>().join("|");
-    let near = format!("glue_(http|tcp|htp)_(80|81|0|x|99999)_({names}|hots)(\\.(a|b|é)?)?");
+    let near = format!(
+        "glue_(http|tcp|udp|htp)_(80|81|0|x|99999|80-82|81-90|9-8|1-99999)_({names}|hots)(\\.(a|b|é)?)?"
+    );
     let near = proptest::string::string_regex(&near).expect("it is a regular expression");
-    prop_oneof![4 => near, 1 => "glue_(http_ports|network|.{0,20})", 1 => any::<String>()]
+    prop_oneof![4 => near, 1 => "glue_((http|tcp|udp)_ports|network|.{0,20})", 1 => any::<String>()]
 }
 
 fn any_value() -> impl Strategy<Value = String> {
     let near = "(\\*\\.)?[a-zA-Zü0-9./:%, _?-]{0,20}";
-    prop_oneof![2 => near, 1 => "(1|off|/up|5s|obey|80|81,443|a.test,b.test)", 1 => any::<String>()]
+    prop_oneof![2 => near, 1 => "(1|off|/up|5s|obey|80|81,443|a.test,b.test|80-82|1-300|v1|v2|down|8008/up|source)", 1 => any::<String>()]
 }
 
 proptest! {

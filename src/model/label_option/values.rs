@@ -2,7 +2,9 @@
 //!
 //! Pure.
 
-use super::{LabelOption, OPTIONS, OptionPlace, OptionValue, TypedOption};
+use super::{LabelOption, LabelProtocol, OPTIONS, OptionPlace, OptionValue, TypedOption};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::ops::Deref;
 
 /// Set of option values, sorted by option. Defaults are not stored, so that sets with the same meaning are equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,32 +67,47 @@ impl OptionValues {
     }
 }
 
+/// Options of a route of a protocol. As JSON, the members of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProtocolPolicy {
+    pub protocol: LabelProtocol,
+    pub values: OptionValues,
+}
+
+impl Deref for ProtocolPolicy {
+    type Target = OptionValues;
+
+    fn deref(&self) -> &OptionValues {
+        &self.values
+    }
+}
+
+impl Serialize for ProtocolPolicy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        json::serialize(OptionPlace::Policy, Some(self.protocol), &self.values, to)
+    }
+}
+
+/// The protocol follows from the members: each has one that no other has.
+impl<'a> Deserialize<'a> for ProtocolPolicy {
+    fn deserialize<D: Deserializer<'a>>(from: D) -> Result<Self, D::Error> {
+        json::deserialize_policy(from)
+    }
+}
+
 /// Members of a JSON object, for serde's `with`.
 pub mod json {
-    use super::{LabelOption, OptionPlace, OptionValues};
+    use super::{LabelOption, LabelProtocol, OptionPlace, OptionValues, ProtocolPolicy};
     use crate::model::label_option::JsonPresence;
     use serde::{Deserialize, Deserializer, Serializer, de::Error, ser::SerializeMap};
     use serde_json::{Map, Value};
-
-    /// Options of a route.
-    pub mod policy {
-        use super::{Deserializer, OptionPlace, OptionValues, Serializer};
-
-        pub fn serialize<S: Serializer>(values: &OptionValues, to: S) -> Result<S::Ok, S::Error> {
-            super::serialize(OptionPlace::Policy, values, to)
-        }
-
-        pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<OptionValues, D::Error> {
-            super::deserialize(OptionPlace::Policy, from)
-        }
-    }
 
     /// Options of a host on an HTTPS listener.
     pub mod terms {
         use super::{Deserializer, OptionPlace, OptionValues, Serializer};
 
         pub fn serialize<S: Serializer>(values: &OptionValues, to: S) -> Result<S::Ok, S::Error> {
-            super::serialize(OptionPlace::Terms, values, to)
+            super::serialize(OptionPlace::Terms, None, values, to)
         }
 
         pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<OptionValues, D::Error> {
@@ -103,7 +120,7 @@ pub mod json {
         use super::{Deserializer, OptionPlace, OptionValues, Serializer};
 
         pub fn serialize<S: Serializer>(values: &OptionValues, to: S) -> Result<S::Ok, S::Error> {
-            super::serialize(OptionPlace::Server, values, to)
+            super::serialize(OptionPlace::Server, None, values, to)
         }
 
         pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<OptionValues, D::Error> {
@@ -111,13 +128,15 @@ pub mod json {
         }
     }
 
-    fn serialize<S: Serializer>(
+    /// Writes the options of all protocols if `protocol` is `None`.
+    pub(super) fn serialize<S: Serializer>(
         place: OptionPlace,
+        protocol: Option<LabelProtocol>,
         values: &OptionValues,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(None)?;
-        for option in LabelOption::of_place(place) {
+        for option in of_place(place, protocol) {
             let value = match option.spec().presence {
                 JsonPresence::Always => values.value(option),
                 JsonPresence::IfSet => values.find(option).cloned(),
@@ -135,15 +154,39 @@ pub mod json {
         from: D,
     ) -> Result<OptionValues, D::Error> {
         let members = Map::deserialize(from)?;
-        parse_members(place, &members).map_err(D::Error::custom)
+        parse_members(place, None, &members).map_err(D::Error::custom)
+    }
+
+    pub(super) fn deserialize_policy<'a, D: Deserializer<'a>>(
+        from: D,
+    ) -> Result<ProtocolPolicy, D::Error> {
+        let members = Map::deserialize(from)?;
+        let has = |option: LabelOption| members.contains_key(option.spec().json);
+        let protocol = match () {
+            () if has(LabelOption::Sticky) => LabelProtocol::Udp,
+            () if has(LabelOption::Balance) => LabelProtocol::Tcp,
+            () => LabelProtocol::Http,
+        };
+        let values = parse_members(OptionPlace::Policy, Some(protocol), &members);
+        Ok(ProtocolPolicy { protocol, values: values.map_err(D::Error::custom)? })
+    }
+
+    fn of_place(
+        place: OptionPlace,
+        protocol: Option<LabelProtocol>,
+    ) -> impl Iterator<Item = LabelOption> {
+        LabelOption::of_place(place).filter(move |option| {
+            protocol.is_none_or(|protocol| option.spec().protocols.contains(&protocol))
+        })
     }
 
     fn parse_members(
         place: OptionPlace,
+        protocol: Option<LabelProtocol>,
         members: &Map<String, Value>,
     ) -> Result<OptionValues, String> {
         let mut values = OptionValues::default();
-        for option in LabelOption::of_place(place) {
+        for option in of_place(place, protocol) {
             let name = option.spec().json;
             match members.get(name) {
                 Some(value) => {

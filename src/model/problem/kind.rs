@@ -67,9 +67,9 @@ impl ProblemKind {
                  (`glue-http-80-host`). The label is ignored.",
                 "Write it as the message says.",
             ),
-            Self::UnsupportedProtocol => row(
-                "`glue_tcp_…` and `glue_udp_…` are not implemented.",
-                "Use `glue_http_…`, or remove the label.",
+            Self::OtherProtocol => row(
+                "The option belongs to labels of another protocol (`glue_tcp_5432_prefix`). The label is ignored.",
+                "Use an option that the message names for the protocol, or remove the label.",
             ),
             Self::Empty => row("The value is empty.", "Set a value, or remove the label."),
             Self::EmptyMember => row(
@@ -84,6 +84,18 @@ impl ProblemKind {
             Self::NotAPort => {
                 row("The value is not a port number.", "Write a whole number from 1 to 65535.")
             }
+            Self::NotARange => row(
+                "The last port of a range is lower than the first.",
+                "Write the lower port first: `25000-25010`.",
+            ),
+            Self::TooManyPorts => row(
+                "The ranges of the container's labels have more than 256 ports in total. The range is ignored.",
+                "Use shorter ranges.",
+            ),
+            Self::UnequalRanges => row(
+                "The name of a bind label has a range of ports, and its value is not one range of the same length. The ports are not served.",
+                "Write a range of the same length, or remove the label: then the public ports are those of the name.",
+            ),
             Self::NotAWeight => {
                 row("The value is not a weight.", "Write a whole number from 0 to 256.")
             }
@@ -136,6 +148,40 @@ impl ProblemKind {
             Self::NotACheck => row(
                 "The value is not a check.",
                 "Write `tcp`, `off`, or a path such as `/healthz`.",
+            ),
+            Self::CheckOnOtherPort => row(
+                "The check of an HTTP port names another port.",
+                "Write `tcp`, `off`, or a path such as `/healthz`.",
+            ),
+            Self::NotABalance => row(
+                "The value of the balance label is not known.",
+                "Write `least`, `round` or `source`.",
+            ),
+            Self::NotAnIdle => row(
+                "The value is neither `off` nor a duration from 1 s to 24 days.",
+                "Write a number with a unit, such as `30m` or `8h`.",
+            ),
+            Self::NotAProxyHeader => {
+                row("The value of the proxy label is not known.", "Write `off`, `v1` or `v2`.")
+            }
+            Self::ProxyHeaderOfText => row(
+                "The value of the proxy label of a UDP port is `v1`, whose header is a line of text.",
+                "Write `v2`.",
+            ),
+            Self::NotACut => {
+                row("The value of the cut label is not known.", "Write `gone` or `down`.")
+            }
+            Self::NotASticky => row(
+                "The value of the sticky label is not known.",
+                "Write `flow`, `source` or `none`.",
+            ),
+            Self::NotAFlowIdle => row(
+                "The value is not a duration from 1 s to 24 days.",
+                "Write a number with a unit, such as `30s` or `5m`.",
+            ),
+            Self::NotReplies => row(
+                "The value of the replies label is not a number.",
+                "Write a whole number from 0 to 65535, or remove the label: then there is no limit.",
             ),
             Self::InvalidHealth => row(
                 "The value of the health label is not known.",
@@ -197,7 +243,7 @@ impl ProblemKind {
                 "Correct the value, or remove the label.",
             ),
             Self::NoCertificate => row(
-                "An HTTPS host has no certificate. TLS connections to it are refused, and plain requests that would be redirected get 503.",
+                "An HTTPS host has no certificate. Its clients get that of `--default-certificate`, which is not valid for the host; without the option TLS connections to it are refused. Plain requests that would be redirected get 503.",
                 "Add a certificate for the host to a directory of `--certificates`, or correct the `cert` label.",
             ),
             Self::CertificateUnusable => row(
@@ -270,6 +316,10 @@ impl ProblemKind {
                 "`--allow-ports` does not include the public port.",
                 "Use an allowed port in the bind label, or add this one to `--allow-ports`.",
             ),
+            Self::PortNotNamed => row(
+                "`--allow-hosts` limits the hosts, and a route of TCP or UDP would get all clients of a public port.",
+                "Name the port with its protocol in `--allow-ports` (`tcp:5432`, `udp:53`), or give a route of TCP a host that is allowed.",
+            ),
             Self::HostPortReserved => row(
                 "The container is on the host's network, and the port belongs to docker-balancer, SSH or Docker.",
                 "Use another port, or put the container on a network of its own.",
@@ -319,6 +369,10 @@ impl ProblemKind {
                 "Another program has the public port. docker-balancer retries every few seconds.",
                 "Stop that program, or move the port with `--map-port`.",
             ),
+            Self::SourceSilent => row(
+                "A source of `--source` does not answer. Its containers are served as they were known last.",
+                "Start that Docker engine, or mend the connection; or remove the source.",
+            ),
             Self::RouteRefused => row(
                 "HAProxy refused the configuration because of this route. The route is ignored.",
                 "Read HAProxy's message; report it if the labels are valid.",
@@ -344,7 +398,7 @@ impl ProblemKind {
                 "Check the container, its network (`glue_network`) and firewalls.",
             ),
             Self::CheckUnanswered => row(
-                "The check path is not answered within 2 s.",
+                "The check path is not answered within 2 s, or longer with more than 2000 servers.",
                 "Use a faster path, or `check=tcp`.",
             ),
             Self::CheckStatus => row(

@@ -14,7 +14,7 @@ use crate::{
     model::{
         container::{Container, ContainerId, ContainerState},
         container_ref::ContainerRef,
-        label_option::LabelOption,
+        label_option::{LabelOption, LabelProtocol},
         problem::{Problem, ProblemSubject, Reason, Severity},
         route::{Endpoint, Readiness, RouteKey},
     },
@@ -129,7 +129,7 @@ impl<'a> ExclusionSearch<'a> {
         let Some(world) = &self.snapshot.world else { return Vec::new() };
         let stopped = world.containers.values().filter_map(|container| self.not_running(container));
         let find_container = |id: &str| {
-            let mut from_there = world.containers.range(ContainerId::new(id)..);
+            let mut from_there = world.containers.range(ContainerId::first_with_short(id)..);
             from_there
                 .next()
                 .map(|(_, container)| container)
@@ -162,7 +162,8 @@ impl<'a> ExclusionSearch<'a> {
     /// Returns the container as a requester of a route that would answer if the container had a claim.
     fn matching_requester<'c>(&self, container: &'c Container) -> Option<Requester<'c>> {
         let best = self.winner.and_then(|key| match_rank(self.url, key));
-        let labels = label::parse_labels(container, &self.snapshot.rules.label_limits);
+        let limits = &self.snapshot.rules.of_source(container.id.source()).label_limits;
+        let labels = label::parse_labels(container, limits);
         let fits = |key: &RouteKey| match (match_rank(self.url, key), best) {
             (None, _) => false,
             (pair, best) => best.is_none() || pair <= best,
@@ -189,13 +190,33 @@ impl<'a> ExclusionSearch<'a> {
             | Reason::PortsNotLoaded { .. } => {
                 self.matching_requester(container).is_some()
             }
-            _ => !self.has_claim(container) && self.names_host(container, problem),
+            _ => !self.has_claim(container) && self.may_concern(container, problem),
         }
     }
 
     fn has_claim(&self, container: &Container) -> bool {
         let Some(key) = self.winner else { return false };
         self.claims_on(key).iter().any(|claim| claim.seniority.1 == container.id)
+    }
+
+    /// Whether the problem may be about labels of the request's protocol, and about those that may have been meant for
+    /// the request.
+    fn may_concern(&self, container: &Container, problem: &Problem) -> bool {
+        let protocol = self.url.listener().protocol.label_protocol();
+        let start = |protocol: LabelProtocol| format!("glue_{protocol}_");
+        let key = problem.label.as_ref().map(|label| label.key.as_str());
+        let of_other = |key: &str| {
+            let mut others = LabelProtocol::ALL.into_iter().filter(|other| *other != protocol);
+            others.any(|other| key.starts_with(&start(other)))
+        };
+        if key.is_some_and(of_other) {
+            return false;
+        }
+        if protocol == LabelProtocol::Http {
+            return self.names_host(container, problem);
+        }
+        let mut keys = container.labels.keys().chain(container.environment.keys());
+        self.winner.is_none() && keys.any(|key| key.starts_with(&start(protocol)))
     }
 
     /// Whether a label of the container contains the host, even if the label is invalid. If no route answers, also
@@ -318,6 +339,7 @@ fn problem_exclusion(container: &Container, problem: &Problem) -> ExcludedContai
         Reason::HostNotAllowed(_)
         | Reason::HostReserved { .. }
         | Reason::PortNotAllowed(_)
+        | Reason::PortNotNamed { .. }
         | Reason::HostPortReserved { .. }
         | Reason::HostNetworkNotAllowed
         | Reason::ImageUnknown { .. } => ExclusionReason::NotAllowed,

@@ -33,7 +33,8 @@ impl<'a> Requester<'a> {
         key: &RouteKey,
         port: u16,
     ) -> Option<Self> {
-        let trace = trace_labels(container, &snapshot.rules.label_limits, key, port)?;
+        let limits = &snapshot.rules.of_source(container.id.source()).label_limits;
+        let trace = trace_labels(container, limits, key, port)?;
         Some(Self { container, port, trace })
     }
 

@@ -4,6 +4,7 @@
 //! Pure. The JSON of `GET /explain`.
 
 mod exclusion_search;
+mod flow;
 mod hint;
 mod label_source;
 mod outcome;
@@ -13,13 +14,16 @@ mod selected_route;
 mod tls_step;
 
 use super::StateSnapshot;
-use crate::{haproxy::stats::Counters, model::route::RouteKey, support::format::format_duration};
+use crate::{
+    haproxy::stats::Counters, model::route::RouteKey, support::format::format_duration,
+    udp::engine::Engine,
+};
 use outcome::{decide_outcome, listener_step, redirect_location};
 use request::{ExplainRequest, RejectionError};
 use route_match::{matching_routes, near_misses, not_selected_reason};
 use selected_route::SelectedRoute;
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use super::status::ServerState;
 pub use tls_step::TlsStep;
@@ -56,6 +60,15 @@ pub struct Explanation {
     pub servers: Vec<ServerStep>,
     /// What a server receives, and how the request is handled; absent if no server gets it.
     pub becomes: Option<ForwardedRequest>,
+    /// Options of a route of TCP or UDP. Empty for others.
+    #[serde(default)]
+    pub options: Vec<OptionStep>,
+    /// What carries the datagrams of a route of UDP. Absent for others, and if docker-glue-udp does not answer.
+    #[serde(default)]
+    pub engine: Option<EngineStep>,
+    /// Where the client's flow goes; absent if no client is given, or the engine does not choose by the client.
+    #[serde(default)]
+    pub flow: Option<FlowStep>,
     /// Other routes that match, the best first; if none matches, routes that nearly do.
     pub lost: Vec<NotSelected>,
     /// Containers that would serve the request but are skipped.
@@ -94,15 +107,17 @@ pub enum RequestOutcome {
     TlsRefused,
     /// The TLS connection is forwarded to a container as it is.
     PassedThrough,
-    /// It would be, but no container accepts it, so HAProxy closes it.
+    /// No container accepts the connection, so HAProxy closes it.
     Closed,
+    /// No container accepts the datagrams.
+    Dropped,
     #[serde(alias = "nobody-listens")]
     NotListening,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerStep {
-    /// `http` or `https`.
+    /// `http`, `https`, `tcp` or `udp`.
     #[serde(default = "plain_protocol")]
     pub protocol: String,
     /// The public port.
@@ -179,6 +194,46 @@ pub struct ForwardedRequest {
     pub check: String,
     /// The labels of strip_prefix, timeout, retry and check that are set; none while a rollback is active.
     pub labels: Vec<LabelSource>,
+}
+
+/// Value of an option.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptionStep {
+    pub option: String,
+    pub value: String,
+    /// Absent for the default, and while a rollback is active.
+    pub label: Option<LabelSource>,
+}
+
+/// What carries datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStep {
+    pub engine: Engine,
+    /// Whether datagrams arrive at containers from the client's address.
+    pub client_address: bool,
+}
+
+/// Where a new flow of a client goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStep {
+    /// The client.
+    pub from: SocketAddr,
+    pub goes_to: FlowTarget,
+    /// The container's name, short id and address, if all datagrams go to one.
+    pub container: Option<String>,
+    pub id: Option<String>,
+    pub address: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowTarget {
+    /// All datagrams of the flow go to one container.
+    Container,
+    /// Each datagram is distributed by itself, by the weights.
+    Spread,
+    /// No container accepts new flows: the datagrams are dropped.
+    Nowhere,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,7 +328,8 @@ pub fn explain(
     let url = &request.url;
     let matches = matching_routes(url, snapshot.routes.0.keys());
     let is_passed = matches.first().is_some_and(|key| key.is_tcp());
-    let rejection = request.rejection().filter(|_| !is_passed);
+    let is_stream = url.listener().is_tcp() || url.listener().is_udp();
+    let rejection = request.rejection().filter(|_| !is_passed && !is_stream);
     let winner = matches.first().copied().filter(|_| rejection.is_none());
     let selected = winner.and_then(|key| SelectedRoute::from_key(snapshot, counters, key));
     let (outcome, reason) = decide_outcome(request, snapshot, selected.as_ref());
@@ -304,15 +360,23 @@ pub fn explain(
             .map(|route| redirect_location(request, route)),
         tls: TlsStep::from_request(request, snapshot, selected)
             .filter(|_| !is_passed && outcome != RequestOutcome::NotListening),
-        host: selected.map(|route| route.host_step(request)),
+        host: selected
+            .filter(|_| !is_stream || !url.host().is_empty())
+            .map(|route| route.host_step(request)),
         route: selected.map(SelectedRoute::route_step),
         servers: selected
             .filter(|route| !route.redirects())
             .map(|route| route.servers.clone())
             .unwrap_or_default(),
         becomes: selected
-            .filter(|route| outcome == RequestOutcome::Served && route.is_served())
+            .filter(|route| outcome == RequestOutcome::Served && route.is_served() && !is_stream)
             .map(|route| route.forwarded_request(request)),
+        options: selected
+            .filter(|_| is_stream)
+            .map(SelectedRoute::option_steps)
+            .unwrap_or_default(),
+        engine: selected.and_then(|route| flow::engine_step(snapshot, route)),
+        flow: selected.and_then(|route| flow::flow_step(request, snapshot, route)),
         lost: not_selected
             .into_iter()
             .map(|(key, reason)| NotSelected::from_route(snapshot, key, reason))
@@ -345,6 +409,7 @@ impl RequestOutcome {
             | Self::TlsRefused
             | Self::PassedThrough
             | Self::Closed
+            | Self::Dropped
             | Self::NotListening => None,
         }
     }

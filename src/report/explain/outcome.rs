@@ -29,13 +29,28 @@ pub(crate) fn decide_outcome(
     selected: Option<&SelectedRoute<'_>>,
 ) -> (RequestOutcome, String) {
     let Some(selected) = selected else { return no_route_outcome(request, snapshot) };
-    if selected.key.is_tcp() {
+    if selected.key.is_passed() {
         return connection_outcome(snapshot, selected);
+    }
+    if let Some(outcome) = failed_outcome(selected.key.listener.protocol) {
+        return match request_outcome(snapshot, selected) {
+            (RequestOutcome::Served, why) => (RequestOutcome::Served, why),
+            (_, why) => (outcome, why),
+        };
     }
     if let Some(outcome) = tls_outcome(request, snapshot, Some(selected)) {
         return outcome;
     }
     request_outcome(snapshot, selected)
+}
+
+/// Returns the outcome for connections or datagrams that no container accepts. `None` for requests.
+fn failed_outcome(protocol: Protocol) -> Option<RequestOutcome> {
+    match protocol {
+        Protocol::Http | Protocol::Https => None,
+        Protocol::Tcp => Some(RequestOutcome::Closed),
+        Protocol::Udp => Some(RequestOutcome::Dropped),
+    }
 }
 
 /// Returns the outcome of a connection that HAProxy does not decrypt.
@@ -163,7 +178,12 @@ fn hold_text(snapshot: &StateSnapshot, key: &RouteKey) -> String {
     let end = since.map(|since| since + snapshot.rules.hold);
     match end.map(|end| end.saturating_duration_since(snapshot.now)) {
         Some(remaining) => format!(
-            "its last container is gone; requests get 503 for another {}, then the route is removed",
+            "its last container is gone; {} for another {}, then the route is removed",
+            match failed_outcome(key.listener.protocol) {
+                None => "requests get 503",
+                Some(RequestOutcome::Dropped) => "datagrams are dropped",
+                Some(_) => "connections are closed",
+            },
             format_seconds(remaining)
         ),
         None => "its last container is gone".to_owned(),
@@ -181,7 +201,7 @@ fn no_route_outcome(
         let keys = snapshot.decide_state.route_table().routes().0.keys();
         !matching_routes(&request.url, keys).is_empty()
     };
-    let bound = snapshot.config.frontends.iter().any(|frontend| frontend.listener == at);
+    let bound = snapshot.config.open_frontends().any(|frontend| frontend.listener == at);
     if let Some(reason) = port_conflict(snapshot, at) {
         return (
             RequestOutcome::NotListening,
@@ -192,16 +212,29 @@ fn no_route_outcome(
     if let Some(outcome) = tls_outcome(request, snapshot, None).filter(|_| !is_not_listening) {
         return outcome;
     }
-    if let Some(rejection) = request.rejection().filter(|_| !is_not_listening) {
+    let failed = failed_outcome(at.protocol);
+    if let Some(rejection) = request.rejection().filter(|_| !is_not_listening && failed.is_none()) {
         return (RequestOutcome::Refused, rejection.to_string());
     }
     if let Some(rollback) = snapshot.decide_state.rollback.as_ref().filter(|_| has_claim()) {
-        let outcome =
-            if is_not_listening { RequestOutcome::NotListening } else { RequestOutcome::NotFound };
+        let outcome = if is_not_listening {
+            RequestOutcome::NotListening
+        } else {
+            failed.unwrap_or(RequestOutcome::NotFound)
+        };
         return (outcome, format!("{rollback}, which has no route for this request"));
     }
     if is_not_listening {
         return (RequestOutcome::NotListening, not_listening_text(snapshot, at));
+    }
+    if let Some(outcome) = failed {
+        let reason = match request.url.host() {
+            "" => {
+                format!("no container has a route on port {port} for clients that ask for no name")
+            }
+            name => format!("no container has a route for {name} on port {port}"),
+        };
+        return (outcome, reason);
     }
     let has_host = |key: &RouteKey| {
         host_rank(&request.url, key.host()).is_some_and(|rank| rank != HostRank::Any)
@@ -224,7 +257,9 @@ fn not_listening_text(snapshot: &StateSnapshot, at: Listener) -> String {
     let same_protocol = listeners.iter().filter(|other| other.protocol == at.protocol);
     let ports: Vec<_> = same_protocol.map(|other| other.port.to_string()).collect();
     match ports.len() {
-        0 if at.is_https() => "no container has a route for HTTPS".to_owned(),
+        0 if at.protocol != Protocol::Http => {
+            format!("no container has a route for {}", at.protocol.to_string().to_uppercase())
+        }
         0 => "no container has a route on any port".to_owned(),
         1..=MAX_LISTED_PORTS => {
             format!("no container has a route on port {}, only on {}", at.port, ports.join(", "))

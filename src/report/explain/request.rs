@@ -9,19 +9,27 @@ use crate::model::{
     route::{Listener, Protocol},
     tls::{HTTP_PORT, HTTPS_PORT},
 };
-use std::{fmt, num::NonZeroU16, str::FromStr};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
+    str::FromStr,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainRequest {
     pub method: Method,
     pub url: Url,
+    /// The client, of a URL that begins with `udp://`: see [`Self::with_client`].
+    pub from: Option<SocketAddr>,
 }
 
 /// A method's name; case-sensitive, as in HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Method(String);
 
-/// `http://host[:port][/path][?query]`, or the same with `https`; displays as it was written.
+/// `http://host[:port][/path][?query]`, or the same with `https`; `tcp://[name]:port` for a connection whose client asks
+/// for the name (SNI), or is silent; `udp://:port`. Displays as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
     text: String,
@@ -52,8 +60,14 @@ pub enum RejectionError {
 pub enum RequestError {
     #[error("the URL has no scheme; start it with http://, as in http://app.example.com/")]
     NoScheme,
-    #[error("explain supports HTTP and HTTPS; write http:// or https://, and the listener's port")]
-    NotHttp,
+    #[error(
+        "explain supports http://, https://, tcp:// and udp://; write the listener's port after it"
+    )]
+    UnknownScheme,
+    #[error("the URL has no port; write it, as in tcp://:5432 or udp://:53")]
+    NoPort,
+    #[error("connections and datagrams have no path; write only the port, as in tcp://:5432")]
+    HasPath,
     #[error("the URL has no host")]
     NoHost,
     #[error(
@@ -69,9 +83,24 @@ pub enum RequestError {
     NotAPath(char),
     #[error("a method must be a word such as GET")]
     NotAMethod,
+    #[error("the address of a client is only used with udp://, as in udp://:53")]
+    ClientOfOther,
 }
 
 impl ExplainRequest {
+    /// # Errors
+    /// If there is a client and the URL is not one of datagrams: HAProxy does not choose by the client's port.
+    pub fn with_client(
+        method: Method,
+        url: Url,
+        from: Option<SocketAddr>,
+    ) -> Result<Self, RequestError> {
+        match from {
+            Some(_) if !url.listener().is_udp() => Err(RequestError::ClientOfOther),
+            from => Ok(Self { method, url, from }),
+        }
+    }
+
     pub fn rejection(&self) -> Option<RejectionError> {
         let is_refused = matches!(self.method.as_str(), "CONNECT" | "TRACE" | "TRACK");
         let of_path = || self.url.normalized.as_ref().err().copied().map(RejectionError::Path);
@@ -147,7 +176,9 @@ impl Url {
     pub fn format_on(&self, listener: Listener) -> String {
         let Self { sent_host: sent, path, query, .. } = self;
         let Listener { protocol, port } = listener;
-        if port == default_port(protocol) {
+        if matches!(protocol, Protocol::Tcp | Protocol::Udp) {
+            format!("{protocol}://{sent}:{port}")
+        } else if default_port(protocol) == Some(port) {
             format!("{protocol}://{sent}{path}{query}")
         } else {
             format!("{protocol}://{sent}:{port}{path}{query}")
@@ -170,15 +201,17 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let (scheme, after_scheme) = text.split_once("://").ok_or(RequestError::NoScheme)?;
-        let protocol = match scheme.to_ascii_lowercase().as_str() {
-            "http" => Protocol::Http,
-            "https" => Protocol::Https,
-            _ => return Err(RequestError::NotHttp),
+        let (protocol, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (Protocol::Http, HTTP_PORT),
+            "https" => (Protocol::Https, HTTPS_PORT),
+            "tcp" => return parse_stream(text, Protocol::Tcp, after_scheme),
+            "udp" => return parse_stream(text, Protocol::Udp, after_scheme),
+            _ => return Err(RequestError::UnknownScheme),
         };
         let at = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
         let (authority, target) = after_scheme.split_at(at);
         let (sent_host, port) = parse_authority(authority)?;
-        let listener = Listener { protocol, port: port.unwrap_or(default_port(protocol)) };
+        let listener = Listener { protocol, port: port.unwrap_or(default_port) };
         // HAProxy cuts an IPv6 address at its first colon, so no label can match one.
         let name = sent_host.split(':').next().unwrap_or_default().to_ascii_lowercase();
         let host = name.trim_end_matches('.').to_owned();
@@ -207,10 +240,38 @@ impl fmt::Display for Url {
     }
 }
 
-fn default_port(protocol: Protocol) -> NonZeroU16 {
+/// Parses `[name]:port`. An address is no name: clients do not ask for it.
+fn parse_stream(text: &str, protocol: Protocol, target: &str) -> Result<Url, RequestError> {
+    let authority = target.strip_suffix('/').unwrap_or(target);
+    if authority.contains(['/', '?', '#']) {
+        return Err(RequestError::HasPath);
+    }
+    // A name in front of the port, so that a port alone is parsed like one with a name.
+    let nameless = authority.starts_with(':').then(|| format!("0.0.0.0{authority}"));
+    let (sent_host, port) = parse_authority(nameless.as_deref().unwrap_or(authority))?;
+    let port = port.ok_or(RequestError::NoPort)?;
+    let is_address = sent_host.starts_with('[') || sent_host.parse::<Ipv4Addr>().is_ok();
+    let host = match protocol {
+        Protocol::Tcp if !is_address => sent_host.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    Ok(Url {
+        text: text.to_owned(),
+        host: host.trim_end_matches('.').to_owned(),
+        sent_host: host,
+        listener: Listener { protocol, port },
+        path: "/".to_owned(),
+        normalized: NormalizedPath::from_request("/"),
+        query: String::new(),
+    })
+}
+
+/// Returns the port of URLs that name none.
+fn default_port(protocol: Protocol) -> Option<NonZeroU16> {
     match protocol {
-        Protocol::Http => HTTP_PORT,
-        Protocol::Https => HTTPS_PORT,
+        Protocol::Http => Some(HTTP_PORT),
+        Protocol::Https => Some(HTTPS_PORT),
+        Protocol::Tcp | Protocol::Udp => None,
     }
 }
 
@@ -271,6 +332,12 @@ mod tests {
             ("http://[::1]:81/x", "[ 81 /x "),
             ("HTTPS://a.test", "a.test 443 / "),
             ("https://a.test:80/", "a.test 80 / "),
+            ("tcp://DB.test.:5432", "db.test 5432 / "),
+            ("tcp://:5432/", " 5432 / "),
+            ("tcp://10.0.0.1:5432", " 5432 / "),
+            ("tcp://[::1]:5432", " 5432 / "),
+            ("udp://:53", " 53 / "),
+            ("UDP://ns.test:53", " 53 / "),
         ] {
             let parsed: Url = url.parse().unwrap();
             let Url { listener, path, query, .. } = &parsed;
@@ -285,7 +352,13 @@ mod tests {
         for (url, expected) in [
             ("", RequestError::NoScheme),
             ("app.example.com/x", RequestError::NoScheme),
-            ("ftp://a.test/", RequestError::NotHttp),
+            ("ftp://a.test/", RequestError::UnknownScheme),
+            ("tcp://a.test", RequestError::NoPort),
+            ("udp://", RequestError::NoHost),
+            ("tcp://a.test:1/x", RequestError::HasPath),
+            ("udp://:53?x", RequestError::HasPath),
+            ("tcp://:0", RequestError::NotAPort("0".to_owned())),
+            ("tcp://a b:1", RequestError::NotAHost("a b".to_owned())),
             ("http:///x", RequestError::NoHost),
             ("http://:80/", RequestError::NoHost),
             ("http://u:p@a.test/", RequestError::User),

@@ -3,7 +3,8 @@
 //! Pure.
 
 use super::{
-    ForwardedRequest, HostStep, LabelSource, RetryScope, RouteStep, ServerState, ServerStep,
+    ForwardedRequest, HostStep, LabelSource, OptionStep, RetryScope, RouteStep, ServerState,
+    ServerStep,
     label_source::{Requester, collect_sources},
     request::{ExplainRequest, Url},
     route_match::has_prefix,
@@ -14,7 +15,7 @@ use crate::{
         backend_tls::{Scheme, Verification},
         label_option::{LabelOption, OptionPlace},
         option_value::{CheckMethod, PathPrefix, Retry, Timeout},
-        route::{Route, RouteKey, Strip},
+        route::{Match, Route, RouteKey, Strip},
     },
     report::{StateSnapshot, status},
 };
@@ -39,8 +40,8 @@ impl<'a> SelectedRoute<'a> {
         key: &'a RouteKey,
     ) -> Option<Self> {
         let route = snapshot.routes.0.get(key)?;
-        let none = Counters::default();
-        let status = status::route_status(snapshot, counters.unwrap_or(&none), (key, route));
+        let live = status::LiveCounts::new(snapshot, counters);
+        let status = status::route_status(snapshot, &live, (key, route));
         let endpoints = route.endpoints.iter();
         let requesters =
             endpoints.filter_map(|view| Requester::from_endpoint(snapshot, key, view)).collect();
@@ -105,12 +106,12 @@ impl<'a> SelectedRoute<'a> {
         RouteStep {
             route: self.status.route.clone(),
             prefix: self.status.prefix.clone(),
-            passes_tls: self.key.is_tcp(),
+            passes_tls: self.key.is_passed(),
             backend: self.status.backend.clone(),
-            labels: if self.key.is_tcp() {
-                self.terms_sources(LabelOption::Tls)
-            } else {
-                collect_sources(&self.requesters, Requester::prefix_source)
+            labels: match self.key.rule {
+                Match::Tcp { .. } if self.key.is_passed() => self.terms_sources(LabelOption::Tls),
+                Match::Tcp { .. } | Match::Udp => Vec::new(),
+                Match::Http { .. } => collect_sources(&self.requesters, Requester::prefix_source),
             },
         }
     }
@@ -142,6 +143,21 @@ impl<'a> SelectedRoute<'a> {
             check: self.route.policy.get::<CheckMethod>().to_string(),
             labels: labels.collect(),
         }
+    }
+
+    /// Returns the options of a route of TCP or UDP.
+    pub(crate) fn option_steps(&self) -> Vec<OptionStep> {
+        let protocol = self.key.listener.protocol.label_protocol();
+        let options = LabelOption::of_place(OptionPlace::Policy)
+            .filter(|option| option.spec().protocols.contains(&protocol));
+        let step = |option: LabelOption| {
+            Some(OptionStep {
+                option: option.name().to_owned(),
+                value: self.route.policy.value(option)?.to_string(),
+                label: self.option_source(self.requesters.first()?, option),
+            })
+        };
+        options.filter_map(step).collect()
     }
 
     /// Returns the path as it was sent if its segments are under the prefix, else as it was normalized for routing.

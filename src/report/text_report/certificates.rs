@@ -136,5 +136,6 @@ fn ca_text(list: &CertificateList) -> Option<String> {
         _ => String::new(),
     };
     let account = acme.account.as_deref().unwrap_or("none yet");
-    Some(format!("CA {}, account {account}{pause}", acme.directory))
+    let shared = acme.shared.as_ref().map_or_else(String::new, |shared| format!("; {shared}"));
+    Some(format!("CA {}, account {account}{shared}{pause}", acme.directory))
 }

@@ -62,18 +62,18 @@ fn route_rows(route: &RouteStatus, limit: usize) -> impl Iterator<Item = TableRo
         let style = if certificate.state.is_usable() { WARN } else { ERROR };
         Some((style, certificate.state.warning()?))
     });
-    let (style, note) = match count_serving(route) {
-        0 if route.on_hold => (WARN, "  503: no containers left"),
-        0 => (ERROR, "  503: no server available"),
-        _ => (HEADING, ""),
-    };
-    let (style, note) = match warning {
-        Some((style, warning)) if note.is_empty() => (style, format!("  {warning}")),
-        _ => (style, note.to_owned()),
+    let refusal = route.refusal();
+    let (style, note) = match (count_serving(route), warning) {
+        (0, _) if route.on_hold => (WARN, format!("  {refusal}: no containers left")),
+        (0, _) => (ERROR, format!("  {refusal}: no server available")),
+        (_, Some((style, warning))) => (style, format!("  {warning}")),
+        (_, None) => (HEADING, String::new()),
     };
     let head = TableRow::Line(Cell::new(style, format!("{}{note}", route.route)));
     let mut shown: Vec<_> = route.servers.iter().enumerate().collect();
-    shown.sort_by_key(|(_, status)| (status.state == ServerState::Up, Reverse(status.load.rate)));
+    shown.sort_by_key(|(_, status)| {
+        (status.state == ServerState::Up, Reverse(request_rate(status.load)))
+    });
     shown.truncate(limit);
     shown.sort_by_key(|(at, _)| *at);
     let more = route.servers.len() - shown.len();
@@ -90,21 +90,35 @@ pub(crate) fn count_serving(route: &RouteStatus) -> usize {
 }
 
 fn server_row(server: &ServerStatus) -> TableRow {
-    let Load { sessions, requests, rate, errors, server_errors } = server.load;
     let (style, word) = state_text(server);
-    let error_cell =
-        |number: u64| Cell::new(if number == 0 { DIM } else { ERROR }, number.to_string());
-    TableRow::Cells(vec![
+    let before = [
         format!("  {}", server.container).into(),
         Cell::new(style, word),
         server.weight().to_string().into(),
+    ];
+    let after = [Cell::new(DIM, &server.address)];
+    TableRow::Cells(before.into_iter().chain(load_cells(server.load)).chain(after).collect())
+}
+
+/// Returns the cells of sessions, rate, requests, errors and server errors.
+pub(super) fn load_cells(load: Option<Load>) -> [Cell; 5] {
+    // What is not counted is not 0.
+    let Some(load) = load else { return std::array::from_fn(|_| Cell::new(DIM, "-")) };
+    let Load { sessions, requests, rate, errors, server_errors } = load;
+    let error_cell =
+        |number: u64| Cell::new(if number == 0 { DIM } else { ERROR }, number.to_string());
+    [
         sessions.to_string().into(),
         rate.to_string().into(),
         requests.to_string().into(),
         error_cell(errors),
         error_cell(server_errors),
-        Cell::new(DIM, &server.address),
-    ])
+    ]
+}
+
+/// Returns the rate by which the busiest are shown first.
+pub(super) fn request_rate(load: Option<Load>) -> u64 {
+    load.map_or(0, |load| load.rate)
 }
 
 /// Returns the state and its style. For an excluded server, the state is the reason if it is known.

@@ -6,19 +6,21 @@ use super::{
     history::render_changes,
     join_lines, method_text,
     problems::{list_problems, summarize_problems},
-    routes::{NO_ROUTES, count_serving, render_route_table},
+    routes::{NO_ROUTES, count_serving, load_cells, render_route_table, request_rate},
     wrap_text,
 };
 use crate::{
     model::problem::Reason,
     report::{
         status::{
-            LastApply, ListenerStatus, Load, RouteStatus, ServerState, Status, port_conflict_cause,
+            LastApply, ListenerStatus, RouteStatus, ServerState, Status, port_conflict_cause,
         },
         style::{DIM, ERROR, HEADING, WARN, apply_style},
         table::{Cell, Column, TableRow, render_table},
+        udp_status::{PlaneCounts, UdpStatus},
+        udp_table::describe_addresses,
     },
-    support::format::{format_plural, format_span},
+    support::format::{format_count, format_plural, format_span},
 };
 use std::{cmp::Reverse, time::Duration};
 
@@ -89,8 +91,38 @@ fn render_head(status: &Status, width: Option<usize>) -> String {
             format!("{}{owner_note}{pid}{old}{silent}", haproxy.version),
         ),
         line("Docker", style_of(status.docker.connected && !status.docker.is_silent()), docker),
+        status
+            .sources
+            .iter()
+            .map(|source| line("Source", style_of(source.connected), source.text()))
+            .collect(),
+        udp_text(status)
+            .map_or_else(String::new, |text| line("UDP", style_of(status.udp.is_some()), text)),
+        status.orders.as_ref().map_or_else(String::new, |orders| {
+            line("Orders", style_of(orders.leader.is_some()), orders.to_string())
+        }),
     ]
     .concat()
+}
+
+/// Describes docker-glue-udp if there are listeners of UDP.
+fn udp_text(status: &Status) -> Option<String> {
+    status.listeners.iter().find(|listener| listener.protocol == "udp")?;
+    let Some(udp) = &status.udp else {
+        return Some("docker-glue-udp does not answer".to_owned());
+    };
+    let UdpStatus { version, pid, engine, counts, .. } = udp;
+    let name = format!("docker-glue-udp {version}, pid {pid}, engine {engine}");
+    let text = format!("{name}: {}", describe_addresses(*engine));
+    let Some(PlaneCounts { sessions, session_limit, datagrams }) = counts else {
+        return Some(text);
+    };
+    let lost = match datagrams.dropped {
+        0 => String::new(),
+        dropped => format!("; {} datagrams lost", format_count(dropped)),
+    };
+    let (sessions, limit) = (format_count(*sessions), format_count(*session_limit));
+    Some(format!("{text}; {sessions} of {limit} sessions{lost}"))
 }
 
 /// Renders warnings that must not be overlooked.
@@ -136,7 +168,6 @@ fn render_listeners(all: &[ListenerStatus], width: Option<usize>) -> String {
 }
 
 fn listener_rows(status: &ListenerStatus) -> impl Iterator<Item = TableRow> + use<> {
-    let Load { sessions, requests, rate, errors, server_errors } = status.load;
     let elsewhere = if status.bound == status.port {
         String::new()
     } else {
@@ -144,17 +175,8 @@ fn listener_rows(status: &ListenerStatus) -> impl Iterator<Item = TableRow> + us
     };
     let name = format!("{} :{}{elsewhere}", status.protocol, status.port);
     let style = if status.taken.is_some() { ERROR } else { HEADING };
-    let error_cell =
-        |number: u64| Cell::new(if number == 0 { DIM } else { ERROR }, number.to_string());
-    let cells = TableRow::Cells(vec![
-        Cell::new(style, name),
-        status.routes.to_string().into(),
-        sessions.to_string().into(),
-        rate.to_string().into(),
-        requests.to_string().into(),
-        error_cell(errors),
-        error_cell(server_errors),
-    ]);
+    let before = [Cell::new(style, name), status.routes.to_string().into()];
+    let cells = TableRow::Cells(before.into_iter().chain(load_cells(status.load)).collect());
     let conflict_row = status
         .taken
         .as_ref()
@@ -204,7 +226,7 @@ fn render_top_routes(all: &[RouteStatus], width: Option<usize>) -> String {
 }
 
 fn sort_urgency(route: &RouteStatus) -> (bool, bool, Reverse<u64>) {
-    (count_serving(route) != 0, !is_degraded(route), Reverse(route.load.rate))
+    (count_serving(route) != 0, !is_degraded(route), Reverse(request_rate(route.load)))
 }
 
 /// Whether no server serves the route, or one of its servers is down.

@@ -3,9 +3,11 @@
 use super::resolve_address;
 use crate::model::{
     container::{
-        Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode, PublishedPort,
+        Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode,
+        PublishedPort, Transport,
     },
-    world::{Network, Vantage, World},
+    source_name::SourceName,
+    world::{Network, Networks, Vantage, World},
 };
 use std::{collections::BTreeMap, net::IpAddr, slice::from_ref, sync::Arc};
 
@@ -23,6 +25,7 @@ fn check_named(
     preferred: Option<&str>,
     expected: &str,
 ) {
+    let first = containers[0].id.clone();
     let containers =
         containers.iter().map(|container| (container.id.clone(), Arc::new(container.clone())));
     let drivers =
@@ -31,18 +34,21 @@ fn check_named(
             .chain(["back", "front", "six"].map(|bridge| (bridge, "bridge")));
     let bare = |driver: &str| Network { driver: driver.into(), subnets: Vec::new() };
     let networks = drivers.map(|(name, driver)| (name.into(), bare(driver)));
-    let mut world = World { containers: containers.collect(), networks: networks.collect() };
+    let mut networks: Networks = networks.collect();
     for (name, driver, subnet) in
         [("bridge", "bridge", "10.88.0.0/16"), ("b-macvlan", "macvlan", "10.90.0.0/16")]
     {
         let subnets = vec![subnet.parse().unwrap()];
-        world.networks.insert(name.into(), Network { driver: driver.into(), subnets });
+        networks.insert(name.into(), Network { driver: driver.into(), subnets });
     }
-    let web = &world.containers[&ContainerId::new("web")];
-    let actual = match resolve_address(web, 80, required, preferred, &world, vantage) {
-        Ok(address) => address.to_string(),
-        Err(reason) => reason.to_string(),
-    };
+    let networks = [(SourceName::NONE, networks)].into();
+    let world = World { containers: containers.collect(), networks };
+    let web = &world.containers[&first];
+    let actual =
+        match resolve_address(web, (Transport::Tcp, 80), required, preferred, &world, vantage) {
+            Ok(address) => address.to_string(),
+            Err(reason) => reason.to_string(),
+        };
     assert_eq!(actual, expected, "{:?} {vantage:?}", web.networks);
 }
 
@@ -104,6 +110,7 @@ fn network_of(id: &str) -> NetworkMode {
 /// `host_ip host_port container_port`
 fn web_publishing(published: &[(&str, u16, u16)]) -> Container {
     let published = published.iter().map(|&(host_ip, host_port, container_port)| PublishedPort {
+        transport: Transport::Tcp,
         container_port,
         host_port,
         host_ip: host_ip.parse().unwrap(),
@@ -190,6 +197,23 @@ fn haproxy_sharing_other_network_uses_that_network() {
         &inside_haproxy(),
         "127.0.0.1:80",
     );
+}
+
+#[test]
+fn address_that_no_container_has_is_not_used() {
+    for ip in ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"] {
+        let web = web_on(&format!("bridge={ip}"));
+        check(from_ref(&web), &HOST, &format!("{ip}:80"));
+        let id = ContainerId::in_source("node2".parse().unwrap(), "web");
+        check(
+            &[Container { id, ..web }],
+            &HOST,
+            &format!(
+                "HAProxy cannot reach the container; the engine says that its address is {ip}, which no \
+                 container has; inspect the container"
+            ),
+        );
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use super::value;
 use crate::report::explain::request::{Method, Url};
 use clap::{Subcommand, ValueEnum};
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 // (A doc comment would become the program's own.)
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process has one value")]
 pub enum BalancerCommand {
     #[command(flatten)]
     Look(LocalCommand),
@@ -31,6 +32,13 @@ pub enum LocalCommand {
         /// The method of the request
         #[arg(long, value_name = "METHOD", default_value = "GET")]
         method: Method,
+
+        /// Name the container of a client of udp://, as in 192.0.2.7:4444
+        ///
+        /// Of a new flow: one that exists stays with its container. An address of IPv6 has brackets, as in
+        /// [2001:db8::7]:4444.
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        from: Option<SocketAddr>,
 
         /// Print text, or one JSON object
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
@@ -74,6 +82,15 @@ pub enum LocalCommand {
     /// Renew, import and prepare certificates
     #[command(subcommand)]
     Certificate(CertificateCommand),
+
+    /// Report whether HAProxy can serve clients
+    ///
+    /// Sends one query to HAProxy's runtime API, and none to Docker or docker-balancer: HAProxy serves without
+    /// them. For programs that move an address between balancers, such as keepalived. Give the same options of
+    /// docker-balancer that the running one has.
+    ///
+    /// Exit status: 0 HAProxy answers; 1 it does not, is stopping, or has another configuration.
+    Ready,
 
     /// List the labels, with their values, defaults and meanings
     ///
@@ -164,7 +181,8 @@ pub enum DaemonCommand {
     /// Stop new requests to a container and wait for requests in flight
     ///
     /// Use it before docker stop: clients see no error, even if the container drops its connections when it
-    /// stops. The container stays drained until it stops, until undrain, or until docker-balancer restarts.
+    /// stops. It also waits for connections of TCP and flows of UDP. The container stays drained until it stops, until
+    /// undrain, or until docker-balancer restarts.
     ///
     /// Exit status: 0 drained; 1 requests are still in flight after the wait, or there is no such container;
     /// 4 docker-balancer does not answer.
@@ -175,6 +193,13 @@ pub enum DaemonCommand {
         /// Wait this long for requests in flight
         #[arg(long, value_name = "TIME", value_parser = value::parse_duration, default_value = "30s")]
         wait: Duration,
+
+        /// End what is left after the wait
+        ///
+        /// Clients of HTTP and TCP lose their connections, WebSocket connections included. Flows of UDP go to another
+        /// container at their next datagram. Then drain succeeds. With --wait 0s all is ended at once.
+        #[arg(long)]
+        cut: bool,
     },
 
     /// Send new requests to a drained container again

@@ -71,7 +71,7 @@ pub enum FailureKind {
     AlreadyReplaced,
     /// An order that should be continued does not exist any more.
     OrderGone,
-    /// The program ended before the order did.
+    /// The program ended before the order did, or another balancer makes the orders now.
     Interrupted,
 }
 
@@ -125,6 +125,7 @@ impl FailureKind {
                 | Self::Storage
                 | Self::RateLimited
                 | Self::Clock
+                | Self::Interrupted
         )
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! [`follow`] is one task. Each order is a job of it with a time limit, so a host that fails delays no other. What a
 //! restart must not forget is in the ledger, which is on disk before an order begins.
+//!
+//! With a store that several balancers [share](shared), one of them orders for all.
 
 pub mod acme_host;
 pub mod bucket;
@@ -21,6 +23,7 @@ pub mod ledger_file;
 pub mod requests;
 pub mod schedule;
 pub mod settings;
+pub mod shared;
 pub mod status;
 pub mod store;
 
@@ -32,5 +35,6 @@ pub use acme_host::AcmeHost;
 pub use client::TokenRequest;
 pub use follow::{AcmeHandles, AcmeRequest, IssuedCertificate, follow};
 pub use settings::AcmeSettings;
-pub use status::{AcmeStatus, HostStatus};
+pub use shared::{SharedSettings, SharedTimes};
+pub use status::{AcmeStatus, HostStatus, SharedStatus};
 pub use store::live_files;

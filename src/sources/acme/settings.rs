@@ -4,9 +4,15 @@ use super::{
     acme_host::{AcmeHost, CertificateVariant, NameRules},
     dns::DnsUpdate,
     ledger::Limits,
+    shared::SharedSettings,
 };
 use std::{
-    collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration,
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
 };
 use zeroize::Zeroizing;
 
@@ -133,6 +139,8 @@ pub struct AcmeSettings {
     pub ca_file: Option<PathBuf>,
     /// The folder `STATE/acme`, which is created.
     pub folder: PathBuf,
+    /// The store that several balancers share, in place of `folder`, which then has copies of the certificates.
+    pub shared: Option<SharedSettings>,
     pub limits: Limits,
     /// The longest time of an order.
     pub order_timeout: Duration,
@@ -215,6 +223,7 @@ impl AcmeSettings {
             keys: AcmeKeys::default(),
             ca_file: None,
             folder,
+            shared: None,
             limits: Limits::default(),
             order_timeout: HTTP_ORDER_TIMEOUT,
         }
@@ -227,6 +236,11 @@ impl AcmeSettings {
         self.order_timeout = if dns { DNS_ORDER_TIMEOUT } else { HTTP_ORDER_TIMEOUT };
         self.challenge = challenge;
         self
+    }
+
+    /// Returns the folder with the ledger, the account and the certificates.
+    pub fn store_folder(&self) -> &Path {
+        self.shared.as_ref().map_or(&self.folder, |shared| &shared.folder)
     }
 
     /// Returns which names may be ordered.

@@ -5,6 +5,7 @@ use super::{
     decide::HostState,
     error::FailureKind,
     ledger::{Failure, Pause},
+    shared::Leader,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,6 +28,9 @@ pub struct AcmeStatus {
     /// The last replacement of the account's key since the start of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_replacement: Option<KeyReplacement>,
+    /// Who orders. `None` if no other balancer uses the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedStatus>,
     pub hosts: BTreeMap<AcmeHost, HostStatus>,
     pub counters: Counters,
 }
@@ -42,6 +46,15 @@ impl AcmeStatus {
             wildcards.find_map(|host| self.hosts.get_key_value(&AcmeHost::wildcard(host)))
         })
     }
+}
+
+/// Who orders, of the balancers that share a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SharedStatus {
+    /// Whether this balancer does.
+    pub is_leader: bool,
+    /// The balancer that does. `None` while none gives signs of life.
+    pub leader: Option<Leader>,
 }
 
 /// The result of a replacement of the account's key.

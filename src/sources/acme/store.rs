@@ -30,7 +30,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 /// The folder in the state directory, which has a folder for each CA.
@@ -136,13 +136,54 @@ impl Store {
         None
     }
 
-    /// Writes a certificate that was issued, and makes it the host's live one.
+    /// Reads the newest complete certificates that are not those that were read: `read` has the numbers of their folders.
+    /// Another program writes the store, so nothing in it is changed.
+    pub fn read_other_certificates(
+        &self,
+        read: &BTreeMap<AcmeHost, u64>,
+    ) -> BTreeMap<AcmeHost, (u64, StoredCertificate)> {
+        let hosts = entries(&self.folder.join("archive")).into_iter();
+        let hosts = hosts.filter_map(|name| AcmeHost::from_folder(&name));
+        let newer = |host: AcmeHost| {
+            // The numbers of a host whose certificates were removed begin again.
+            let last = read.get(&host).copied();
+            let issues = self.issues(&host).into_iter().rev();
+            let mut complete = issues
+                .take_while(|number| Some(*number) != last)
+                .filter(|number| self.issue_folder(&host, *number).join("meta.json").exists());
+            let found = complete.find_map(|number| {
+                let folder = self.issue_folder(&host, number);
+                let certificate = read_certificate(&folder);
+                let log =
+                    |error| debug!("skipping the certificate in {}: {error}", folder.display());
+                Some((number, certificate.map_err(log).ok()?))
+            });
+            Some((host, found?))
+        };
+        hosts.filter_map(newer).collect()
+    }
+
+    /// Writes a certificate of another store, unless it is the newest one.
+    pub fn write_copy(
+        &self,
+        host: &AcmeHost,
+        pem: &str,
+        ca: &DirectoryUrl,
+    ) -> Result<(), WriteError> {
+        let is_present = self.read_newest(host).is_some_and(|newest| *newest.pem == pem);
+        if is_present {
+            return Ok(());
+        }
+        self.write_certificate(host, split_pem(pem), ca).map(drop)
+    }
+
+    /// Writes a certificate that was issued, and makes it the host's live one. Returns the number of its folder.
     pub fn write_certificate(
         &self,
         host: &AcmeHost,
         (chain, key): (&str, &str),
         ca: &DirectoryUrl,
-    ) -> Result<(), WriteError> {
+    ) -> Result<u64, WriteError> {
         let number = self.issues(host).last().map_or(1, |last| last + 1);
         let folder = self.issue_folder(host, number);
         create_directory(&folder, FileAccess::Private)?;
@@ -154,7 +195,7 @@ impl Store {
         }
         self.link(host, number)?;
         self.remove_old(host);
-        Ok(())
+        Ok(number)
     }
 
     fn link(&self, host: &AcmeHost, number: u64) -> Result<(), WriteError> {
@@ -265,6 +306,11 @@ pub fn join_pem(chain: &str, key: &str) -> Zeroizing<String> {
         pem.push('\n');
     }
     pem
+}
+
+/// Returns the chain and the key of a text that [`join_pem`] made.
+pub fn split_pem(pem: &str) -> (&str, &str) {
+    pem.split_at(pem.rfind("-----BEGIN ").unwrap_or(pem.len()))
 }
 
 fn read_certificate(folder: &Path) -> Result<StoredCertificate, String> {

@@ -5,159 +5,206 @@
 //! key is missing, and to skip `cert.pem` next to `fullchain.pem`.
 
 use super::{
-    assemble::{self, CertificateWithKey},
-    pem::{PemFile, PemKey},
+    pem::{PemCertificate, PemFile},
     problem::{CertificateProblem, CertificateProblemKind as Kind},
 };
-use crate::model::certificate::CertificateOrigin;
+use crate::model::certificate::CertificateDigest;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// Stems of files that are named for their content, in a directory that is named for the certificate.
 const CONTENT_STEMS: [&str; 6] = ["fullchain", "cert", "privkey", "key", "tls", "bundle"];
 
-/// A file of a directory.
-#[derive(Debug)]
-pub(super) struct DirectoryFile {
-    pub path: PathBuf,
-    /// Whether users other than the owner and the group may read it.
-    pub is_world_readable: bool,
-    pub content: PemFile,
+/// What a file contains, without its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileOutline {
+    /// Whether users other than the owner and the group may read the file.
+    is_world_readable: bool,
+    /// In the order of the file.
+    certificates: Vec<CertificateOutline>,
+    /// The SubjectPublicKeyInfo of each key, in DER.
+    keys: Vec<Vec<u8>>,
+    key_defect: Option<Kind>,
+    defect: Option<Kind>,
 }
 
-/// The certificates of a directory, and what is wrong in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CertificateOutline {
+    /// Of its PEM text.
+    digest: CertificateDigest,
+    /// The SubjectPublicKeyInfo, in DER.
+    public_key: Vec<u8>,
+    is_ca: bool,
+}
+
+/// A file with its path.
+pub(super) type OutlinedFile<'a> = (&'a Path, &'a FileOutline);
+
+/// A certificate, and its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pair<'a> {
+    pub file: &'a Path,
+    /// Position of the certificate in its file.
+    pub leaf: usize,
+    pub key_file: &'a Path,
+    /// Position of the key in its file.
+    pub key: usize,
+}
+
+/// The pairs of a directory, sorted by path, and what is wrong in it.
 #[derive(Debug, Default)]
-pub(super) struct DirectoryContent {
-    pub certificates: Vec<CertificateWithKey>,
+pub(super) struct FoundPairs<'a> {
+    pub pairs: Vec<Pair<'a>>,
     pub problems: Vec<CertificateProblem>,
 }
 
-/// The keys of a directory by their public keys.
-type Keys<'a> = BTreeMap<&'a [u8], (&'a DirectoryFile, &'a PemKey)>;
+/// The keys of a directory by their public keys, each with its position in its file.
+type Keys<'a> = BTreeMap<&'a [u8], (&'a Path, usize)>;
 
 /// The files with a key and without a certificate, by their stems.
-type KeyFiles<'a> = BTreeMap<String, &'a DirectoryFile>;
+type KeyFiles<'a> = BTreeMap<String, OutlinedFile<'a>>;
 
-/// A file that contains a certificate whose key was found.
-struct Pair<'a> {
-    file: &'a DirectoryFile,
-    /// Position of the certificate in its file.
-    leaf: usize,
-    key: (&'a DirectoryFile, &'a PemKey),
-}
-
-/// Finds the certificates of a directory. Files that are only a chain, only a key, or neither are skipped.
-pub(super) fn find_certificates(files: &[DirectoryFile]) -> DirectoryContent {
+/// Finds the certificates of a directory and their keys. Files that are only a chain, only a key, or neither are
+/// skipped. `files` are sorted by path.
+pub(super) fn find_pairs<'a>(files: &[OutlinedFile<'a>]) -> FoundPairs<'a> {
     let keys = collect_keys(files);
     let key_files = collect_key_files(files);
-    let has_fullchain = files.iter().any(|file| file_stem(&file.path) == "fullchain");
-    let mut content = DirectoryContent::default();
-    let mut pairs: Vec<Pair<'_>> = Vec::new();
-    for file in files {
-        content.add_defects(file);
-        if file.content.certificates.is_empty() || (has_fullchain && is_leaf_only(file)) {
+    let has_fullchain = files.iter().any(|(path, _)| file_stem(path) == "fullchain");
+    let mut found = FoundPairs::default();
+    let mut pairs = Vec::new();
+    for &(path, outline) in files {
+        found.add_defects(path, outline);
+        if outline.certificates.is_empty() || (has_fullchain && is_leaf_only(path, outline)) {
             continue;
         }
-        match find_pair(file, &keys) {
-            Some(pair) => pairs.push(pair),
-            None => content.add_problem(&file.path, diagnose_missing_key(file, &key_files)),
+        match find_pair(path, outline, &keys) {
+            Some(pair) => pairs.push((pair, outline)),
+            None => found.add_problem(path, diagnose_missing_key(path, outline, &key_files)),
         }
     }
     remove_duplicates(&mut pairs);
-    for pair in pairs {
-        content.add_pair(&pair);
-    }
-    content
+    found.pairs = pairs.into_iter().map(|(pair, _)| pair).collect();
+    found
 }
 
-impl DirectoryContent {
+impl FileOutline {
+    pub(super) fn new(content: &PemFile, is_world_readable: bool) -> Self {
+        let outline = |certificate: &PemCertificate| CertificateOutline {
+            digest: CertificateDigest::of_pem(&certificate.text),
+            public_key: certificate.x509.public_key.clone(),
+            is_ca: certificate.x509.is_ca,
+        };
+        Self {
+            is_world_readable,
+            certificates: content.certificates.iter().map(outline).collect(),
+            keys: content.keys.iter().map(|key| key.public_key.clone()).collect(),
+            key_defect: content.key_defect.clone(),
+            defect: content.defect.clone(),
+        }
+    }
+
+    /// Returns the positions of the first certificate whose key is in this file, and of the key.
+    pub(super) fn own_pair(&self) -> Option<(usize, usize)> {
+        let mut leaves = self.certificates.iter().enumerate();
+        leaves.find_map(|(leaf, certificate)| Some((leaf, self.find_key(certificate)?)))
+    }
+
+    fn find_key(&self, certificate: &CertificateOutline) -> Option<usize> {
+        self.keys.iter().position(|key| *key == certificate.public_key)
+    }
+
+    /// Whether the file contains a private key, even one that cannot be used.
+    fn has_key(&self) -> bool {
+        !self.keys.is_empty() || self.key_defect.is_some()
+    }
+
+    /// Whether the file has a certificate or a key that another file may complete.
+    pub(super) fn may_be_paired(&self) -> bool {
+        !self.certificates.is_empty() || !self.keys.is_empty()
+    }
+
+    /// Returns what is wrong with a pair that cannot be assembled.
+    pub(super) fn defect_of_pair(&self, leaf: usize, kind: Kind) -> Option<Kind> {
+        // A CA's own certificate, whose key is here as well.
+        let is_ca = kind == Kind::NoNames && self.certificates[leaf].is_ca;
+        (!is_ca).then_some(kind)
+    }
+
+    /// Returns what is wrong with the permissions of a key in this file.
+    pub(super) fn defect_of_key(&self, path: &Path) -> Option<Kind> {
+        let readable = || Kind::KeyReadableByOthers { key: path.to_owned() };
+        self.is_world_readable.then(readable)
+    }
+}
+
+impl FoundPairs<'_> {
     fn add_problem(&mut self, path: &Path, kind: Option<Kind>) {
         self.problems.extend(kind.map(|kind| CertificateProblem::new(path, kind)));
     }
 
-    fn add_defects(&mut self, file: &DirectoryFile) {
-        let is_other = file.content.defect == Some(Kind::NotPem) && !names_certificate(&file.path);
-        self.add_problem(&file.path, file.content.defect.clone().filter(|_| !is_other));
-    }
-
-    fn add_pair(&mut self, pair: &Pair<'_>) {
-        let path = &pair.file.path;
-        let origin = CertificateOrigin::File { path: path.clone() };
-        let certificates = &pair.file.content.certificates;
-        match assemble::assemble(
-            certificates,
-            pair.leaf,
-            pair.key.1,
-            origin,
-            name_certificate(path),
-        ) {
-            Ok(certificate) => self.certificates.push(certificate),
-            // A CA's own certificate, whose key is here as well.
-            Err(Kind::NoNames) if certificates[pair.leaf].x509.is_ca => return,
-            Err(kind) => return self.add_problem(path, Some(kind)),
-        }
-        let key = &pair.key.0;
-        let readable = || Kind::KeyReadableByOthers { key: key.path.clone() };
-        self.add_problem(path, key.is_world_readable.then(readable));
+    fn add_defects(&mut self, path: &Path, outline: &FileOutline) {
+        let is_other = outline.defect == Some(Kind::NotPem) && !names_certificate(path);
+        self.add_problem(path, outline.defect.clone().filter(|_| !is_other));
     }
 }
 
-fn collect_keys(files: &[DirectoryFile]) -> Keys<'_> {
-    let keys = files.iter().flat_map(|file| file.content.keys.iter().map(move |key| (file, key)));
-    keys.map(|(file, key)| (key.public_key.as_slice(), (file, key))).collect()
+fn collect_keys<'a>(files: &[OutlinedFile<'a>]) -> Keys<'a> {
+    let keys = files.iter().flat_map(|&(path, outline)| {
+        outline.keys.iter().enumerate().map(move |(position, key)| (path, position, key))
+    });
+    keys.map(|(path, position, key)| (key.as_slice(), (path, position))).collect()
 }
 
-fn collect_key_files(files: &[DirectoryFile]) -> KeyFiles<'_> {
+fn collect_key_files<'a>(files: &[OutlinedFile<'a>]) -> KeyFiles<'a> {
     let key_only =
-        |file: &&DirectoryFile| file.content.certificates.is_empty() && file.content.has_key();
-    files.iter().filter(key_only).map(|file| (file_stem(&file.path), file)).collect()
+        |(_, outline): &&OutlinedFile<'_>| outline.certificates.is_empty() && outline.has_key();
+    files.iter().filter(key_only).map(|file| (file_stem(file.0), *file)).collect()
 }
 
 /// Returns the first certificate of a file that has a key: one in the same file is preferred.
-fn find_pair<'a>(file: &'a DirectoryFile, keys: &Keys<'a>) -> Option<Pair<'a>> {
-    let leaves = || file.content.certificates.iter().enumerate();
-    let own = leaves().find_map(|(leaf, certificate)| {
-        let matches = |key: &&PemKey| key.public_key == certificate.x509.public_key;
-        Some((leaf, (file, file.content.keys.iter().find(matches)?)))
-    });
-    let others = || {
-        leaves().find_map(|(leaf, certificate)| {
-            Some((leaf, *keys.get(certificate.x509.public_key.as_slice())?))
-        })
-    };
-    own.or_else(others).map(|(leaf, key)| Pair { file, leaf, key })
+fn find_pair<'a>(file: &'a Path, outline: &FileOutline, keys: &Keys<'a>) -> Option<Pair<'a>> {
+    if let Some((leaf, key)) = outline.own_pair() {
+        return Some(Pair { file, leaf, key_file: file, key });
+    }
+    outline.certificates.iter().enumerate().find_map(|(leaf, certificate)| {
+        let &(key_file, key) = keys.get(certificate.public_key.as_slice())?;
+        Some(Pair { file, leaf, key_file, key })
+    })
 }
 
 /// Keeps one file of those that contain the same certificate: the one with the longest chain, and then the first.
-fn remove_duplicates(pairs: &mut Vec<Pair<'_>>) {
-    let certificate = |pair: &Pair<'_>| pair.file.content.certificates[pair.leaf].text.clone();
-    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.file.content.certificates.len()));
+fn remove_duplicates(pairs: &mut Vec<(Pair<'_>, &FileOutline)>) {
+    pairs.sort_by_key(|(_, outline)| std::cmp::Reverse(outline.certificates.len()));
     let mut seen = BTreeSet::new();
-    pairs.retain(|pair| seen.insert(certificate(pair)));
-    pairs.sort_by(|one, other| one.file.path.cmp(&other.file.path));
+    pairs.retain(|(pair, outline)| seen.insert(outline.certificates[pair.leaf].digest));
+    pairs.sort_by(|(one, _), (other, _)| one.file.cmp(other.file));
 }
 
 /// Returns why a file's certificate has no key; `None` if the file is only a chain, which needs none.
-fn diagnose_missing_key(file: &DirectoryFile, key_files: &KeyFiles<'_>) -> Option<Kind> {
-    let has_key = file.content.has_key();
-    let is_chain = file.content.certificates.iter().all(|certificate| certificate.x509.is_ca);
-    let partner = if has_key { Some(file) } else { find_partner(file, key_files) };
+fn diagnose_missing_key(
+    path: &Path,
+    outline: &FileOutline,
+    key_files: &KeyFiles<'_>,
+) -> Option<Kind> {
+    let is_chain = outline.certificates.iter().all(|certificate| certificate.is_ca);
+    let partner =
+        if outline.has_key() { Some((path, outline)) } else { find_partner(path, key_files) };
     match partner {
         None if is_chain => None,
         None => Some(Kind::NoKey),
-        Some(partner) if !partner.content.keys.is_empty() => {
-            Some(Kind::KeyMismatch { key: partner.path.clone() })
+        Some((key, partner)) if !partner.keys.is_empty() => {
+            Some(Kind::KeyMismatch { key: key.to_owned() })
         }
-        Some(partner) => partner.content.key_defect.clone(),
+        Some((_, partner)) => partner.key_defect.clone(),
     }
 }
 
 /// Returns the file that must contain the key, judged by its name: `X.key` for `X.crt`, `X-key.pem` for `X.pem`,
 /// `privkey.pem` and `key.pem` for files that are named for their content.
-fn find_partner<'a>(file: &DirectoryFile, key_files: &KeyFiles<'a>) -> Option<&'a DirectoryFile> {
-    let stem = file_stem(&file.path);
+fn find_partner<'a>(path: &Path, key_files: &KeyFiles<'a>) -> Option<OutlinedFile<'a>> {
+    let stem = file_stem(path);
     let same = ["", "-key", ".key", "_key"].map(|end| format!("{stem}{end}"));
     let is_generic = CONTENT_STEMS.contains(&stem.as_str());
     let generic = ["privkey", "key"].into_iter().filter(|_| is_generic);
@@ -167,10 +214,10 @@ fn find_partner<'a>(file: &DirectoryFile, key_files: &KeyFiles<'a>) -> Option<&'
 
 /// Whether `fullchain.pem` replaces this file. While certbot or acme.sh renews a certificate, `cert.pem` may match the
 /// new key earlier than `fullchain.pem` does, but would be served without its chain.
-fn is_leaf_only(file: &DirectoryFile) -> bool {
-    let (stem, directory) = (file_stem(&file.path), directory_name(&file.path));
+fn is_leaf_only(path: &Path, outline: &FileOutline) -> bool {
+    let (stem, directory) = (file_stem(path), directory_name(path));
     let is_named_so = stem == "cert" || stem == directory || format!("{stem}_ecc") == directory;
-    is_named_so && file.content.certificates.len() == 1
+    is_named_so && outline.certificates.len() == 1
 }
 
 /// Whether the file's name promises a certificate or a key.
@@ -180,7 +227,7 @@ pub(super) fn names_certificate(path: &Path) -> bool {
 }
 
 /// Returns the name that a label selects: the file's stem, or the directory's name for `fullchain.pem` and the like.
-fn name_certificate(path: &Path) -> String {
+pub(super) fn name_certificate(path: &Path) -> String {
     let stem = file_stem(path);
     if CONTENT_STEMS.contains(&stem.as_str()) { directory_name(path) } else { stem }
 }

@@ -93,11 +93,6 @@ impl PemFile {
             None => self.key_defect = Some(Kind::UnsupportedKey),
         }
     }
-
-    /// Whether the file contains a private key, even one that cannot be used.
-    pub(super) fn has_key(&self) -> bool {
-        !self.keys.is_empty() || self.key_defect.is_some()
-    }
 }
 
 impl Section<'_> {

@@ -14,6 +14,9 @@ const MAX_DEPTH: usize = 2;
 /// The most files below a configured directory.
 pub(super) const MAX_FILES: usize = 20_000;
 
+/// The coarsest resolution of times in a file system, in seconds.
+const CLOCK_RESOLUTION: i64 = 2;
+
 /// The files of all directories, without their content. Equal as long as no file changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
@@ -111,6 +114,11 @@ impl FileStamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether any write after `now`, in Unix time, changes the stamp: its times are not those of the current moment.
+    pub(super) fn is_settled(&self, now: i64) -> bool {
+        self.modified.0.max(self.changed.0).saturating_add(CLOCK_RESOLUTION) < now
     }
 
     /// Whether users other than the owner and the group may read the file.

@@ -1,5 +1,6 @@
 //! Certificates in directories, as tables over real certificates and files.
 
+mod cache;
 mod fixture;
 mod layout;
 mod retention;

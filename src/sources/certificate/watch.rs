@@ -1,7 +1,7 @@
 //! The task that follows directories of certificates.
 
 use super::{
-    directory::{DirectoryReading, read_scan},
+    directory::{DirectoryCache, DirectoryReading},
     inotify::{ChangeReceiver, DirectoryWatch, start_watch},
     retention::Retention,
     scan::{Scan, scan_directories},
@@ -30,10 +30,11 @@ pub(super) const MAX_SCANS: usize = 4;
 
 /// What is read and watched; used by one thread at a time.
 #[derive(Debug)]
-struct DirectoryReader {
+struct DirectoryFollower {
     directories: Vec<PathBuf>,
     watch: DirectoryWatch,
     scan: Scan,
+    cache: DirectoryCache,
     reading: DirectoryReading,
 }
 
@@ -42,7 +43,7 @@ struct DirectoryReader {
 pub(super) enum Trigger {
     /// Something changed.
     Change,
-    /// Time has passed. Files with the same times and sizes are not read.
+    /// Time has passed. If no file has another time or size, nothing is read.
     Look,
 }
 
@@ -59,8 +60,9 @@ pub(super) async fn follow_changes(
     watch: DirectoryWatch,
     updates: mpsc::Sender<SourceUpdate>,
 ) {
-    let (scan, reading) = (Scan::default(), DirectoryReading::default());
-    let mut reader = DirectoryReader { directories, watch, scan, reading };
+    let (scan, cache) = (Scan::default(), DirectoryCache::default());
+    let reading = DirectoryReading::default();
+    let mut reader = DirectoryFollower { directories, watch, scan, cache, reading };
     let (mut retention, start, mut trigger) =
         (Retention::default(), Instant::now(), Trigger::Change);
     loop {
@@ -94,7 +96,7 @@ pub(super) async fn wait_for_trigger(changes: &ChangeReceiver, look: Instant) ->
 }
 
 /// Reads in a thread, because a network file system may not answer. Until it does, the last certificates serve.
-async fn read_in_thread(mut reader: DirectoryReader, trigger: Trigger) -> DirectoryReader {
+async fn read_in_thread(mut reader: DirectoryFollower, trigger: Trigger) -> DirectoryFollower {
     let directories = reader.directories.clone();
     let work = run_in_thread(move || {
         reader.read(trigger);
@@ -108,12 +110,12 @@ async fn read_in_thread(mut reader: DirectoryReader, trigger: Trigger) -> Direct
     work.await
 }
 
-impl DirectoryReader {
+impl DirectoryFollower {
     fn read(&mut self, trigger: Trigger) {
         let scan = self.scan_watched();
         let last = mem::replace(&mut self.scan, scan);
         if trigger == Trigger::Change || last != self.scan {
-            self.reading = read_scan(&self.scan);
+            self.reading = self.cache.read_scan(&self.scan, unix_time());
         }
     }
 

@@ -7,7 +7,9 @@ use super::{Project, Service, ServiceNetwork};
 use crate::model::{
     container::{
         Container, ContainerId, ContainerState, Health, Image, NetworkEndpoint, NetworkMode,
+        PublishedPort,
     },
+    source_name::SourceName,
     world::{Network, World},
 };
 use regex_lite::Regex;
@@ -102,7 +104,11 @@ fn plan_container(
             }
         },
         networks: Arc::new(networks),
-        exposed: &image.exposed | &service.exposed,
+        exposed: {
+            let mut exposed = image.exposed.clone();
+            exposed.merge(&service.exposed);
+            exposed
+        },
         published: service.published.clone(),
         stop_config: None,
         stopping: false,
@@ -187,7 +193,8 @@ pub fn merge_into_world(
     resolve_network_owners(&mut after, &kept);
     for (name, driver) in &project.networks {
         let driver = driver.clone().unwrap_or_else(|| "bridge".to_owned());
-        after.networks.entry(name.clone()).or_insert(Network { driver, ..Network::default() });
+        let networks = after.networks.entry(SourceName::NONE).or_default();
+        networks.entry(name.clone()).or_insert(Network { driver, ..Network::default() });
     }
     (after, placeholders)
 }
@@ -232,11 +239,12 @@ fn is_unchanged(running: &Container, planned: &PlannedContainer<'_>) -> bool {
             || ours(&running.environment) == ours(&container.environment))
         && kind(&running.network_mode) == kind(&container.network_mode)
         && (container.networks.is_empty() || names(running) == names(container))
-        && container.published.iter().all(|port| publishes_port(running, port.host_port))
+        && container.published.iter().all(|port| publishes_port(running, port))
 }
 
-fn publishes_port(container: &Container, host_port: u16) -> bool {
-    container.published.iter().any(|port| port.host_port == host_port)
+fn publishes_port(container: &Container, wanted: &PublishedPort) -> bool {
+    let mut published = container.published.iter();
+    published.any(|port| (port.transport, port.host_port) == (wanted.transport, wanted.host_port))
 }
 
 impl Placeholders {

@@ -1,11 +1,10 @@
 //! `ports` and `expose` of a service.
 //!
-//! Pure. Only TCP ports are used.
+//! Pure. Ports of other protocols than TCP and UDP are ignored.
 
 use super::yaml::{Node, Position};
-use crate::model::container::PublishedPort;
+use crate::model::container::{ExposedPorts, PublishedPort, Transport};
 use std::{
-    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     ops::RangeInclusive,
 };
@@ -15,8 +14,8 @@ use std::{
 pub(crate) struct ServicePorts<'a> {
     /// Ports whose host port the file sets.
     pub(crate) published: Vec<PublishedPort>,
-    /// All TCP ports that the service mentions.
-    pub(crate) exposed: BTreeSet<u16>,
+    /// All ports that the service mentions.
+    pub(crate) exposed: ExposedPorts,
     /// Entries that are not ports.
     pub(crate) invalid: Vec<(&'a Position, String)>,
 }
@@ -28,18 +27,17 @@ impl<'a> ServicePorts<'a> {
                 Some(text) => parse_short(text),
                 None => parse_long(port),
             };
-            let Some(PortSpec { container, host, ip, is_tcp: tcp }) = spec else {
+            let Some(PortSpec { container, host, ip, transport }) = spec else {
                 self.invalid.push((&port.position, port_text(port)));
                 continue;
             };
-            if !tcp {
-                continue;
-            }
-            self.exposed.extend(container.clone());
+            let Some(transport) = transport else { continue };
+            self.exposed.extend(container.clone().map(|port| (transport, port)));
             let Some(host) = host else { continue };
             if host.clone().count() == container.clone().count() {
                 let pairs = container.zip(host);
                 self.published.extend(pairs.map(|(container_port, host_port)| PublishedPort {
+                    transport,
                     container_port,
                     host_port,
                     host_ip: ip,
@@ -52,9 +50,11 @@ impl<'a> ServicePorts<'a> {
     pub(crate) fn add_exposed(&mut self, node: &'a Node) {
         for port in node.as_list() {
             let text = port.as_text().unwrap_or_default();
-            let (range, is_tcp) = split_protocol(text);
+            let (range, transport) = split_protocol(text);
             match parse_range(range) {
-                Some(range) => self.exposed.extend(range.filter(|_| is_tcp)),
+                Some(range) => self
+                    .exposed
+                    .extend(range.filter_map(|port| transport.map(|transport| (transport, port)))),
                 None => self.invalid.push((&port.position, port_text(port))),
             }
         }
@@ -70,21 +70,22 @@ struct PortSpec {
     /// `None`: the engine chooses a port.
     host: Option<RangeInclusive<u16>>,
     ip: IpAddr,
-    is_tcp: bool,
+    /// `None`: another protocol.
+    transport: Option<Transport>,
 }
 
 const ANY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`; an empty part counts as absent.
 fn parse_short(text: &str) -> Option<PortSpec> {
-    let (text, is_tcp) = split_protocol(text.trim());
+    let (text, transport) = split_protocol(text.trim());
     let (address_and_host, container) = text
         .rsplit_once(':')
         .map_or(("", text), |(address_and_host, port)| (address_and_host, port));
     let container = parse_range(container)?;
     let (ip, host) =
         address_and_host.rsplit_once(':').map_or(("", address_and_host), |(ip, host)| (ip, host));
-    Some(PortSpec { container, host: parse_published(host)?, ip: parse_address(ip)?, is_tcp })
+    Some(PortSpec { container, host: parse_published(host)?, ip: parse_address(ip)?, transport })
 }
 
 /// Parses a mapping with `target`, `published`, `host_ip` and `protocol`.
@@ -92,14 +93,21 @@ fn parse_long(node: &Node) -> Option<PortSpec> {
     let text = |key: &str| node.text_at(key).unwrap_or_default();
     let container = parse_range(text("target"))?;
     let ip = parse_address(text("host_ip")).unwrap_or(ANY_ADDRESS);
-    let is_tcp = matches!(text("protocol").to_ascii_lowercase().as_str(), "" | "tcp");
-    Some(PortSpec { container, host: parse_published(text("published"))?, ip, is_tcp })
+    let transport = parse_transport(text("protocol"));
+    Some(PortSpec { container, host: parse_published(text("published"))?, ip, transport })
 }
 
-fn split_protocol(text: &str) -> (&str, bool) {
-    match text.split_once('/') {
-        Some((ports, protocol)) => (ports, protocol.eq_ignore_ascii_case("tcp")),
-        None => (text, true),
+fn split_protocol(text: &str) -> (&str, Option<Transport>) {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, ""));
+    (ports, parse_transport(protocol))
+}
+
+/// Parses the name of a protocol. TCP is the default.
+fn parse_transport(protocol: &str) -> Option<Transport> {
+    match protocol.to_ascii_lowercase().as_str() {
+        "" | "tcp" => Some(Transport::Tcp),
+        "udp" => Some(Transport::Udp),
+        _ => None,
     }
 }
 

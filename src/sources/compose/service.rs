@@ -7,7 +7,10 @@ use super::{
     port::ServicePorts,
     yaml::{Content, InvalidPair, Node, PairValue, Position},
 };
-use crate::model::{container::PublishedPort, label_text};
+use crate::model::{
+    container::{ExposedPorts, PublishedPort},
+    label_text,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Limit of the containers of one service: more than an engine runs.
@@ -32,7 +35,7 @@ pub struct Service {
     pub published: Vec<PublishedPort>,
     /// Position of `ports`.
     pub ports_at: Option<Position>,
-    pub exposed: BTreeSet<u16>,
+    pub exposed: ExposedPorts,
 }
 
 /// The network that a service uses.
@@ -231,7 +234,7 @@ impl ServiceParser<'_> {
         environment
     }
 
-    fn parse_ports(&mut self, name: &str, node: &Node) -> (Vec<PublishedPort>, BTreeSet<u16>) {
+    fn parse_ports(&mut self, name: &str, node: &Node) -> (Vec<PublishedPort>, ExposedPorts) {
         let mut ports = ServicePorts::default();
         if let Some(node) = node.get("ports") {
             ports.add_published(node);

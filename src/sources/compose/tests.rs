@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::container::Transport;
 use planned_container::Placeholders;
 use proptest::strategy::Strategy as _;
 use std::fs;
@@ -495,34 +496,39 @@ fn every_port_syntax_is_parsed() {
         let text =
             format!("services:\n  a:\n    ports: [{ports}]\n    expose: [\"9000\", 9001/udp]\n");
         let service = &load_project(&[("c.yaml", &text)], "").unwrap().services[0];
-        let published = service
-            .published
-            .iter()
-            .map(|port| format!("{}:{}>{} ", port.host_ip, port.host_port, port.container_port));
-        let exposed: Vec<_> = service.exposed.iter().map(ToString::to_string).collect();
+        let published = service.published.iter().map(|port| {
+            let suffix = if port.transport == Transport::Udp { "/udp" } else { "" };
+            format!("{}:{}>{}{suffix} ", port.host_ip, port.host_port, port.container_port)
+        });
+        let tcp = service.exposed.tcp.iter().map(ToString::to_string);
+        let udp = service.exposed.udp.iter().map(|port| format!("{port}/udp"));
+        let exposed: Vec<_> = tcp.chain(udp).collect();
         let actual = format!("{}| {}", published.collect::<String>(), exposed.join(" "));
         assert_eq!(actual, expected, "{ports}");
     };
-    check("\"80\"", "| 80 9000");
-    check("8080:80", "0.0.0.0:8080>80 | 80 9000");
-    check("\"127.0.0.1:8080:80/tcp\"", "127.0.0.1:8080>80 | 80 9000");
-    check("\"[::1]:8080:80\"", "::1:8080>80 | 80 9000");
-    check("\"127.0.0.1::80\"", "| 80 9000");
-    check("\"53:53/udp\"", "| 9000");
-    check("\"81-82:91-92\"", "0.0.0.0:81>91 0.0.0.0:82>92 | 91 92 9000");
-    check("{target: 80, published: \"8080\", host_ip: 127.0.0.1}", "127.0.0.1:8080>80 | 80 9000");
-    check("{target: 80}", "| 80 9000");
-    check("{target: 80, published: 80, protocol: udp}", "| 9000");
-    check("80:80/TCP", "0.0.0.0:80>80 | 80 9000");
+    check("\"80\"", "| 80 9000 9001/udp");
+    check("8080:80", "0.0.0.0:8080>80 | 80 9000 9001/udp");
+    check("\"127.0.0.1:8080:80/tcp\"", "127.0.0.1:8080>80 | 80 9000 9001/udp");
+    check("\"[::1]:8080:80\"", "::1:8080>80 | 80 9000 9001/udp");
+    check("\"127.0.0.1::80\"", "| 80 9000 9001/udp");
+    check("\"53:53/udp\"", "0.0.0.0:53>53/udp | 9000 53/udp 9001/udp");
+    check("\"81-82:91-92\"", "0.0.0.0:81>91 0.0.0.0:82>92 | 91 92 9000 9001/udp");
+    check(
+        "{target: 80, published: \"8080\", host_ip: 127.0.0.1}",
+        "127.0.0.1:8080>80 | 80 9000 9001/udp",
+    );
+    check("{target: 80}", "| 80 9000 9001/udp");
+    check("{target: 80, published: 80, protocol: udp}", "0.0.0.0:80>80/udp | 9000 80/udp 9001/udp");
+    check("80:80/TCP", "0.0.0.0:80>80 | 80 9000 9001/udp");
     // An empty part counts as absent, as in compose.
-    check("\"${LAN_IP}:8080:80\"", "0.0.0.0:8080>80 | 80 9000");
-    check("\"${LAN_IP}:53:53/udp\"", "| 9000");
-    check("\"${LAN_IP}:${PORT}:80\"", "| 80 9000");
-    check("\"${PORT}:80\"", "| 80 9000");
-    check("\"0:80\"", "| 80 9000");
-    check("{target: 80, published: \"${PORT}\", host_ip: \"${LAN_IP}\"}", "| 80 9000");
-    check("\"8000-8010:80\"", "| 80 9000");
-    check("web", "| 9000");
+    check("\"${LAN_IP}:8080:80\"", "0.0.0.0:8080>80 | 80 9000 9001/udp");
+    check("\"${LAN_IP}:53:53/udp\"", "0.0.0.0:53>53/udp | 9000 53/udp 9001/udp");
+    check("\"${LAN_IP}:${PORT}:80\"", "| 80 9000 9001/udp");
+    check("\"${PORT}:80\"", "| 80 9000 9001/udp");
+    check("\"0:80\"", "| 80 9000 9001/udp");
+    check("{target: 80, published: \"${PORT}\", host_ip: \"${LAN_IP}\"}", "| 80 9000 9001/udp");
+    check("\"8000-8010:80\"", "| 80 9000 9001/udp");
+    check("web", "| 9000 9001/udp");
 }
 
 #[test]
@@ -587,7 +593,7 @@ fn running_container(line: &str) -> crate::model::container::Container {
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
         networks: std::sync::Arc::new([("shop_default".to_owned(), endpoint)].into()),
-        exposed: std::collections::BTreeSet::new(),
+        exposed: crate::model::container::ExposedPorts::default(),
         published: Vec::new(),
         stop_config: None,
         stopping: false,

@@ -143,6 +143,7 @@ impl ContainerCache {
         self.trust = ListTrust::Trusted;
         self.to_inspect.append(&mut self.inspecting);
         self.images.connect();
+        self.pending.on_connect(now);
         (self.next_cause, self.in_flight_cause) = (None, None);
     }
 
@@ -364,6 +365,7 @@ impl ContainerCache {
         // The list may already show what an event reported while the list was requested. The query for the event then
         // finds no change, so the list's change gets the event's name.
         self.publish_cause = self.publish_cause.take().or_else(|| self.next_cause.clone());
+        let networks = BTreeMap::from([(self.filter.source.clone(), networks)]);
         self.world = Arc::new(World { containers: kept, networks });
         let idle = self.world.containers.values().filter(|container| !container.is_up());
         let idle = idle.map(|container| container.id.clone()).collect();
@@ -423,7 +425,7 @@ impl ContainerCache {
         }
         world.containers.extend(fresh);
         if let Some(networks) = answer.networks {
-            world.networks = networks;
+            world.networks.insert(self.filter.source.clone(), networks);
         }
         if is_shared {
             updated.extend(self.network_owners.iter().cloned());
@@ -657,7 +659,8 @@ impl CacheSnapshot {
     /// Whether a container is on a network that is not known.
     pub(crate) fn misses_network(&self, received: &[Arc<Container>]) -> bool {
         let is_cached = |(name, endpoint): (&String, &NetworkEndpoint)| {
-            endpoint.ip().is_none() || self.world.find_network(name, endpoint).is_some()
+            let network = || self.world.find_network(&self.filter.source, name, endpoint);
+            endpoint.ip().is_none() || network().is_some()
         };
         received.iter().any(|container| !container.networks.iter().all(is_cached))
     }

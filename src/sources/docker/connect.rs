@@ -1,6 +1,7 @@
 //! Connects to the engine: its address, its certificates, and the error messages when it does not answer.
 
 use super::ssh::{self, Destination};
+use crate::model::source_name::SourceName;
 use anyhow::{Context, Result, anyhow, bail};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use std::{
@@ -18,6 +19,8 @@ pub const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
 /// Where Docker is and how to connect to it. The caller has read the flags and the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineSettings {
+    /// The name of this source, if it is not the only one.
+    pub source: SourceName,
     /// `--docker-url`, else `DOCKER_HOST`. `None`, and an empty text, mean `DEFAULT_URL`.
     pub url: Option<String>,
     /// `DOCKER_TLS_VERIFY` is set and not empty.
@@ -34,12 +37,21 @@ pub struct Timeouts {
     pub connect: Duration,
     pub list: Duration,
     pub inspect: Duration,
+    /// How long the engine may be silent before it is pinged, and how long it may take to answer that.
+    pub ping: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(5), list: seconds(30), inspect: seconds(10) }
+        Self { connect: seconds(5), list: seconds(30), inspect: seconds(10), ping: seconds(5) }
+    }
+}
+
+impl Timeouts {
+    /// Returns the timeouts of one of several engines: one that hangs is reported within five seconds.
+    pub fn for_several() -> Self {
+        Self { ping: Duration::from_secs(2), ..Self::default() }
     }
 }
 

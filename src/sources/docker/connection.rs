@@ -52,7 +52,8 @@ impl Connection {
     /// the subscription.
     pub(crate) fn new(engine: Engine, selection: &EventSelection, since: Option<i64>) -> Self {
         let events = engine.subscribe_events(selection, since).boxed();
-        Self { engine, events, requests: FuturesUnordered::new(), ping: Ping::new() }
+        let ping = Ping::new(engine.timeouts.ping);
+        Self { engine, events, requests: FuturesUnordered::new(), ping }
     }
 
     /// Handles all events that have arrived, sends the requests that are due, and waits for the next input.

@@ -9,8 +9,9 @@ use crate::{
     model::{
         container::{
             Container, ContainerId, ContainerState, Health, Image, ImageId, NetworkEndpoint,
-            NetworkMode, PublishedPort, StopConfig,
+            NetworkMode, PublishedPort, StopConfig, Transport,
         },
+        source_name::SourceName,
         world::Network,
     },
     sources::{EventCause, description::Description, filter::ContainerFilter},
@@ -32,14 +33,17 @@ use std::{
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Converts one container of a list; `None` if it has no id, because it could not be referred to.
-pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
+pub(crate) fn parse_container(
+    response: ContainerSummary,
+    source: &SourceName,
+) -> Option<Container> {
     let status = response.status.unwrap_or_default();
     let ports = response.ports.unwrap_or_default();
     let mode = response.host_config.and_then(|host| host.network_mode).unwrap_or_default();
     let networks =
         response.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     Some(Container {
-        id: ContainerId::new(response.id?),
+        id: ContainerId::in_source(source.clone(), response.id?),
         name: pick_name(response.names.unwrap_or_default()),
         image: response.image.unwrap_or_default(),
         // The list has only the second, so the last nanosecond of it is used. Otherwise this container would count as
@@ -57,14 +61,17 @@ pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
         },
         labels: Arc::new(response.labels.unwrap_or_default().into_iter().collect()),
         environment: BTreeMap::new(),
-        network_mode: parse_network_mode(&mode),
+        network_mode: parse_network_mode(&mode, source),
         networks: Arc::new(
             networks
                 .into_iter()
                 .map(|(name, response)| (name, parse_endpoint(&response)))
                 .collect(),
         ),
-        exposed: ports.iter().filter(|port| is_tcp(port)).map(|port| port.private_port).collect(),
+        exposed: ports
+            .iter()
+            .filter_map(|port| Some((parse_transport(port)?, port.private_port)))
+            .collect(),
         published: parse_published_ports(&ports),
         stop_config: None,
         stopping: false,
@@ -75,14 +82,17 @@ pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
 }
 
 /// Returns a text of the fields that show whether a listed container has changed.
-pub(crate) fn parse_fingerprint(response: &ContainerSummary) -> Option<(ContainerId, String)> {
+pub(crate) fn parse_fingerprint(
+    response: &ContainerSummary,
+    source: &SourceName,
+) -> Option<(ContainerId, String)> {
     let health = parse_status_health(response.status.as_deref().unwrap_or_default());
     let networks = response.network_settings.as_ref().and_then(|all| all.networks.as_ref());
     let addresses =
         networks.into_iter().flatten().map(|(name, network)| (name, &network.ip_address));
     let addresses: BTreeMap<_, _> = addresses.collect();
     let fingerprint = format!("{:?} {health:?} {:?} {addresses:?}", response.state, response.names);
-    Some((ContainerId::new(response.id.as_deref()?), fingerprint))
+    Some((ContainerId::in_source(source.clone(), response.id.as_deref()?), fingerprint))
 }
 
 /// Returns everything that an inspection reports, as the engine's JSON; `whole` is the full JSON if it has more than
@@ -90,10 +100,11 @@ pub(crate) fn parse_fingerprint(response: &ContainerSummary) -> Option<(Containe
 pub(crate) fn build_description(
     response: &ContainerInspectResponse,
     whole: Option<Value>,
+    source: &SourceName,
 ) -> Result<Description> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Ok(Description {
-        id: ContainerId::new(text(&response.id)),
+        id: ContainerId::in_source(source.clone(), text(&response.id)),
         name: text(&response.name).trim_start_matches('/').to_owned(),
         // Converted through a `Value`, which sorts the keys: the same container always gives the same text.
         json: match whole {
@@ -112,6 +123,7 @@ pub(crate) fn format_seconds(nanoseconds: i64) -> String {
 pub(crate) fn parse_details(
     response: ContainerInspectResponse,
     filter: &ContainerFilter,
+    source: &SourceName,
 ) -> InspectDetails {
     let config = response.config.unwrap_or_default();
     let state = response.state.unwrap_or_default();
@@ -121,7 +133,9 @@ pub(crate) fn parse_details(
     InspectDetails {
         created: response.created.and_then(|text| parse_nanoseconds(&text)),
         started: state.started_at.and_then(|text| parse_nanoseconds(&text)),
-        network_mode: mode.filter(|mode| !mode.is_empty()).map(|mode| parse_network_mode(&mode)),
+        network_mode: mode
+            .filter(|mode| !mode.is_empty())
+            .map(|mode| parse_network_mode(&mode, source)),
         environment: filter.filter_environment(
             config.env.unwrap_or_default().into_iter().filter_map(pair).collect(),
         ),
@@ -133,7 +147,7 @@ pub(crate) fn parse_details(
             .exposed_ports
             .iter()
             .flatten()
-            .filter_map(|port| parse_tcp_port(port))
+            .filter_map(|port| parse_exposed_port(port))
             .collect(),
         health: match health {
             Some(HealthStatusEnum::STARTING) => Health::Starting,
@@ -155,7 +169,7 @@ pub(crate) fn parse_image(response: models::ImageInspect) -> Image {
             .exposed_ports
             .iter()
             .flatten()
-            .filter_map(|port| parse_tcp_port(port))
+            .filter_map(|port| parse_exposed_port(port))
             .collect(),
     }
 }
@@ -184,9 +198,12 @@ fn parse_nanoseconds(time: &str) -> Option<i64> {
 }
 
 /// Returns whose network an inspected container uses.
-pub(crate) fn inspected_network_mode(response: &ContainerInspectResponse) -> NetworkMode {
+pub(crate) fn inspected_network_mode(
+    response: &ContainerInspectResponse,
+    source: &SourceName,
+) -> NetworkMode {
     let mode = response.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
-    parse_network_mode(mode.unwrap_or_default())
+    parse_network_mode(mode.unwrap_or_default(), source)
 }
 
 pub(crate) fn parse_networks(response: Vec<models::Network>) -> BTreeMap<String, Network> {
@@ -200,7 +217,7 @@ pub(crate) fn parse_networks(response: Vec<models::Network>) -> BTreeMap<String,
 }
 
 /// Returns `None` for events of other objects than containers and networks.
-pub(crate) fn parse_event(response: EventMessage) -> Option<Event> {
+pub(crate) fn parse_event(response: EventMessage, source: &SourceName) -> Option<Event> {
     let (action, actor) = (response.action?, response.actor?);
     let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
     let cause = EventCause {
@@ -212,16 +229,17 @@ pub(crate) fn parse_event(response: EventMessage) -> Option<Event> {
         action: event::to_docker_action(action),
         received_at: None,
     };
+    let container_id = |id: String| ContainerId::in_source(source.clone(), id);
     let about = match response.typ? {
         EventMessageTypeEnum::CONTAINER => {
             let what = EventAction::from_action(&cause.action, &attributes);
-            EventSubject::Container { id: ContainerId::new(actor.id?), what, attributes }
+            EventSubject::Container { id: container_id(actor.id?), what, attributes }
         }
         EventMessageTypeEnum::NETWORK => match attributes.get("container") {
-            Some(id) => EventSubject::Attachment(ContainerId::new(id.as_str())),
+            Some(id) => EventSubject::Attachment(container_id(id.clone())),
             // In Podman's events the actor is the container.
             None if matches!(cause.action.as_str(), "connect" | "disconnect") => {
-                EventSubject::Attachment(ContainerId::new(actor.id?))
+                EventSubject::Attachment(container_id(actor.id?))
             }
             None => EventSubject::Network,
         },
@@ -273,11 +291,11 @@ fn parse_status_health(status: &str) -> Health {
     }
 }
 
-fn parse_network_mode(response: &str) -> NetworkMode {
+fn parse_network_mode(response: &str, source: &SourceName) -> NetworkMode {
     match (response, response.strip_prefix("container:")) {
         ("host", _) => NetworkMode::Host,
         ("none", _) => NetworkMode::None,
-        (_, Some(id)) => NetworkMode::Container(ContainerId::new(id)),
+        (_, Some(id)) => NetworkMode::Container(ContainerId::in_source(source.clone(), id)),
         _ => NetworkMode::Own,
     }
 }
@@ -295,31 +313,38 @@ fn parse_optional<T: FromStr>(text: Option<&str>) -> Option<T> {
     text?.parse().ok()
 }
 
-fn is_tcp(port: &PortSummary) -> bool {
-    port.typ == Some(PortSummaryTypeEnum::TCP)
+/// Returns `None` for other protocols than TCP and UDP.
+fn parse_transport(port: &PortSummary) -> Option<Transport> {
+    match port.typ {
+        Some(PortSummaryTypeEnum::TCP) => Some(Transport::Tcp),
+        Some(PortSummaryTypeEnum::UDP) => Some(Transport::Udp),
+        _ => None,
+    }
 }
 
 fn parse_published_ports(ports: &[PortSummary]) -> Vec<PublishedPort> {
     let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let published = |port: &PortSummary| {
         Some(PublishedPort {
+            transport: parse_transport(port)?,
             container_port: port.private_port,
             host_port: port.public_port.filter(|public| *public != 0)?,
             host_ip: parse_optional(port.ip.as_deref()).unwrap_or(everywhere),
         })
     };
-    let mut all: Vec<_> = ports.iter().filter(|port| is_tcp(port)).filter_map(published).collect();
-    all.sort_by_key(|port| (port.container_port, port.host_port, port.host_ip));
+    let mut all: Vec<_> = ports.iter().filter_map(published).collect();
+    all.sort_by_key(|port| (port.transport, port.container_port, port.host_port, port.host_ip));
     all.dedup();
     all
 }
 
 /// Parses `80/tcp`; a port without a protocol is TCP.
-fn parse_tcp_port(text: &str) -> Option<u16> {
+fn parse_exposed_port(text: &str) -> Option<(Transport, u16)> {
     match text.split_once('/') {
-        Some((port, "tcp")) => port.parse().ok(),
+        Some((port, "tcp")) => Some((Transport::Tcp, port.parse().ok()?)),
+        Some((port, "udp")) => Some((Transport::Udp, port.parse().ok()?)),
         Some(_) => None,
-        None => text.parse().ok(),
+        None => Some((Transport::Tcp, text.parse().ok()?)),
     }
 }
 

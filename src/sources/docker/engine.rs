@@ -11,6 +11,7 @@ use super::{
 use crate::{
     model::{
         container::{Container, ContainerId, NetworkMode},
+        source_name::SourceName,
         world::Network,
     },
     sources::{description::Description, filter::ContainerFilter, source::EventSelection},
@@ -35,6 +36,8 @@ pub struct Engine {
     url: String,
     pub(crate) timeouts: Timeouts,
     page_size: usize,
+    /// The name of this source.
+    pub(crate) source: SourceName,
 }
 
 const PAGE_SIZE: usize = 500;
@@ -53,6 +56,7 @@ impl Engine {
             url: settings.url().to_owned(),
             timeouts: settings.timeouts,
             page_size: PAGE_SIZE,
+            source: settings.source.clone(),
         })
     }
 
@@ -67,7 +71,7 @@ impl Engine {
     ) -> Result<LenientList<Container>> {
         let ids = ids.iter().map(ContainerId::as_str).collect();
         let list = self.query_containers(&[], &BTreeMap::from([("id", ids)])).await?;
-        Ok(list.filter_map(convert::parse_container))
+        Ok(list.filter_map(|container| convert::parse_container(container, &self.source)))
     }
 
     /// Returns all containers. Each is passed to `keep` as soon as its page is read, because a whole answer takes many
@@ -149,7 +153,7 @@ impl Engine {
         Ok(self
             .inspect_container(id.as_str())
             .await?
-            .map(|response| convert::parse_details(response, filter)))
+            .map(|response| convert::parse_details(response, filter, &self.source)))
     }
 
     /// Returns the full id of a running container, and whose network it uses; `None` if no container of that id is
@@ -162,8 +166,8 @@ impl Engine {
             response.state.as_ref().and_then(|state| state.running) == Some(true)
         };
         Ok(self.inspect_container(id).await?.filter(runs).and_then(|response| {
-            let mode = convert::inspected_network_mode(&response);
-            Some((ContainerId::new(response.id?), mode))
+            let mode = convert::inspected_network_mode(&response, &self.source);
+            Some((ContainerId::in_source(self.source.clone(), response.id?), mode))
         }))
     }
 
@@ -180,7 +184,9 @@ impl Engine {
         }
         let since = since.map(convert::format_seconds);
         let since: Vec<_> = since.iter().map(|since| ("since", since.as_str())).collect();
-        self.stream_messages(&query::query_path("/events", &since, &filters), convert::parse_event)
+        let source = self.source.clone();
+        let convert = move |message| convert::parse_event(message, &source);
+        self.stream_messages(&query::query_path("/events", &since, &filters), convert)
     }
 
     /// Returns the time by the engine's clock, in nanoseconds since 1970; `None` if the engine does not report it.
@@ -214,7 +220,10 @@ impl Engine {
         let whole = |object: &ParsedObject<_>| {
             object.is_partial.then(|| serde_json::from_str(&object.text).ok()).flatten()
         };
-        response.map(|object| convert::build_description(&object.value, whole(&object))).transpose()
+        let describe = |object: ParsedObject<_>| {
+            convert::build_description(&object.value, whole(&object), &self.source)
+        };
+        response.map(describe).transpose()
     }
 
     /// `docker kill -s SIGNAL`.

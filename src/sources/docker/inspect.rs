@@ -3,8 +3,10 @@
 //!
 //! Pure.
 
-use crate::model::container::{Container, ContainerState, Health, NetworkMode, StopConfig};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::model::container::{
+    Container, ContainerState, ExposedPorts, Health, NetworkMode, StopConfig,
+};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InspectDetails {
@@ -17,7 +19,7 @@ pub(crate) struct InspectDetails {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) stop: StopConfig,
     /// EXPOSE, which the list leaves out for host networking.
-    pub(crate) exposed: BTreeSet<u16>,
+    pub(crate) exposed: ExposedPorts,
     /// Also set for a paused container; the list reports only that it is paused.
     pub(crate) health: Health,
 }
@@ -34,7 +36,7 @@ pub(crate) fn apply_details(container: &mut Container, details: InspectDetails) 
     }
     container.environment = environment;
     container.stop_config = Some(stop);
-    container.exposed.extend(exposed);
+    container.exposed.merge(&exposed);
     if container.state == ContainerState::Paused && container.health == Health::Unchecked {
         container.health = health;
     }
@@ -52,7 +54,7 @@ pub(crate) fn carry_over_details(fresh: &mut Container, cached: &Container) {
         fresh.created = cached.created;
         fresh.environment.clone_from(&cached.environment);
         fresh.stop_config.clone_from(&cached.stop_config);
-        fresh.exposed.extend(&cached.exposed);
+        fresh.exposed.merge(&cached.exposed);
     }
     if fresh.state == ContainerState::Paused && fresh.health == Health::Unchecked {
         fresh.health = cached.health;

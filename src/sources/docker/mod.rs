@@ -7,7 +7,7 @@
 mod cache;
 mod connect;
 mod connection;
-mod convert;
+pub(super) mod convert;
 mod engine;
 mod engine_state;
 mod event;

@@ -19,8 +19,11 @@ use std::{
 /// previous request.
 const RECHECK_DELAYS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
-/// How long a death applies against lists that say otherwise.
-pub(crate) const DEAD_TTL: Duration = Duration::from_secs(5);
+/// How long a death applies against lists that say otherwise. On a machine under load, the lists of an engine still
+/// showed a container as running 26 s after it had reported the death.
+pub(crate) const DEAD_TTL: Duration = Duration::from_mins(1);
+/// The same after a new connection: events may be missing, such as that of a later start.
+const DEAD_TTL_AFTER_CONNECT: Duration = Duration::from_secs(5);
 /// The engine's default timeout between the stop signal and SIGKILL, in seconds.
 const DEFAULT_STOP_TIMEOUT: i64 = 10;
 /// How much longer than its stop timeout a container may run before it no longer counts as stopping.
@@ -89,6 +92,13 @@ impl PendingEvents {
     pub(crate) fn on_die(&mut self, id: &ContainerId, now: Instant) {
         self.stopping.remove(id);
         self.died.insert(id.clone(), now + DEAD_TTL);
+    }
+
+    /// Handles a new connection to the engine.
+    pub(crate) fn on_connect(&mut self, now: Instant) {
+        for until in self.died.values_mut() {
+            *until = (*until).min(now + DEAD_TTL_AFTER_CONNECT);
+        }
     }
 
     /// Handles the start of a container. `time` is by the engine's clock, in nanoseconds.

@@ -5,19 +5,18 @@ use anyhow::Result;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// An engine that has been silent for this long is pinged.
-const AFTER: Duration = Duration::from_secs(5);
-
 /// The next ping. At most one is in progress.
 #[derive(Debug)]
 pub(crate) struct Ping {
     /// `None` while one is in progress.
     at: Option<Instant>,
+    /// An engine that has been silent for this long is pinged.
+    after: Duration,
 }
 
 impl Ping {
-    pub(crate) fn new() -> Self {
-        Self { at: Some(Instant::now() + AFTER) }
+    pub(crate) fn new(after: Duration) -> Self {
+        Self { at: Some(Instant::now() + after), after }
     }
 
     /// Waits until a ping is due; forever while one is in progress. For a `select!`.
@@ -43,6 +42,6 @@ impl Ping {
 
     /// Ends the ping in progress, whether it was answered or not.
     pub(crate) fn end(&mut self) {
-        self.at = Some(Instant::now() + AFTER);
+        self.at = Some(Instant::now() + self.after);
     }
 }

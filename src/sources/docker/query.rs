@@ -17,9 +17,6 @@ use std::{collections::BTreeMap, future::ready, io, time::Duration};
 use tokio::{io::AsyncBufReadExt, time::timeout};
 use tokio_util::io::StreamReader;
 
-/// Timeout of an answer for which the engine has nothing to look up.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// A parsed object, and the text that it was parsed from.
 #[derive(Debug)]
 pub(crate) struct ParsedObject<T> {
@@ -88,12 +85,11 @@ impl Engine {
     /// Checks whether the engine answers at all; any answer counts, because a proxy in front of it may not know
     /// `/_ping`.
     pub(crate) async fn ping(&self) -> Result<()> {
-        match timeout(PING_TIMEOUT, self.fetch_body("/_ping")).await {
+        let limit = self.timeouts.ping;
+        match timeout(limit, self.fetch_body("/_ping")).await {
             Ok(Ok(_) | Err(Error::DockerResponseServerError { .. })) => Ok(()),
             Ok(Err(error)) => Err(anyhow!(error).context(format!("Docker at {}", self.url()))),
-            Err(_) => {
-                Err(anyhow!("Docker at {} did not answer within {PING_TIMEOUT:?}", self.url()))
-            }
+            Err(_) => Err(anyhow!("Docker at {} did not answer within {limit:?}", self.url())),
         }
     }
 

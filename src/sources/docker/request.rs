@@ -12,6 +12,7 @@ use super::{
 use crate::{
     model::{
         container::{Container, ContainerId, ImageId},
+        source_name::SourceName,
         world::{MAX_NETWORK_HOPS, Network},
     },
     sources::{filter::ContainerFilter, source::ConsumerId},
@@ -65,8 +66,10 @@ async fn list_all(
     fingerprints: bool,
 ) -> Result<ListAnswer> {
     let keep = |summary: ContainerSummary| ListEntry {
-        fingerprint: fingerprints.then(|| convert::parse_fingerprint(&summary)).flatten(),
-        containers: read_containers(summary, worlds),
+        fingerprint: fingerprints
+            .then(|| convert::parse_fingerprint(&summary, &engine.source))
+            .flatten(),
+        containers: read_containers(summary, &engine.source, worlds),
     };
     if worlds.is_empty() {
         let list = engine.list_at_once(keep).await?;
@@ -78,11 +81,15 @@ async fn list_all(
 }
 
 /// Returns the container as each of the worlds keeps it, in their order.
-fn read_containers(summary: ContainerSummary, worlds: &WorldSnapshots) -> Vec<Arc<Container>> {
+fn read_containers(
+    summary: ContainerSummary,
+    source: &SourceName,
+    worlds: &WorldSnapshots,
+) -> Vec<Arc<Container>> {
     if worlds.is_empty() {
         return Vec::new();
     }
-    let Some(container) = convert::parse_container(summary) else { return Vec::new() };
+    let Some(container) = convert::parse_container(summary, source) else { return Vec::new() };
     let mut cached = worlds.values();
     let last = cached.next_back();
     let mut kept: Vec<_> = cached.map(|cached| cached.reuse_unchanged(container.clone())).collect();

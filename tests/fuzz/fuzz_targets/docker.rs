@@ -7,7 +7,7 @@ mod story;
 
 use docker_glue::{
     label,
-    model::world::World,
+    model::{source_name::SourceName, world::World},
     routing::decide::{DecideState, decide},
     sources::{ContainerFilter, docker::fuzzed},
 };
@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Instant};
 
 fuzz_target!(|text: &[u8]| {
     let filter = ContainerFilter {
+        source: SourceName::NONE,
         has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
         is_used_label: label::is_relevant_label,
         required_labels: Vec::new(),

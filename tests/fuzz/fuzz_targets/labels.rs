@@ -18,7 +18,7 @@ static BARE: LazyLock<Container> = LazyLock::new(|| {
     let world = story::parse_world("web 172.17.0.2");
     Container::clone(world.containers.values().next().expect("the story has one"))
 });
-static LIMITS: LazyLock<LabelLimits> = LazyLock::new(|| story::default_rules().label_limits);
+static LIMITS: LazyLock<LabelLimits> = LazyLock::new(|| story::default_rules().base.label_limits);
 
 fuzz_target!(|text: &str| {
     let parsed = label::parse_labels(&labelled::label_container(&BARE, text), &LIMITS);

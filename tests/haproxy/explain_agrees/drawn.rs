@@ -107,15 +107,15 @@ impl Drawn {
         Self(TestRng::deterministic_rng(RngAlgorithm::ChaCha))
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.0.next_u64() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    fn one_in(&mut self, all: usize) -> bool {
+    pub(crate) fn one_in(&mut self, all: usize) -> bool {
         self.below(all) == 0
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
 
@@ -273,7 +273,7 @@ impl Drawn {
         format!("{host}{dots}")
     }
 
-    fn in_capitals(&mut self, text: &str) -> String {
+    pub(crate) fn in_capitals(&mut self, text: &str) -> String {
         text.chars().map(|c| if self.one_in(2) { c.to_ascii_uppercase() } else { c }).collect()
     }
 

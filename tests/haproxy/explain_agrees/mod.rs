@@ -6,6 +6,7 @@
 mod answerer;
 mod asker;
 mod drawn;
+mod tcp;
 
 use crate::common::{haproxy::HAProxy, story};
 use answerer::Answerers;
@@ -99,6 +100,7 @@ async fn compare_answers(
     let mut seen = Seen::default();
     for answered_by in all {
         let request = ExplainRequest {
+            from: None,
             method: answered_by.method.parse().unwrap(),
             url: answered_by.url().parse().unwrap_or_else(|e| panic!("{}: {e}", answered_by.url())),
         };
@@ -125,6 +127,7 @@ fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
         RequestOutcome::NotListening
         | RequestOutcome::TlsRefused
         | RequestOutcome::PassedThrough
+        | RequestOutcome::Dropped
         | RequestOutcome::Closed => false,
         RequestOutcome::Redirected
         | RequestOutcome::NotFound
@@ -156,6 +159,7 @@ fn draw_state(drawn: &mut Drawn, port: u16) -> StateSnapshot {
         world: Some(Arc::new(world)),
         docker_connected: true,
         docker_age: Duration::ZERO,
+        sources: Vec::new(),
         rules,
         decide_state: decided.memory,
         routes: decided.routes,
@@ -163,6 +167,7 @@ fn draw_state(drawn: &mut Drawn, port: u16) -> StateSnapshot {
         orders: None,
         config: Arc::new(config),
         haproxy: HaproxyInfo { version: version::OLDEST, pid: None, managed: true, answers: true },
+        udp: None,
         last_applied: None,
         last_error: None,
         history: History::default(),

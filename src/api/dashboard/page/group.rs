@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use super::{CountFormat, PathGroup, ServerRow, StatusIcon};
+use super::{CountFormat, PathGroup, ServerRow, StatusIcon, row};
 use crate::{
     report::{
         certificates::ServingState,
@@ -43,7 +43,8 @@ pub struct HostGroup {
 
 /// Builds the groups. Routes are sorted by listener, host and path, so the routes of one host are adjacent.
 pub(crate) fn build_groups(status: &Status, filter: &str) -> Vec<HostGroup> {
-    let routes = status.routes.chunk_by(|a, b| (a.port, &a.host) == (b.port, &b.host));
+    let key = |route: &RouteStatus| (route.protocol.clone(), route.port, route.host.clone());
+    let routes = status.routes.chunk_by(|a, b| key(a) == key(b));
     let counts = CountFormat(status.haproxy.answers);
     let mut groups: Vec<_> =
         routes.map(|statuses| HostGroup::from_routes(statuses, counts)).collect();
@@ -57,12 +58,13 @@ pub(crate) fn build_groups(status: &Status, filter: &str) -> Vec<HostGroup> {
 
 impl HostGroup {
     fn from_routes(routes: &[RouteStatus], counts: CountFormat) -> Self {
-        let RouteStatus { host, port, .. } = &routes[0];
+        let RouteStatus { host, port, protocol, .. } = &routes[0];
+        let is_stream = row::is_stream(&routes[0]);
         let servers: usize = routes.iter().map(|status| status.servers.len()).sum();
         let mut paths: Vec<_> =
             routes.iter().map(|status| PathGroup::from_route(status, counts)).collect();
         if let [PathGroup { path, options, titled, .. }] = &mut paths[..] {
-            *titled = path != "/" || !options.is_empty();
+            *titled = path != "/" && !is_stream || !options.is_empty();
         }
         let certificate = routes[0].certificate.map(|certificate| certificate.state);
         let (mark, state) = match certificate {
@@ -70,8 +72,16 @@ impl HostGroup {
             _ => group_state(&paths),
         };
         Self {
-            id: format!("{host}:{port}"),
-            host: host_label(host).to_owned(),
+            id: if is_stream {
+                format!("{protocol}-{host}:{port}")
+            } else {
+                format!("{host}:{port}")
+            },
+            host: if is_stream {
+                format!("{} {}", protocol.to_uppercase(), host_label(host))
+            } else {
+                host_label(host).to_owned()
+            },
             port: *port,
             mark,
             state,
@@ -82,7 +92,8 @@ impl HostGroup {
                 format_plural(servers, "container")
             ),
             names: container_names(routes),
-            rate: counts.format_number(routes.iter().map(|status| status.load.rate).sum()),
+            rate: counts
+                .format_number(routes.iter().map(|status| status.load.map(|load| load.rate)).sum()),
             find: search_text(routes),
             certificate: certificate.and_then(ServingState::warning),
             paths,
@@ -122,7 +133,7 @@ fn container_names(routes: &[RouteStatus]) -> String {
 }
 
 fn search_text(routes: &[RouteStatus]) -> String {
-    let mut words = vec![host_label(&routes[0].host), &routes[0].host];
+    let mut words = vec![host_label(&routes[0].host), &routes[0].host, &routes[0].protocol];
     for route in routes {
         words.push(&route.prefix);
         words.extend(

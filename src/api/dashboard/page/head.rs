@@ -4,7 +4,10 @@
 
 use super::{CountFormat, Pass, StatusIcon};
 use crate::{
-    report::status::{Load, Status},
+    report::{
+        status::{Load, Status},
+        udp_table::describe_addresses,
+    },
     support::format::{format_plural, format_span},
 };
 use std::time::Duration;
@@ -16,6 +19,8 @@ pub struct Head {
     pub up: String,
     pub docker: StatusBadge,
     pub haproxy: StatusBadge,
+    /// Present if there are listeners of UDP.
+    pub udp: Option<StatusBadge>,
     pub listeners: Vec<ListenerBadge>,
     pub routes: String,
     pub rate: String,
@@ -33,7 +38,7 @@ pub struct RollbackBanner {
     pub since: String,
 }
 
-/// Whether Docker or HAProxy is connected.
+/// Whether Docker, HAProxy or docker-glue-udp is connected.
 #[derive(Debug, Clone)]
 pub struct StatusBadge {
     pub mark: StatusIcon,
@@ -54,13 +59,17 @@ impl Head {
     pub(crate) fn from_status(status: &Status) -> Self {
         let counts = CountFormat(status.haproxy.answers);
         let sum = |of: fn(&Load) -> u64| {
-            counts.format_number(status.listeners.iter().map(|status| of(&status.load)).sum())
+            // Without listeners the sum is 0. If none of them is counted, it is not.
+            let loads = status.listeners.iter().filter_map(|status| status.load.as_ref());
+            let none = status.listeners.is_empty().then_some(0);
+            counts.format_number(loads.map(of).reduce(|sum, number| sum + number).or(none))
         };
         Self {
             version: status.version.clone(),
             up: format_span(Duration::from_millis(status.at_ms.saturating_sub(status.since_ms))),
             docker: docker_badge(status),
             haproxy: haproxy_badge(status),
+            udp: udp_badge(status),
             listeners: status
                 .listeners
                 .iter()
@@ -124,4 +133,17 @@ fn haproxy_badge(status: &Status) -> StatusBadge {
         ),
         more: more.into_iter().flatten().collect::<Vec<_>>().join(", "),
     }
+}
+
+fn udp_badge(status: &Status) -> Option<StatusBadge> {
+    status.listeners.iter().find(|listener| listener.protocol == "udp")?;
+    let Some(udp) = &status.udp else {
+        let (text, more) = ("docker-glue-udp does not answer".to_owned(), String::new());
+        return Some(StatusBadge { mark: StatusIcon::Down, text, more });
+    };
+    Some(StatusBadge {
+        mark: StatusIcon::Up,
+        text: format!("docker-glue-udp {} answers", udp.version),
+        more: format!("engine {}: {}", udp.engine, describe_addresses(udp.engine)),
+    })
 }

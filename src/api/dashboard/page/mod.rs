@@ -84,7 +84,8 @@ fn empty_state(status: &Status, groups: &[HostGroup]) -> Option<EmptyState> {
 pub(crate) struct CountFormat(bool);
 
 impl CountFormat {
-    fn format_number(self, number: u64) -> String {
-        if self.0 { format_count(number) } else { "–".to_owned() }
+    /// `None` is a number that is not counted.
+    fn format_number(self, number: Option<u64>) -> String {
+        number.filter(|_| self.0).map_or_else(|| "–".to_owned(), format_count)
     }
 }

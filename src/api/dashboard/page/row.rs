@@ -5,7 +5,7 @@
 use super::{CountFormat, StatusIcon};
 use crate::{
     model::{label_option::OptionValue, option_value::CheckMethod},
-    report::status::{RouteStatus, ServerState, ServerStatus},
+    report::status::{Load, RouteStatus, ServerState, ServerStatus},
     support::format::format_duration,
 };
 use std::time::Duration;
@@ -49,7 +49,12 @@ impl PathGroup {
         let total: u64 =
             route.servers.iter().filter(gets).map(|status| u64::from(status.weight())).sum();
         Self {
-            path: if route.prefix.is_empty() { "/".to_owned() } else { route.prefix.clone() },
+            path: match route.protocol.as_str() {
+                "tcp" => "connections".to_owned(),
+                "udp" => "datagrams".to_owned(),
+                _ if route.prefix.is_empty() => "/".to_owned(),
+                _ => route.prefix.clone(),
+            },
             titled: true,
             options: route.policy.iter().map(option_note).collect(),
             unserved: no_server_note(route),
@@ -62,10 +67,18 @@ impl PathGroup {
     }
 }
 
+/// Whether it is a route of connections or datagrams, and not of requests.
+pub(super) fn is_stream(route: &RouteStatus) -> bool {
+    matches!(route.protocol.as_str(), "tcp" | "udp")
+}
+
 fn no_server_note(route: &RouteStatus) -> Option<&'static str> {
     let is = |state| route.servers.iter().any(|status| status.state == state);
     match () {
         () if is(ServerState::Up) => None,
+        () if is_stream(route) && route.on_hold => Some("last container gone"),
+        () if is_stream(route) && is(ServerState::Down) => Some("all servers down"),
+        () if is_stream(route) => Some("no server available"),
         () if route.on_hold => Some("last container gone: responding 503 for a while"),
         () if is(ServerState::Down) => Some("all servers down: responding 503"),
         () => Some("no server available: responding 503"),
@@ -92,7 +105,10 @@ impl ServerRow {
             !matches!(word.as_str(), "UP" | "no check" | "DOWN" | "MAINT") && !word.is_empty()
         };
         let (mark, word) = StatusIcon::for_server(server);
-        let some = |number| (number != 0).then(|| counts.format_number(number));
+        let some = |of: fn(&Load) -> u64| {
+            let number = load.as_ref().map(of).filter(|number| *number != 0)?;
+            Some(counts.format_number(Some(number)))
+        };
         Self {
             mark,
             state: word,
@@ -102,10 +118,10 @@ impl ServerRow {
             address: address.clone(),
             weight,
             share: (gets * 200 + total) / (total * 2).max(1),
-            rate: counts.format_number(load.rate),
-            open: counts.format_number(load.sessions),
-            errors: some(load.errors),
-            server_errors: some(load.server_errors),
+            rate: counts.format_number(load.map(|load| load.rate)),
+            open: counts.format_number(load.map(|load| load.sessions)),
+            errors: some(|load| load.errors),
+            server_errors: some(|load| load.server_errors),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::super::{
     dns::{self, TextRecord},
     error::{AcmeError, FailureKind},
     settings::{Challenge, DnsLookup, DnsPublisher},
+    shared::LeaseGuard,
 };
 use crate::model::{certificate::CertificateOrigin, option_value::Host};
 use instant_acme::{ChallengeHandle, ChallengeType};
@@ -46,6 +47,8 @@ pub(crate) struct Solver {
     pub challenge: Challenge,
     pub dns: DnsLookup,
     pub tokens: mpsc::Sender<TokenRequest>,
+    /// `None` if no other balancer orders.
+    pub lease: Option<LeaseGuard>,
 }
 
 /// A proof that is published until it is withdrawn.
@@ -66,6 +69,14 @@ pub(super) enum Proof {
 }
 
 impl Solver {
+    /// Waits until another balancer orders.
+    pub(super) async fn wait_until_lost(&self) {
+        match &self.lease {
+            Some(lease) => lease.clone().wait_until_lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(super) fn challenge_type(&self) -> ChallengeType {
         match self.challenge {
             Challenge::Http => ChallengeType::Http01,
@@ -172,12 +183,21 @@ fn challenge_certificate(
     Ok((host, certificate))
 }
 
-/// Returns the path of a token. The text becomes a key of a map of HAProxy, so a token with other characters than
-/// RFC 8555, 8.3 permits is refused.
-fn token_path(token: &str) -> Result<String, AcmeError> {
+/// Where tokens are served.
+const TOKEN_PREFIX: &str = "/.well-known/acme-challenge/";
+
+/// Whether this is the path of a token. The text becomes a key of a map of HAProxy, so a token with other characters
+/// than RFC 8555, 8.3 permits is refused.
+pub(crate) fn is_token_path(path: &str) -> bool {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
-    if (1..=256).contains(&token.len()) && token.bytes().all(legal) {
-        return Ok(format!("/.well-known/acme-challenge/{token}"));
+    path.strip_prefix(TOKEN_PREFIX)
+        .is_some_and(|token| (1..=256).contains(&token.len()) && token.bytes().all(legal))
+}
+
+fn token_path(token: &str) -> Result<String, AcmeError> {
+    let path = format!("{TOKEN_PREFIX}{token}");
+    if is_token_path(&path) {
+        return Ok(path);
     }
     Err(AcmeError::new(FailureKind::BadResponse, "the CA sent a token with illegal characters"))
 }

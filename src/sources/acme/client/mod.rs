@@ -9,6 +9,7 @@ mod retry;
 
 pub(crate) use challenge::Solver;
 pub use challenge::TokenRequest;
+pub(crate) use challenge::is_token_path;
 pub(crate) use http::unix_now;
 pub(crate) use order::Issued;
 

@@ -57,10 +57,16 @@ pub(super) async fn run(
 ) -> Result<Issued, AcmeError> {
     let mut run = Run { client, order, solver, proofs: Vec::new() };
     let limit = client.settings.order_timeout;
-    let result = tokio::time::timeout(limit, run.complete()).await.unwrap_or_else(|_| {
-        let text = format!("the CA did not finish the order in {} s", limit.as_secs());
-        Err(AcmeError::new(FailureKind::Timeout, text))
-    });
+    let result = tokio::select! {
+        biased;
+        () = solver.wait_until_lost() => {
+            Err(AcmeError::new(FailureKind::Interrupted, "another balancer makes the orders"))
+        }
+        result = tokio::time::timeout(limit, run.complete()) => result.unwrap_or_else(|_| {
+            let text = format!("the CA did not finish the order in {} s", limit.as_secs());
+            Err(AcmeError::new(FailureKind::Timeout, text))
+        }),
+    };
     let proofs = std::mem::take(&mut run.proofs);
     let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, solver.withdraw(proofs)).await;
     if result.as_ref().is_err_and(|error| !error.kind.keeps_order()) {

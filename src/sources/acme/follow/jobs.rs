@@ -41,7 +41,8 @@ impl Follower {
         self.running.insert(order.host.clone());
         let client = self.environment_mut(order.staging).client.clone();
         let (challenge, tokens) = (self.settings.challenge.clone(), self.handles.tokens.clone());
-        let solver = Solver { challenge, dns: self.settings.dns.clone(), tokens };
+        let (dns, lease) = (self.settings.dns.clone(), self.lease_guard());
+        let solver = Solver { challenge, dns, tokens, lease };
         let run = order.clone();
         let work = async move {
             let client = client.ok_or_else(not_connected)?;
@@ -79,6 +80,7 @@ impl Follower {
         if let Err(error) = run_blocking(move || store.remove_certificates(&copy)).await {
             warn!("could not remove the expired certificate of {host}: {error}");
         }
+        self.remove_copy(host).await;
     }
 }
 

@@ -3,6 +3,7 @@
 mod account_key;
 mod jobs;
 mod results;
+mod shared;
 mod status;
 mod storage;
 
@@ -14,9 +15,11 @@ use super::{
     error::AcmeError,
     ledger::{Ledger, Pause, RenewalWindow},
     settings::{AcmeSettings, DirectoryUrl},
+    shared::{self as shared_store, Directory},
     status::{AcmeStatus, Counters, KeyReplacement},
     store::Store,
 };
+use shared::SharedPart;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -110,29 +113,39 @@ struct Follower {
     /// The account's key is to be replaced, which waits for the end of the jobs that use it.
     key_requested: bool,
     key_replacement: Option<KeyReplacement>,
+    /// `None` if this balancer alone uses its store.
+    shared: Option<SharedPart>,
     jobs: JoinSet<Finished>,
     counters: Counters,
 }
 
 /// Orders and renews certificates until it is dropped. All its failures are states, which it publishes.
-pub async fn follow(settings: AcmeSettings, handles: AcmeHandles) {
-    let mut follower = Follower::new(settings, handles);
-    follower.hand_out_stored().await;
-    loop {
-        let wake_at = follower.step().await;
-        follower.wait(wake_at).await;
-    }
+pub async fn follow(settings: AcmeSettings, mut handles: AcmeHandles) {
+    let Some(shared) = settings.shared.clone() else {
+        return Follower::new(settings, handles, None).run().await;
+    };
+    let store = Directory::new(&shared.folder, &settings.folder);
+    let (hosts, haproxy) = (handles.hosts.clone(), handles.tokens);
+    let (shared, keeper, relay) = shared_store::connect(store, &settings, shared, hosts, haproxy);
+    handles.tokens = shared.tokens.clone();
+    let follower = Follower::new(settings, handles, Some(shared));
+    tokio::join!(keeper.run(), relay.run(), follower.run());
 }
 
 impl Environment {
     fn new(settings: &AcmeSettings, directory: DirectoryUrl) -> Self {
-        let store = Store::new(&settings.folder, &directory);
+        let store = Store::new(settings.store_folder(), &directory);
         Self { directory, store, client: None, connection: Connection::None }
     }
 }
 
 impl Follower {
-    fn new(settings: AcmeSettings, handles: AcmeHandles) -> Self {
+    fn new(
+        settings: AcmeSettings,
+        handles: AcmeHandles,
+        shared: Option<shared_store::SharedHandle>,
+    ) -> Self {
+        let shared = shared.map(|handle| SharedPart::new(handle, &settings));
         let production = Environment::new(&settings, settings.directory.clone());
         let staging =
             settings.staging.clone().map(|directory| Environment::new(&settings, directory));
@@ -154,13 +167,25 @@ impl Follower {
             unsaved: BTreeMap::new(),
             key_requested: false,
             key_replacement: None,
+            shared,
             jobs: JoinSet::new(),
             counters: Counters::default(),
         }
     }
 
+    async fn run(mut self) {
+        self.hand_out_stored().await;
+        loop {
+            let wake_at = self.step().await;
+            self.wait(wake_at).await;
+        }
+    }
+
     /// Hands out the certificates of earlier runs.
     async fn hand_out_stored(&mut self) {
+        if self.shared.is_some() {
+            return self.hand_out_shared().await;
+        }
         let store = self.production.store.clone();
         let (stored, pending) =
             run_blocking(move || (store.read_certificates(), store.pending_hosts())).await;
@@ -178,6 +203,10 @@ impl Follower {
     /// Decides, and begins what is due. Returns when to decide again.
     async fn step(&mut self) -> i64 {
         let now = unix_now();
+        if !self.update_role().await {
+            return self.step_without_orders(now).await;
+        }
+        self.search_certificates(false).await;
         self.save().await;
         let Some(ledger) = self.read_ledger(now).await else {
             self.publish_status(None);
@@ -202,15 +231,25 @@ impl Follower {
     }
 
     fn decide(&self, ledger: &Ledger, now: i64) -> Decision {
-        let requested = self.settings.keys.expand(&self.handles.hosts.borrow());
+        self.decide_with(ledger, &self.running, self.usable_production(), now)
+    }
+
+    fn decide_with(
+        &self,
+        ledger: &Ledger,
+        running: &BTreeSet<AcmeHost>,
+        production: &Connection,
+        now: i64,
+    ) -> Decision {
+        let requested = self.requested_hosts();
         let usable = |_: &&Environment| self.staging_pause <= now;
         let view = View {
             requested: &requested,
             issued: &self.issued,
-            running: &self.running,
+            running,
             asking: &self.asking,
             pending: &self.pending,
-            production: self.usable_production(),
+            production,
             staging: self.staging.as_ref().filter(usable).map(|staging| &staging.connection),
             rules: self.settings.name_rules(),
             limits: &self.settings.limits,
@@ -228,7 +267,12 @@ impl Follower {
         tokio::select! {
             Some(Ok(finished)) = self.jobs.join_next() => self.finish(finished).await,
             Ok(()) = self.handles.hosts.changed(), if open => {}
-            Some(request) = self.handles.requests.recv() => self.take_request(&request),
+            Some(request) = self.handles.requests.recv() => self.take_request(&request).await,
+            request = Self::wait_for_store(&mut self.shared) => {
+                if let Some(host) = request {
+                    self.renew(&host);
+                }
+            }
             () = tokio::time::sleep(sleep) => {}
         }
         // One decision serves all that ended in the meantime.
@@ -237,20 +281,22 @@ impl Follower {
         }
     }
 
-    fn take_request(&mut self, request: &AcmeRequest) {
+    async fn take_request(&mut self, request: &AcmeRequest) {
         match request {
-            AcmeRequest::Renew(host) => {
-                for host in [host, &host.sibling()] {
-                    self.force(host);
-                }
-            }
+            AcmeRequest::Renew(host) if self.pass_on(host).await => {}
+            AcmeRequest::Renew(host) => self.renew(host),
             AcmeRequest::ReplaceAccountKey => self.key_requested = true,
         }
     }
 
+    fn renew(&mut self, host: &AcmeHost) {
+        for host in [host, &host.sibling()] {
+            self.force(host);
+        }
+    }
+
     fn force(&mut self, host: &AcmeHost) {
-        let is_followed =
-            self.issued.contains_key(host) || self.handles.hosts.borrow().contains(host);
+        let is_followed = self.issued.contains_key(host) || self.requested_hosts().contains(host);
         if let Some(ledger) = self.ledger.as_mut().filter(|_| is_followed) {
             ledger.force(host);
             self.urgent = true;

@@ -26,6 +26,9 @@ impl Follower {
             Finished::Ordered { order, result } => {
                 self.running.remove(&order.host);
                 match result {
+                    Err(error) if error.kind == FailureKind::Interrupted => {
+                        self.interrupt_order(&order, &error);
+                    }
                     Ok(issued) => self.finish_order(order, issued).await,
                     Err(error) => self.fail_order(&order, &error).await,
                 }
@@ -138,6 +141,14 @@ impl Follower {
             }
         }
         self.read_pending().await;
+    }
+
+    /// Ends an order that another balancer may continue, because that one is the leader now.
+    fn interrupt_order(&mut self, order: &Order, error: &AcmeError) {
+        info!("stopped the order for {}: {error}", order.host);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.end_order(&order.host);
+        }
     }
 
     pub(super) fn count(&mut self, kind: FailureKind) {

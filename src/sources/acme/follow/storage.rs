@@ -7,16 +7,17 @@ use super::{
         error::FailureKind,
         ledger::{Ledger, Pause},
         ledger_file::{read_ledger, write_ledger},
+        store::join_pem,
     },
     Follower, STORAGE_PAUSE, WRITE_PAUSE,
 };
 use crate::support::atomic_file::{FileAccess, WriteError, create_directory};
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 use tracing::warn;
 
 impl Follower {
     pub(super) fn ledger_path(&self) -> PathBuf {
-        self.settings.folder.join("ledger.json")
+        self.settings.store_folder().join("ledger.json")
     }
 
     /// Returns the ledger, which is read once.
@@ -25,7 +26,7 @@ impl Follower {
             return Some(ledger.clone());
         }
         let (path, limits, folder) =
-            (self.ledger_path(), self.settings.limits, self.settings.folder.clone());
+            (self.ledger_path(), self.settings.limits, self.settings.store_folder().to_owned());
         let read = run_blocking(move || {
             create_directory(&folder, FileAccess::Private)?;
             read_ledger(&path, &limits, now).map_err(|error| WriteError { path, why: error })
@@ -49,9 +50,13 @@ impl Follower {
         if waits || self.written.as_ref() == Some(ledger) {
             return true;
         }
+        if !self.confirm_lease().await {
+            return false;
+        }
         let (path, copy) = (self.ledger_path(), ledger.clone());
         match run_blocking(move || write_ledger(&path, &copy)).await {
             Ok(()) => {
+                self.announce_ledger().await;
                 self.written = Some(ledger.clone());
                 (self.written_at, self.urgent) = (now, false);
                 self.storage_pause = None;
@@ -78,14 +83,21 @@ impl Follower {
         for (host, issued) in self.unsaved.clone() {
             let (store, directory) =
                 (self.production.store.clone(), self.production.directory.clone());
-            let name = host.clone();
+            let (name, copy) = (host.clone(), Arc::clone(&issued));
             let written = run_blocking(move || {
-                store.write_certificate(&name, (&issued.chain, &issued.key), &directory)?;
+                let pair = (copy.chain.as_str(), copy.key.as_str());
+                let number = store.write_certificate(&name, pair, &directory)?;
                 let _ = store.remove_pending(&name);
-                Ok::<_, WriteError>(())
+                Ok::<_, WriteError>(number)
             });
             match written.await {
-                Ok(()) => drop(self.unsaved.remove(&host)),
+                Ok(number) => {
+                    self.unsaved.remove(&host);
+                    if self.shared.is_some() {
+                        let pem = join_pem(&issued.chain, &issued.key);
+                        self.announce_certificate(host, number, &pem).await;
+                    }
+                }
                 Err(error) => self.pause_for_storage(&error, unix_now()),
             }
         }

@@ -121,3 +121,49 @@ fn account_is_retired_and_not_lost() {
 fn pem_has_no_empty_line() {
     assert_eq!(*join_pem("a\n\nb\n", "\r\nc\r\n"), "a\nb\nc\n");
 }
+
+#[test]
+fn certificates_of_another_program_are_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path(), &ca());
+    let mut read = BTreeMap::new();
+    let mut expect = |store: &Store, expected: Option<(u64, &(String, String))>| {
+        let found = store.read_other_certificates(&read).remove(&host("a.example.com"));
+        let pem = found.as_ref().map(|(number, stored)| (*number, stored.pem.to_string()));
+        let expected =
+            expected.map(|(number, pair)| (number, join_pem(&pair.0, &pair.1).to_string()));
+        assert_eq!(pem, expected);
+        read.extend(found.map(|(number, _)| (host("a.example.com"), number)));
+    };
+    expect(&store, None);
+    let first = write(&store, "a.example.com");
+    expect(&store, Some((1, &first)));
+    expect(&store, None);
+    write(&store, "a.example.com");
+    let third = write(&store, "a.example.com");
+    expect(&store, Some((3, &third)));
+    // One that is not complete.
+    let archive = folder.path().join("ca.example.com-dir/archive/a.example.com");
+    fs::create_dir(archive.join("4")).unwrap();
+    expect(&store, None);
+    store.remove_certificates(&host("a.example.com")).unwrap();
+    expect(&store, None);
+    let again = write(&store, "a.example.com");
+    expect(&store, Some((1, &again)));
+}
+
+#[test]
+fn copy_is_written_if_it_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path(), &ca());
+    let archive = folder.path().join("ca.example.com-dir/archive/a.example.com");
+    for expected in [1, 2] {
+        let (chain, key) = make("a.example.com");
+        let pem = join_pem(&chain, &key);
+        for _ in 0..3 {
+            store.write_copy(&host("a.example.com"), &pem, &ca()).unwrap();
+        }
+        assert_eq!(read(&store, "a.example.com"), Some(pem.to_string()));
+        assert_eq!(fs::read_dir(&archive).unwrap().count(), expected);
+    }
+}

@@ -5,12 +5,15 @@ use crate::{
     model::certificate::{CertificateChoice, CertificateIndex, CertificateOriginKind},
     sources::certificate::{
         CertificateShelf, CertificateSnapshot, CertificateStore, SourceUpdate,
-        directory::read_scan, scan::scan_directories,
+        directory::DirectoryCache, scan::scan_directories,
     },
     support::atomic_file::FileAccess,
 };
 use std::{fs, time::Instant};
 use tokio::sync::watch;
+
+/// Long after the files were written, in Unix time.
+const LATER: i64 = i64::MAX / 2;
 
 fn measure<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
@@ -32,8 +35,14 @@ fn each_of_many_certificates_is_found() {
     }
     let scan = measure("list", || scan_directories(&directory.paths()));
     measure("list again", || scan_directories(&directory.paths()));
-    let reading = measure("read", || read_scan(&scan));
+    let mut cache = DirectoryCache::default();
+    let reading = measure("read", || cache.read_scan(&scan, LATER));
     assert_eq!(reading.certificates.len(), count);
+    let (leaf, key) = issue(&["site-0.test", "*.site-0.test"], 0, FAR);
+    fs::write(directory.path().join("site-0.test.pem"), leaf + &key).unwrap();
+    let scan = scan_directories(&directory.paths());
+    let reading = measure("read the one that changed", || cache.read_scan(&scan, LATER));
+    assert_eq!((reading.certificates.len(), cache.count_new()), (count, 1));
     let certificates: Vec<_> = reading.certificates.iter().map(|c| c.certificate.clone()).collect();
     let index = measure("build the index", || CertificateIndex::build(certificates, 1_767_225_600));
     measure("find each host", || {

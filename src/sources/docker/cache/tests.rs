@@ -2,9 +2,12 @@
 
 use super::{CacheQuery, CacheResponse, ContainerCache, InspectOutcome};
 use crate::{
-    model::container::{
-        Container, ContainerId, ContainerState, Health, Image, ImageId, NetworkEndpoint,
-        NetworkMode, StopConfig,
+    model::{
+        container::{
+            Container, ContainerId, ContainerState, ExposedPorts, Health, Image, ImageId,
+            NetworkEndpoint, NetworkMode, StopConfig,
+        },
+        source_name::SourceName,
     },
     sources::{
         ContainerFilter, EventCause,
@@ -34,6 +37,7 @@ struct Scenario {
 impl Scenario {
     fn new(change: impl FnOnce(&mut ContainerFilter)) -> Self {
         let mut filter = ContainerFilter {
+            source: SourceName::NONE,
             required_labels: Vec::new(),
             has_our_labels: |labels| labels.contains_key("glue"),
             is_used_label: |label| label == "glue",
@@ -140,7 +144,8 @@ impl Scenario {
     fn inspect_with_start(&mut self, id: &ContainerId, started: i64) {
         let (created, environment, stop) =
             (None, string_map(&[]), StopConfig { signal: None, timeout: None });
-        let (started, exposed, health) = (Some(started), BTreeSet::new(), Health::Unchecked);
+        let (started, exposed, health) =
+            (Some(started), ExposedPorts::default(), Health::Unchecked);
         let network_mode = None;
         let details =
             InspectDetails { created, started, network_mode, environment, stop, exposed, health };
@@ -153,7 +158,7 @@ impl Scenario {
         environment: &[(&str, &str)],
         stop: StopConfig,
     ) {
-        let (environment, exposed) = (string_map(environment), BTreeSet::new());
+        let (environment, exposed) = (string_map(environment), ExposedPorts::default());
         let (created, started, health) = (None, Some(0), Health::Unchecked);
         let network_mode = None;
         let details =
@@ -225,7 +230,7 @@ fn plain_container(id: &str) -> Container {
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
         networks: Arc::default(),
-        exposed: BTreeSet::new(),
+        exposed: ExposedPorts::default(),
         published: Vec::new(),
         stop_config: None,
         stopping: false,
@@ -495,7 +500,7 @@ fn start_time_of_sharer_and_owner_is_inspected_once() {
     assert_eq!((started(&scenario, "p"), scenario.cache.next_inspection()), (Some(71), None));
     // No event reported that start.
     scenario.advance_to(40).send_event("p", "die").ask_and_answer("all", &list);
-    scenario.advance_to(50).ask_and_answer("p", &[plain_container("p")]);
+    scenario.advance_to(101).ask_and_answer("all", &list);
     assert_eq!(
         (started(&scenario, "p"), scenario.cache.next_inspection()),
         (None, Some(ContainerId::new("p")))
@@ -731,9 +736,27 @@ fn death_contradicted_by_lists_expires() {
             .expect_published("");
     }
     scenario
-        .advance_to(6)
-        .ask_and_answer("a", &[labelled_container("a")])
+        .advance_to(31)
+        .ask_and_answer("all", &[labelled_container("a")])
+        .expect_published("")
+        .advance_to(61)
+        .ask_and_answer("all", &[labelled_container("a")])
         .expect_published("a=running");
+}
+
+/// The start after the death may have been reported while there was no connection.
+#[test]
+fn death_before_new_connection_expires_after_five_seconds() {
+    let mut scenario = Scenario::from_list(&[labelled_container("a")]);
+    scenario.send_event("a", "die").ask_and_answer("a", &[labelled_container("a")]);
+    scenario.expect_published("a=exited <- die").advance_to(10);
+    scenario.cache.on_disconnect();
+    scenario.cache.on_connect(scenario.now);
+    scenario.ask_and_answer("all", &[labelled_container("a")]).expect_published("a=exited");
+    scenario
+        .advance_to(15)
+        .ask_and_answer("all", &[labelled_container("a")])
+        .expect_published("a=running <- die");
 }
 
 #[test]

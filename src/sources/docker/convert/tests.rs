@@ -4,7 +4,12 @@ use super::{
     ContainerFilter, inspected_network_mode, parse_container, parse_details, parse_event,
     parse_networks, parse_time,
 };
-use crate::model::container::{Container, ContainerState, Health, NetworkMode, StopConfig};
+use crate::model::{
+    container::{
+        Container, ContainerState, ExposedPorts, Health, NetworkMode, StopConfig, Transport,
+    },
+    source_name::SourceName,
+};
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage, Network};
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, fmt::Write};
@@ -16,8 +21,12 @@ fn parse_json<T: DeserializeOwned>(json: &str) -> T {
     serde_json::from_str(json).unwrap()
 }
 
+fn read_container(response: ContainerSummary) -> Option<Container> {
+    parse_container(response, &SourceName::NONE)
+}
+
 fn parse_list(json: &str) -> Vec<Container> {
-    parse_json::<Vec<ContainerSummary>>(json).into_iter().filter_map(parse_container).collect()
+    parse_json::<Vec<ContainerSummary>>(json).into_iter().filter_map(read_container).collect()
 }
 
 fn find_container(json: &str, name: &str) -> Container {
@@ -36,9 +45,13 @@ fn container_line(container: &Container) -> String {
         write!(line, " {name}:{}/{}/{}", address(v4), address(v6), address(gateway)).unwrap();
     }
     for port in published {
-        write!(line, " {}:{}->{}", port.host_ip, port.host_port, port.container_port).unwrap();
+        let suffix = if port.transport == Transport::Udp { "/udp" } else { "" };
+        let (ip, from, to) = (port.host_ip, port.host_port, port.container_port);
+        write!(line, " {ip}:{from}->{to}{suffix}").unwrap();
     }
-    format!("{line} {exposed:?}")
+    let udp =
+        if exposed.udp.is_empty() { String::new() } else { format!(" udp {:?}", exposed.udp) };
+    format!("{line} {:?}{udp}", exposed.tcp)
 }
 
 fn check(json: &str, expected: &[&str]) {
@@ -55,7 +68,7 @@ fn list_of_engine_20_10_is_parsed() {
             "host Running Unchecked Host host:-/-/- {}",
             "paused Paused Unchecked Own net:172.19.0.4/-/172.19.0.1 {80}",
             "healthy Running Healthy Own net:172.19.0.3/-/172.19.0.1 {80}",
-            "web Running Unchecked Own net:172.19.0.2/-/172.19.0.1 127.0.0.1:18080->80 0.0.0.0:18081->81 :::18081->81 {80, 81}",
+            "web Running Unchecked Own net:172.19.0.2/-/172.19.0.1 127.0.0.1:18080->80 0.0.0.0:18081->81 :::18081->81 0.0.0.0:18053->53/udp :::18053->53/udp {80, 81} udp {53}",
         ],
     );
 }
@@ -65,7 +78,7 @@ fn list_of_engine_29_is_parsed() {
     check(
         LIST_29,
         &[
-            "web Running Unhealthy Own front:172.18.0.2/fd00::2/172.18.0.1 six:-/fd01::2/fd01::1 0.0.0.0:8080->80 {80, 443}",
+            "web Running Unhealthy Own front:172.18.0.2/fd00::2/172.18.0.1 six:-/fd01::2/fd01::1 0.0.0.0:8080->80 0.0.0.0:8443->443/udp {80, 443} udp {443}",
             "starting Running Starting Own front:172.18.0.3/-/172.18.0.1 {}",
             "job Exited Unchecked None none:-/-/- {}",
         ],
@@ -101,27 +114,28 @@ fn health_without_field_is_parsed_from_status_text() {
         ("", Health::Unchecked),
     ] {
         let json = serde_json::json!({ "Id": "a", "Status": status }).to_string();
-        assert_eq!(parse_container(parse_json(&json)).unwrap().health, expected, "{status}");
+        assert_eq!(read_container(parse_json(&json)).unwrap().health, expected, "{status}");
     }
 }
 
 #[test]
 fn missing_fields_become_empty() {
-    let bare = parse_container(parse_json("{\"Id\": \"a\"}")).unwrap();
+    let bare = read_container(parse_json("{\"Id\": \"a\"}")).unwrap();
     assert_eq!(container_line(&bare), " Exited Unchecked Own {}");
     assert_eq!(bare.state, ContainerState::Exited);
-    assert!(parse_container(parse_json("{}")).is_none());
+    assert!(read_container(parse_json("{}")).is_none());
 }
 
 #[test]
 fn link_is_not_taken_as_container_name() {
     let json = r#"{"Id": "a", "Names": ["/other/alias", "/own"]}"#;
-    assert_eq!(parse_container(parse_json(json)).unwrap().name, "own");
+    assert_eq!(read_container(parse_json(json)).unwrap().name, "own");
 }
 
 fn filter_for(environment: bool, everything: bool) -> ContainerFilter {
     let has_our_labels = |labels: &BTreeMap<String, String>| labels.contains_key("A");
     ContainerFilter {
+        source: SourceName::NONE,
         has_our_labels,
         is_used_label: |label| label == "A",
         required_labels: Vec::new(),
@@ -138,21 +152,26 @@ fn environment_names(environment: bool, everything: bool) -> Vec<String> {
         parse_json(include_str!("../fixtures/inspect-20.10.json"));
     let environment_of = response.config.as_mut().unwrap().env.as_mut().unwrap();
     environment_of.extend(["SECRET=1".to_owned(), "no pair".to_owned()]);
-    parse_details(response, &filter_for(environment, everything)).environment.into_keys().collect()
+    let filter = filter_for(environment, everything);
+    parse_details(response, &filter, &SourceName::NONE).environment.into_keys().collect()
 }
 
 #[test]
 fn inspection_yields_stop_config_exposed_ports_and_creation_time() {
     let response: ContainerInspectResponse =
         parse_json(include_str!("../fixtures/inspect-20.10.json"));
-    assert_eq!(inspected_network_mode(&response), NetworkMode::Own);
-    let parsed = parse_details(response, &filter_for(false, false));
+    assert_eq!(inspected_network_mode(&response, &SourceName::NONE), NetworkMode::Own);
+    let parsed = parse_details(response, &filter_for(false, false), &SourceName::NONE);
     assert_eq!(parsed.stop, StopConfig { signal: Some("SIGQUIT".to_owned()), timeout: Some(3) });
-    assert_eq!(parsed.exposed, [80, 81].into());
+    let exposed = ExposedPorts { tcp: [80, 81].into(), udp: [53].into() };
+    assert_eq!(parsed.exposed, exposed);
     assert_eq!(parsed.created, Some(1_795_175_588_901_469_229));
     assert_eq!(parsed.health, Health::Unchecked);
     let response = parse_json(include_str!("../fixtures/inspect-paused-20.10.json"));
-    assert_eq!(parse_details(response, &filter_for(false, false)).health, Health::Unhealthy);
+    assert_eq!(
+        parse_details(response, &filter_for(false, false), &SourceName::NONE).health,
+        Health::Unhealthy
+    );
 }
 
 #[test]
@@ -174,7 +193,7 @@ fn networks_are_parsed_with_drivers() {
 }
 
 fn event_text(json: &str) -> String {
-    format!("{:?}", parse_event(parse_json::<EventMessage>(json)))
+    format!("{:?}", parse_event(parse_json::<EventMessage>(json), &SourceName::NONE))
 }
 
 #[test]

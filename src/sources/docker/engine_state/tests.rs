@@ -2,7 +2,12 @@
 
 use super::{EngineAnswer, EngineRequest, EngineState, ListAnswer};
 use crate::{
-    model::container::{Container, ContainerId, ContainerState, Health, NetworkMode, StopConfig},
+    model::{
+        container::{
+            Container, ContainerId, ContainerState, ExposedPorts, Health, NetworkMode, StopConfig,
+        },
+        source_name::SourceName,
+    },
     sources::{
         ContainerFilter, Description, EventCause, Snapshot, SnapshotConfig, Source,
         docker::{
@@ -52,6 +57,7 @@ impl Scenario {
 
     fn add_reader(&mut self) -> Registration {
         let filter = ContainerFilter {
+            source: SourceName::NONE,
             has_our_labels: |labels| labels.contains_key("glue"),
             is_used_label: |label| label == "glue",
             named: BTreeSet::new(),
@@ -159,7 +165,7 @@ impl Scenario {
                     network_mode: None,
                     environment: BTreeMap::new(),
                     stop: StopConfig { signal: None, timeout: None },
-                    exposed: BTreeSet::new(),
+                    exposed: ExposedPorts::default(),
                     health: Health::Unchecked,
                 });
                 EngineAnswer::Details { world, id, outcome }
@@ -218,7 +224,7 @@ fn container(id: &str) -> Container {
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
         networks: Arc::default(),
-        exposed: BTreeSet::new(),
+        exposed: ExposedPorts::default(),
         published: Vec::new(),
         stop_config: None,
         stopping: false,

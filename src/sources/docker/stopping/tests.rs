@@ -30,7 +30,7 @@ fn container_is_stopping_after_stop_signal_or_die() {
         ("{}", "kill 9", Some(12)),
         ("{}", "kill 1", None),
         ("{}", "kill", None),
-        ("{}", "die", Some(5)),
+        ("{}", "die", Some(60)),
         ("{}", "start", None),
         ("{}", "exec_start", None),
         (r#"{"StopSignal":"SIGQUIT","StopTimeout":60}"#, "kill 3", Some(62)),

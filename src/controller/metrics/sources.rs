@@ -1,0 +1,45 @@
+//! Metrics of sources with names.
+
+use super::builder::MetricsBuilder;
+use crate::report::source_status::SourceReport;
+use prometheus::GaugeVec;
+
+#[derive(Debug, Clone)]
+pub(super) struct SourceMetrics {
+    connected: GaugeVec,
+    silent: GaugeVec,
+    containers: GaugeVec,
+}
+
+impl SourceMetrics {
+    pub(super) fn new(builder: &MetricsBuilder<'_>) -> Self {
+        Self {
+            connected: builder.add_gauges(
+                "docker_glue_source_connected",
+                "Whether a source of --source answers (0 or 1).",
+                "source",
+            ),
+            silent: builder.add_gauges(
+                "docker_glue_source_silent_seconds",
+                "For how long a source of --source has not answered; 0 while it answers.",
+                "source",
+            ),
+            containers: builder.add_gauges(
+                "docker_glue_source_containers",
+                "Containers of a source that run and have labels, as known last.",
+                "source",
+            ),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "the numbers are small")]
+    pub(super) fn set_sources(&self, sources: &[SourceReport]) {
+        for SourceReport { name, connected, silent_ms, containers, .. } in sources {
+            let labels = &[name.as_str()];
+            self.connected.with_label_values(labels).set(f64::from(u8::from(*connected)));
+            let silent = silent_ms.unwrap_or_default() as f64 / 1000.0;
+            self.silent.with_label_values(labels).set(silent);
+            self.containers.with_label_values(labels).set(*containers as f64);
+        }
+    }
+}

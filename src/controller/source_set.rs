@@ -1,0 +1,500 @@
+//! The sources that docker-balancer follows, as one world.
+
+use crate::{
+    model::{
+        source_name::SourceName,
+        world::{Vantage, World},
+    },
+    routing::decide::Rules,
+    settings::{Settings, SourceSettings},
+    sources::{
+        ContainerFilter, EventCause, MergedWorld, Registration, Slice, SliceStore, Snapshot,
+        SnapshotConfig, Source, StreamHeartbeat,
+        docker::{self, Engine},
+    },
+    support::{
+        outage::{FailureReport, Outage},
+        supervise::supervise,
+    },
+};
+use anyhow::Result;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, select_all},
+};
+use std::{
+    future::pending,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+    time::sleep,
+};
+use tracing::{info, warn};
+
+/// How long the first pass waits for sources that have not answered yet: if what was known of each is stored, and
+/// otherwise, if any has answered. HAProxy serves its last configuration meanwhile.
+const STORED_TIMEOUT: Duration = Duration::from_secs(2);
+const FIRST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long after a change of a source its file is written again.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// All sources.
+#[derive(Debug)]
+pub struct SourceSet {
+    links: Vec<SourceLink>,
+    merged: MergedWorld,
+    started_at: Instant,
+    store: SliceStore,
+    /// The tasks that follow the sources, and those that write their files.
+    tasks: JoinSet<()>,
+}
+
+/// What changed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SourceEvent {
+    /// From where HAProxy reaches the containers of a source. Its containers come after this.
+    Vantage { source: SourceName, vantage: Vantage },
+    /// The containers, or the connection to a source. Completes "reason: …" in the log.
+    Changed { cause: String },
+}
+
+/// For what the changes of sources are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    ForPass,
+    /// It may run no pass, so the change causes one later.
+    ForRequest,
+}
+
+/// What is known of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    pub name: SourceName,
+    pub url: String,
+    /// Whether it answers.
+    pub connected: bool,
+    /// When it stopped answering.
+    pub silent_since: Option<SystemTime>,
+}
+
+impl SourceSet {
+    /// Follows the sources of the settings until the set is dropped. `followed` is the engine without a name, if it is
+    /// followed already.
+    pub fn start(settings: &Settings, followed: Option<Source>) -> Self {
+        let mut set = Self {
+            links: Vec::new(),
+            merged: MergedWorld::default(),
+            started_at: Instant::now(),
+            store: SliceStore::new(&settings.state_dir),
+            tasks: JoinSet::new(),
+        };
+        let shared = Arc::new(settings.clone());
+        // It has no name.
+        let followed = followed.filter(|_| settings.named_sources.is_empty());
+        for source_settings in settings.sources() {
+            let source = followed.clone().unwrap_or_else(|| set.follow(&source_settings));
+            let link = SourceLink::new(source_settings, source, Arc::clone(&shared));
+            set.add_link(link);
+        }
+        set
+    }
+
+    fn follow(&mut self, settings: &SourceSettings) -> Source {
+        let source = Source::new(settings.engine.source.clone());
+        let engine = (settings.engine.clone(), source.clone());
+        self.tasks.spawn(supervise("Docker watch", move || {
+            let (engine, source) = engine.clone();
+            async move { docker::follow(&engine, &source).await }
+        }));
+        source
+    }
+
+    /// Adds a source with what is stored of it, if it has a name.
+    fn add_link(&mut self, mut link: SourceLink) {
+        if !link.name.is_none() {
+            match self.store.read(&link.name) {
+                Ok(Some(Slice { vantage, world })) => {
+                    self.merged.replace(&link.name, world);
+                    link.vantage = Some(vantage);
+                }
+                Ok(None) => {}
+                Err(error) => warn!(
+                    "could not read {}: {error:#}; waiting for {}",
+                    self.store.path(&link.name).display(),
+                    link.settings.engine.url()
+                ),
+            }
+            let keeper = keep_slice(self.store.clone(), link.name.clone(), link.slices.subscribe());
+            self.tasks.spawn(keeper);
+        }
+        self.links.push(link);
+    }
+
+    /// Returns the vantages that are stored.
+    pub fn stored_vantages(&self) -> Vec<(SourceName, Vantage)> {
+        let vantage = |link: &SourceLink| Some((link.name.clone(), link.vantage.clone()?));
+        self.links.iter().filter_map(vantage).collect()
+    }
+
+    /// Waits for a change. Dropping the future loses none.
+    pub async fn next_event(&mut self) -> SourceEvent {
+        let is_partial = self.world().is_none() && self.merged.has_slices();
+        let left = self.complete_at().saturating_duration_since(Instant::now());
+        let events = self.links.iter_mut().map(|link| link.next_event().boxed());
+        tokio::select! {
+            (event, ..) = select_all(events) => event,
+            () = sleep(left), if is_partial => {
+                SourceEvent::Changed { cause: "sources that have not answered".to_owned() }
+            }
+        }
+    }
+
+    /// Takes over what the sources have published. Returns when the events were received that caused the changes.
+    pub fn take_changes(&mut self, taking: Taking) -> Vec<Instant> {
+        let mut times = Vec::new();
+        for link in &mut self.links {
+            let snapshot = match taking {
+                Taking::ForPass => link.snapshot.borrow_and_update(),
+                Taking::ForRequest => link.snapshot.borrow(),
+            };
+            times.extend(snapshot.event_times.take_unread(&mut link.event_cursor));
+            if let Some(world) = &snapshot.world
+                && self.merged.slice(&link.name).is_none_or(|slice| !Arc::ptr_eq(slice, world))
+            {
+                self.merged.replace(&link.name, Arc::clone(world));
+            }
+            link.has_answered |= snapshot.world.is_some();
+            link.silent_since = match (snapshot.connected, link.silent_since) {
+                (true, _) => None,
+                (false, None) => Some(SystemTime::now()),
+                (false, since) => since,
+            };
+            drop(snapshot);
+            if let Some(world) = self.merged.slice(&link.name).filter(|_| link.has_answered) {
+                link.store(world);
+            }
+        }
+        times
+    }
+
+    /// Writes what has changed since the files were written last.
+    pub async fn finish(mut self) {
+        self.tasks.shutdown().await;
+        let slice = |link: &SourceLink| Some((link.name.clone(), link.slices.borrow().clone()?));
+        let slices: Vec<_> = self.links.iter().filter_map(slice).collect();
+        for (source, slice) in slices {
+            if let Err(error) = write_slice(&self.store, &source, slice).await {
+                warn!("{error}");
+            }
+        }
+    }
+
+    /// Returns the containers of all sources; `None` until all have answered, or the others were waited for.
+    pub fn world(&self) -> Option<Arc<World>> {
+        let is_complete = self.links.iter().all(|link| link.has_answered)
+            || self.merged.has_slices() && self.complete_at() <= Instant::now();
+        is_complete.then(|| Arc::clone(self.merged.world()))
+    }
+
+    /// Returns when the world is used although sources have not answered.
+    fn complete_at(&self) -> Instant {
+        let is_known = |link: &SourceLink| self.merged.slice(&link.name).is_some();
+        let is_stored = self.links.iter().all(is_known);
+        self.started_at + if is_stored { STORED_TIMEOUT } else { FIRST_ANSWERS_TIMEOUT }
+    }
+
+    /// Returns the event of a snapshot that was not taken yet. A pass that a timer or HAProxy causes applies it, too,
+    /// and the log and the history have to name it.
+    pub fn untaken_cause(&self) -> Option<String> {
+        let mut links =
+            self.links.iter().filter(|link| link.snapshot.has_changed().unwrap_or(false));
+        links.find_map(|link| {
+            link.snapshot.borrow().cause.as_ref().map(|cause| link.describe(cause))
+        })
+    }
+
+    /// Whether all sources answer.
+    pub fn is_connected(&self) -> bool {
+        self.links.iter().all(|link| link.snapshot.borrow().connected)
+    }
+
+    /// Returns how long ago the source sent something that has been silent for the longest time.
+    pub fn age(&self) -> Duration {
+        self.links.iter().map(|link| link.heartbeat.age()).max().unwrap_or_default()
+    }
+
+    /// Returns what is known of each source.
+    pub fn states(&self) -> Vec<SourceState> {
+        let state = |link: &SourceLink| SourceState {
+            name: link.name.clone(),
+            url: link.settings.engine.url().to_owned(),
+            connected: link.snapshot.borrow().connected,
+            silent_since: link.silent_since,
+        };
+        self.links.iter().map(state).collect()
+    }
+}
+
+/// One source, and what is read from it.
+struct SourceLink {
+    name: SourceName,
+    settings: SourceSettings,
+    source: Source,
+    /// Those of the program.
+    all_settings: Arc<Settings>,
+    updates: Arc<watch::Sender<Snapshot>>,
+    snapshot: watch::Receiver<Snapshot>,
+    heartbeat: StreamHeartbeat,
+    /// `None` until HAProxy's vantage is known.
+    registration: Option<Registration>,
+    vantage: Option<Vantage>,
+    /// The lookup of the vantage, which may be another one after a reconnect. Without a result, the source does not
+    /// answer, and the next reconnect looks again.
+    lookup: Option<BoxFuture<'static, Option<Vantage>>>,
+    reconnects: Reconnects,
+    /// When it stopped answering.
+    silent_since: Option<SystemTime>,
+    /// How many of the snapshot's event times have been read.
+    event_cursor: usize,
+    /// Whether its containers are those of an answer, not those that are stored.
+    has_answered: bool,
+    /// What is to be stored of it.
+    slices: watch::Sender<Option<Slice>>,
+}
+
+impl std::fmt::Debug for SourceLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceLink").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl SourceLink {
+    fn new(source_settings: SourceSettings, source: Source, all_settings: Arc<Settings>) -> Self {
+        let (updates, snapshot) = watch::channel(Snapshot::default());
+        let lookup = find_vantage(source_settings.clone()).map(Some).boxed();
+        Self {
+            name: source_settings.engine.source.clone(),
+            settings: source_settings,
+            source,
+            all_settings,
+            updates: Arc::new(updates),
+            snapshot,
+            heartbeat: StreamHeartbeat::default(),
+            registration: None,
+            vantage: None,
+            lookup: Some(lookup),
+            reconnects: Reconnects::default(),
+            silent_since: None,
+            event_cursor: 0,
+            has_answered: false,
+            slices: watch::Sender::new(None),
+        }
+    }
+
+    async fn next_event(&mut self) -> SourceEvent {
+        loop {
+            tokio::select! {
+                vantage = finish(&mut self.lookup) => {
+                    self.lookup = None;
+                    if let Some(vantage) = self.set_vantage(vantage) {
+                        return SourceEvent::Vantage { source: self.name.clone(), vantage };
+                    }
+                }
+                Ok(()) = self.snapshot.changed() => {
+                    let snapshot = self.snapshot.borrow();
+                    if self.reconnects.is_reconnect(snapshot.connected) {
+                        self.lookup = Some(find_vantage_again(self.settings.clone()).boxed());
+                    }
+                    let cause = snapshot.cause.as_ref().map(|cause| self.describe(cause));
+                    return SourceEvent::Changed { cause: cause.unwrap_or_else(|| "list".to_owned()) };
+                }
+            }
+        }
+    }
+
+    /// Takes over a vantage, and has the source publish its containers from the first one on. Returns the vantage if it
+    /// is another one.
+    fn set_vantage(&mut self, vantage: Option<Vantage>) -> Option<Vantage> {
+        let vantage = vantage?;
+        let is_new = self.vantage.as_ref() != Some(&vantage);
+        if self.registration.is_some() && is_new {
+            info!("Docker at {} has another address now", self.settings.engine.url());
+        }
+        self.vantage = Some(vantage.clone());
+        if self.registration.is_none() {
+            let filter = self.all_settings.container_filter(&self.settings, &vantage);
+            let config = SnapshotConfig {
+                extra_actions: self.all_settings.watch_set.iter().cloned().collect(),
+                heartbeat: self.heartbeat.clone(),
+                ..SnapshotConfig::new(filter)
+            };
+            let updates = Arc::clone(&self.updates);
+            self.registration = Some(self.source.publish_snapshots(config, updates));
+        }
+        is_new.then_some(vantage)
+    }
+
+    /// Has the containers stored, if the source has a name.
+    fn store(&self, world: &Arc<World>) {
+        let Some(vantage) = self.vantage.as_ref().filter(|_| !self.name.is_none()) else { return };
+        self.slices.send_if_modified(|slice| {
+            let is_stored = slice
+                .as_ref()
+                .is_some_and(|slice| Arc::ptr_eq(&slice.world, world) && slice.vantage == *vantage);
+            if !is_stored {
+                *slice = Some(Slice { vantage: vantage.clone(), world: Arc::clone(world) });
+            }
+            !is_stored
+        });
+    }
+
+    /// Returns the event's action and the name of its container.
+    fn describe(&self, EventCause { action, name, .. }: &EventCause) -> String {
+        if self.name.is_none() {
+            format!("{action} {name}")
+        } else {
+            format!("{action} {name}@{}", self.name)
+        }
+    }
+}
+
+/// Detects reconnects to a source; the first connection is not one.
+#[derive(Debug, Default)]
+struct Reconnects {
+    is_connected: bool,
+    had_connection: bool,
+}
+
+impl Reconnects {
+    /// Whether the source is connected again after an outage.
+    fn is_reconnect(&mut self, is_connected: bool) -> bool {
+        let was_connected = std::mem::replace(&mut self.is_connected, is_connected);
+        let is_new = is_connected && !was_connected;
+        is_new && std::mem::replace(&mut self.had_connection, true)
+    }
+}
+
+/// Waits for the future; forever if there is none.
+async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+/// Writes the file of a source after changes, until nobody sends any.
+async fn keep_slice(
+    store: SliceStore,
+    source: SourceName,
+    mut slices: watch::Receiver<Option<Slice>>,
+) {
+    let mut is_failing = false;
+    while slices.changed().await.is_ok() {
+        let Some(slice) = slices.borrow_and_update().clone() else { continue };
+        let result = write_slice(&store, &source, slice).await;
+        if let Err(error) = &result
+            && !is_failing
+        {
+            warn!("{error}; trying again after the next change");
+        }
+        is_failing = result.is_err();
+        sleep(STORE_PAUSE).await;
+    }
+}
+
+async fn write_slice(store: &SliceStore, source: &SourceName, slice: Slice) -> Result<(), String> {
+    let (store, source) = (store.clone(), source.clone());
+    let path = store.path(&source);
+    let written = spawn_blocking(move || store.write(&source, &slice)).await;
+    let written = written.map_err(anyhow::Error::from).flatten();
+    written.map_err(|error| format!("could not write {}: {error:#}", path.display()))
+}
+
+/// Reads the containers of all sources once. Returns them with the rules for them.
+///
+/// # Errors
+/// If a source does not answer, and nothing is stored of it.
+pub async fn list_sources(
+    settings: &Settings,
+    widen: impl Fn(ContainerFilter) -> ContainerFilter,
+) -> Result<(World, Rules)> {
+    let (mut merged, mut rules) = (MergedWorld::default(), settings.rules());
+    let store = SliceStore::new(&settings.state_dir);
+    for source in settings.sources() {
+        let name = &source.engine.source;
+        let Slice { vantage, world } = match list_source(settings, &source, &widen).await {
+            Ok(slice) => slice,
+            Err(error) => {
+                let stored = || store.read(name).ok().flatten().filter(|_| !name.is_none());
+                let Some(slice) = stored() else { return Err(error) };
+                warn!("{error:#}; using the containers of {name} as they were known last");
+                slice
+            }
+        };
+        merged.replace(name, world);
+        rules.set_vantage(name, vantage);
+    }
+    Ok((merged.into_world(), rules))
+}
+
+async fn list_source(
+    settings: &Settings,
+    source: &SourceSettings,
+    widen: impl Fn(ContainerFilter) -> ContainerFilter,
+) -> Result<Slice> {
+    let vantage = lookup_vantage(source).await?;
+    let filter = widen(settings.container_filter(source, &vantage));
+    let world = docker::list_once(&source.engine, &filter).await?;
+    Ok(Slice { vantage, world: Arc::new(world) })
+}
+
+/// Returns the vantage of HAProxy as soon as the source answers.
+async fn find_vantage(source: SourceSettings) -> Vantage {
+    let mut outage = Outage::inactive();
+    loop {
+        match lookup_vantage(&source).await {
+            Ok(vantage) => return vantage,
+            Err(error) => {
+                let (report, pause) = outage.record_failure(Instant::now());
+                if report == FailureReport::First {
+                    warn!("cannot connect to Docker: {error:#}; retrying");
+                }
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Returns the current vantage of HAProxy. `None`: the source does not answer; the vantage is read again at the next
+/// reconnect.
+async fn find_vantage_again(source: SourceSettings) -> Option<Vantage> {
+    lookup_vantage(&source).await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
+}
+
+async fn lookup_vantage(source: &SourceSettings) -> Result<Vantage> {
+    let engine = Engine::connect(&source.engine).await?;
+    let vantage = docker::detect_vantage(&engine, &source.engine, source.address).await?;
+    Ok(match (source.host, vantage) {
+        (Some(host), Vantage::Published(_)) => Vantage::Published(host),
+        (Some(engine), Vantage::Remote { own_addresses, .. }) => {
+            Vantage::Remote { engine, own_addresses }
+        }
+        (_, vantage) => vantage,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_connection_is_no_reconnect() {
+        let mut reconnects = Reconnects::default();
+        let seen = [false, true, true, false, true].map(|now| reconnects.is_reconnect(now));
+        assert_eq!(seen, [false, false, false, false, true]);
+    }
+}

@@ -1,0 +1,37 @@
+//! The sources with names, as part of the status.
+
+use crate::{
+    model::source_name::SourceName,
+    support::format::{format_plural, format_span},
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A Docker engine whose containers are served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    pub name: SourceName,
+    pub url: String,
+    /// Whether it answers.
+    pub connected: bool,
+    /// Milliseconds since it stopped answering; absent while it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
+    /// The number of its containers that run and participate. They are those that were known last if it does not answer.
+    pub containers: usize,
+}
+
+impl SourceReport {
+    /// Returns one line for people.
+    pub(crate) fn text(&self) -> String {
+        let Self { name, url, silent_ms, containers, .. } = self;
+        let containers = format_plural(*containers, "container");
+        match silent_ms {
+            None => format!("{name} ({url}): connected, {containers}"),
+            Some(silent) => {
+                let span = format_span(Duration::from_millis(*silent));
+                format!("{name} ({url}): no answer for {span}; {containers} as known then")
+            }
+        }
+    }
+}

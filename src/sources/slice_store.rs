@@ -1,0 +1,161 @@
+//! The files with the last known containers of each source, so that a source that is away when docker-balancer starts
+//! is served as it was known last.
+
+use crate::{
+    model::{
+        container::Container,
+        source_name::SourceName,
+        world::{Networks, Vantage, World},
+    },
+    support::durable,
+};
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tempfile::NamedTempFile;
+
+/// The version of the files' format.
+const FORMAT: u32 = 1;
+
+/// What is known of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice {
+    pub vantage: Vantage,
+    pub world: Arc<World>,
+}
+
+/// Reads and writes the slices of named sources.
+#[derive(Debug, Clone)]
+pub struct SliceStore {
+    folder: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SliceFile {
+    format: u32,
+    vantage: Vantage,
+    containers: Vec<Arc<Container>>,
+    networks: Networks,
+}
+
+impl SliceStore {
+    /// Returns the store in a state directory.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { folder: state_dir.join("sources") }
+    }
+
+    /// Reads a slice; `None` if there is no file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or has another format.
+    pub fn read(&self, source: &SourceName) -> Result<Option<Slice>> {
+        let text = match fs::read_to_string(self.path(source)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let SliceFile { format, vantage, containers, networks } = serde_json::from_str(&text)?;
+        if format != FORMAT {
+            bail!("the format {format} is unknown");
+        }
+        let of_source = containers.into_iter().filter(|container| container.id.source() == source);
+        let containers = of_source.map(|container| (container.id.clone(), container)).collect();
+        let networks = [(source.clone(), networks)].into();
+        Ok(Some(Slice { vantage, world: Arc::new(World { containers, networks }) }))
+    }
+
+    /// Replaces a slice.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, source: &SourceName, slice: &Slice) -> Result<()> {
+        let Slice { vantage, world } = slice;
+        let file = SliceFile {
+            format: FORMAT,
+            vantage: vantage.clone(),
+            containers: world.containers.values().cloned().collect(),
+            networks: world.networks.get(source).cloned().unwrap_or_default(),
+        };
+        let mut content = serde_json::to_string(&file)?;
+        content.push('\n');
+        DirBuilder::new().recursive(true).mode(0o750).create(&self.folder)?;
+        let mut file = NamedTempFile::new_in(&self.folder)?;
+        file.write_all(content.as_bytes())?;
+        // Labels may contain hashes of passwords.
+        file.as_file().set_permissions(Permissions::from_mode(0o600))?;
+        Ok(durable::replace(file, &self.path(source))?)
+    }
+
+    /// The path of a slice's file.
+    pub fn path(&self, source: &SourceName) -> PathBuf {
+        self.folder.join(format!("{source}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::world::Network, sources::docker::convert};
+    use bollard::models::ContainerSummary;
+    use std::collections::BTreeMap;
+
+    const LIST: &[u8] = include_bytes!("docker/fixtures/list-29.json");
+
+    fn slice(source: &SourceName) -> Slice {
+        let list: Vec<ContainerSummary> = serde_json::from_slice(LIST).unwrap();
+        let containers = list.into_iter().filter_map(|one| convert::parse_container(one, source));
+        let containers: BTreeMap<_, _> =
+            containers.map(|container| (container.id.clone(), Arc::new(container))).collect();
+        assert!(!containers.is_empty());
+        let networks = [(source.clone(), [("web".to_owned(), Network::default())].into())].into();
+        let engine = "10.0.0.2".parse().unwrap();
+        let own_addresses = ["10.0.0.1".parse().unwrap()].into();
+        let vantage = Vantage::Remote { engine, own_addresses };
+        Slice { vantage, world: Arc::new(World { containers, networks }) }
+    }
+
+    #[test]
+    fn slice_is_read_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, source) = (SliceStore::new(folder.path()), "node2".parse().unwrap());
+        assert_eq!(store.read(&source).unwrap(), None);
+        let slice = slice(&source);
+        store.write(&source, &slice).unwrap();
+        assert_eq!(store.read(&source).unwrap(), Some(slice));
+        let mode = fs::metadata(store.path(&source)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn containers_of_another_source_are_not_taken_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SliceStore::new(folder.path());
+        let [one, other]: [SourceName; 2] = ["one", "other"].map(|name| name.parse().unwrap());
+        store.write(&one, &slice(&one)).unwrap();
+        fs::copy(store.path(&one), store.path(&other)).unwrap();
+        assert!(store.read(&other).unwrap().unwrap().world.containers.is_empty());
+    }
+
+    #[test]
+    fn damaged_file_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, source) = (SliceStore::new(folder.path()), "node2".parse().unwrap());
+        store.write(&source, &slice(&source)).unwrap();
+        let text = fs::read_to_string(store.path(&source)).unwrap();
+        for (content, expected) in [
+            (text.replace("\"format\":1", "\"format\":9"), "the format 9 is unknown"),
+            (text[..text.len() / 2].to_owned(), "EOF while parsing"),
+            ("null".to_owned(), "invalid type: null"),
+        ] {
+            fs::write(store.path(&source), content).unwrap();
+            let error = format!("{:#}", store.read(&source).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
