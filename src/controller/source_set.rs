@@ -1,5 +1,6 @@
 //! The sources that docker-balancer follows, as one world.
 
+use super::silence::{Silence, SourceContainers};
 use crate::{
     model::{
         source_name::SourceName,
@@ -13,6 +14,7 @@ use crate::{
         docker::{self, Engine},
     },
     support::{
+        format::format_plural,
         outage::{FailureReport, Outage},
         supervise::supervise,
     },
@@ -30,7 +32,7 @@ use std::{
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
-    time::sleep,
+    time::{sleep, sleep_until},
 };
 use tracing::{info, warn};
 
@@ -144,9 +146,13 @@ impl SourceSet {
     pub async fn next_event(&mut self) -> SourceEvent {
         let is_partial = self.world().is_none() && self.merged.has_slices();
         let left = self.complete_at().saturating_duration_since(Instant::now());
+        let forget_at = self.links.iter().filter_map(|link| link.silence.forget_at()).min();
         let events = self.links.iter_mut().map(|link| link.next_event().boxed());
         tokio::select! {
             (event, ..) = select_all(events) => event,
+            () = sleep_until_set(forget_at) => {
+                SourceEvent::Changed { cause: "a source that has not answered for too long".to_owned() }
+            }
             () = sleep(left), if is_partial => {
                 SourceEvent::Changed { cause: "sources that have not answered".to_owned() }
             }
@@ -162,17 +168,26 @@ impl SourceSet {
                 Taking::ForRequest => link.snapshot.borrow(),
             };
             times.extend(snapshot.event_times.take_unread(&mut link.event_cursor));
-            if let Some(world) = &snapshot.world
-                && self.merged.slice(&link.name).is_none_or(|slice| !Arc::ptr_eq(slice, world))
-            {
-                self.merged.replace(&link.name, Arc::clone(world));
+            let now = (Instant::now(), SystemTime::now());
+            match link.silence.update(snapshot.connected, now) {
+                SourceContainers::Keep => {
+                    if let Some(world) = &snapshot.world
+                        && self
+                            .merged
+                            .slice(&link.name)
+                            .is_none_or(|slice| !Arc::ptr_eq(slice, world))
+                    {
+                        self.merged.replace(&link.name, Arc::clone(world));
+                    }
+                }
+                SourceContainers::Forget => {
+                    let count = self.merged.forget(&link.name);
+                    let containers = format_plural(count, "container");
+                    warn!("{} has not answered for too long; forgetting {containers}", link.name);
+                }
+                SourceContainers::Forgotten => {}
             }
-            link.has_answered |= snapshot.world.is_some();
-            link.silent_since = match (snapshot.connected, link.silent_since) {
-                (true, _) => None,
-                (false, None) => Some(SystemTime::now()),
-                (false, since) => since,
-            };
+            link.has_answered |= snapshot.world.is_some() || link.silence.is_forgotten();
             drop(snapshot);
             if let Some(world) = self.merged.slice(&link.name).filter(|_| link.has_answered) {
                 link.store(world);
@@ -233,7 +248,7 @@ impl SourceSet {
             name: link.name.clone(),
             url: link.settings.engine.url().to_owned(),
             connected: link.snapshot.borrow().connected,
-            silent_since: link.silent_since,
+            silent_since: link.silence.since(),
         };
         self.links.iter().map(state).collect()
     }
@@ -256,8 +271,7 @@ struct SourceLink {
     /// answer, and the next reconnect looks again.
     lookup: Option<BoxFuture<'static, Option<Vantage>>>,
     reconnects: Reconnects,
-    /// When it stopped answering.
-    silent_since: Option<SystemTime>,
+    silence: Silence,
     /// How many of the snapshot's event times have been read.
     event_cursor: usize,
     /// Whether its containers are those of an answer, not those that are stored.
@@ -276,6 +290,7 @@ impl SourceLink {
     fn new(source_settings: SourceSettings, source: Source, all_settings: Arc<Settings>) -> Self {
         let (updates, snapshot) = watch::channel(Snapshot::default());
         let lookup = find_vantage(source_settings.clone()).map(Some).boxed();
+        let silence = Silence::new(source_settings.forget);
         Self {
             name: source_settings.engine.source.clone(),
             settings: source_settings,
@@ -288,7 +303,7 @@ impl SourceLink {
             vantage: None,
             lookup: Some(lookup),
             reconnects: Reconnects::default(),
-            silent_since: None,
+            silence,
             event_cursor: 0,
             has_answered: false,
             slices: watch::Sender::new(None),
@@ -382,6 +397,13 @@ impl Reconnects {
 async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+async fn sleep_until_set(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when.into()).await,
         None => pending().await,
     }
 }

@@ -979,11 +979,12 @@ impl fmt::Display for ReasonText<'_> {
             ),
             Reason::SourceSilent { source, since, containers } => write!(
                 f,
-                "{source} has not answered since {}; its {} as known then",
+                "{source} has not answered since {}; {}",
                 humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*since)),
                 match containers {
-                    1 => "one container with labels is served".to_owned(),
-                    count => format!("{count} containers with labels are served"),
+                    0 => "it has no containers with labels that are served".to_owned(),
+                    1 => "its one container with labels is served as known then".to_owned(),
+                    count => format!("its {count} containers with labels are served as known then"),
                 }
             ),
             Reason::RouteRefused { route, text } => {

@@ -48,6 +48,7 @@ impl Settings {
             address: self.address,
             host: None,
             fences: self.fences.clone(),
+            forget: None,
         }]
     }
 

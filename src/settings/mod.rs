@@ -161,6 +161,8 @@ pub struct SourceSettings {
     /// The address of its published ports. `None`: that of the engine.
     pub host: Option<IpAddr>,
     pub fences: LabelLimits,
+    /// How long its containers are kept while it does not answer. `None`: until it answers.
+    pub forget: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -85,8 +85,8 @@ pub struct Options {
     ///
     /// Give it once for each engine: tcp://10.0.0.2:2376?name=node2&cert_path=DIR, in place of --docker-url.
     /// Names are of a-z, 0-9 and _. Further parameters: address (container or published), host (the address
-    /// of published ports), network, allow_hosts, allow_ports, constraint. In the settings file, each source
-    /// is a table [[source]].
+    /// of published ports), network, allow_hosts, allow_ports, constraint, forget (how long the containers of a
+    /// source that does not answer are kept). In the settings file, each source is a table [[source]].
     ///
     /// [default: the engine of --docker-url, without a name]
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = SourceOption::parse, global = true)]

@@ -74,6 +74,7 @@ impl Settings {
             address: address_kind(options.address),
             host: None,
             fences,
+            forget: None,
         };
         Ok(Self {
             command,
@@ -205,6 +206,7 @@ fn source_settings(source: SourceOption, common: &SourceSettings) -> SourceSetti
         address: source.address.map_or(common.address, |mode| address_kind(Some(mode))),
         host: source.host,
         fences,
+        forget: source.forget,
     }
 }
 

@@ -6,15 +6,24 @@ use crate::{
     model::source_name::SourceName,
 };
 use anyhow::{Result, anyhow, bail};
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
 };
 
 /// The parameters of a source, as they follow its URL.
-const PARAMETERS: [&str; 8] =
-    ["name", "cert_path", "address", "host", "network", "allow_hosts", "allow_ports", "constraint"];
+const PARAMETERS: [&str; 9] = [
+    "name",
+    "cert_path",
+    "address",
+    "host",
+    "network",
+    "allow_hosts",
+    "allow_ports",
+    "constraint",
+    "forget",
+];
 
 /// A Docker engine, written as `URL?name=NAME&PARAMETER=VALUE…`. Values are percent-encoded. Lists are repeated
 /// parameters.
@@ -32,6 +41,8 @@ pub struct SourceOption {
     pub allow_hosts: Vec<AllowedHost>,
     pub allow_ports: Vec<AllowedPorts>,
     pub constraint: Vec<Constraint>,
+    /// How long its containers are kept while it does not answer. `None`: until it answers.
+    pub forget: Option<Duration>,
 }
 
 impl SourceOption {
@@ -53,6 +64,7 @@ impl SourceOption {
             allow_hosts: Vec::new(),
             allow_ports: Vec::new(),
             constraint: Vec::new(),
+            forget: None,
         };
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.as_ref();
@@ -74,6 +86,7 @@ impl SourceOption {
                 "constraint" => {
                     value::parse_constraint(value).map(|one| source.constraint.push(one))
                 }
+                "forget" => parse_forget(value).map(|time| source.forget = time),
                 _ => {
                     Err(format!("there is no such parameter; there are {}", PARAMETERS.join(", ")))
                 }
@@ -145,15 +158,25 @@ fn parse_address(text: &str) -> Result<AddressMode, String> {
     }
 }
 
+/// `never` is `None`.
+fn parse_forget(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    value::parse_duration(text).map(Some).map_err(|error| format!("{error}, or never"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::SourceOption;
+    use std::time::Duration;
 
     #[test]
     fn source_is_a_url_with_parameters() {
         let text = "tcp://10.0.0.2:2376?name=node2&cert_path=/etc/docker-glue/node2\
                     &address=published&host=10.0.0.3&network=web\
-                    &allow_hosts=*.staging.example.com&allow_hosts=a.example.com&constraint=env%3Dtest";
+                    &allow_hosts=*.staging.example.com&allow_hosts=a.example.com&constraint=env%3Dtest\
+                    &forget=1h";
         let source = SourceOption::parse(text).unwrap();
         assert_eq!(source.url, "tcp://10.0.0.2:2376");
         assert_eq!(source.name.as_str(), "node2");
@@ -162,6 +185,7 @@ mod tests {
         assert_eq!(source.network.as_deref(), Some("web"));
         assert_eq!(source.allow_hosts.len(), 2);
         assert_eq!(source.constraint.len(), 1);
+        assert_eq!(source.forget, Some(Duration::from_hours(1)));
     }
 
     #[test]
@@ -177,6 +201,7 @@ mod tests {
                 "weight: there is no such parameter; there are name",
             ),
             ("tcp://10.0.0.2?name=a&address=both", "address: the value must be container or"),
+            ("tcp://10.0.0.2?name=a&forget=soon", "as in 500ms, 30s or 5m, or never"),
         ] {
             let error = SourceOption::parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

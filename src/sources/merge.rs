@@ -37,6 +37,14 @@ impl MergedWorld {
         self.slices.get(source)
     }
 
+    /// Removes the containers of a source, but not its networks. Returns how many there were.
+    pub fn forget(&mut self, source: &SourceName) -> usize {
+        let slice = self.slices.get(source).cloned().unwrap_or_default();
+        let networks = slice.networks.clone();
+        self.replace(source, Arc::new(World { containers: BTreeMap::new(), networks }));
+        slice.containers.len()
+    }
+
     /// Replaces the world of a source, in time proportional to its changes once the differences are found.
     pub fn replace(&mut self, source: &SourceName, slice: Arc<World>) {
         let before = self.slices.insert(source.clone(), Arc::clone(&slice));

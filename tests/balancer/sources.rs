@@ -25,7 +25,10 @@ fn start_engines() -> Option<[Engine; 3]> {
 }
 
 fn plan_for(docker: &Docker, engines: &[Engine; 3]) -> BalancerPlan {
-    let source = |(name, engine): (&str, &Engine)| format!("{}?name={name}", engine.url());
+    let source = |(name, engine): (&str, &Engine)| {
+        let forget = if name == "c" { "1s" } else { "never" };
+        format!("{}?name={name}&forget={forget}", engine.url())
+    };
     let sources = NAMES.into_iter().zip(engines).map(source);
     sources.fold(Balancer::plan(docker), |plan, source| plan.option(&["--source", &source]))
 }
@@ -84,4 +87,7 @@ fn containers_of_silent_engines_are_served_on_also_by_the_next_start() {
     // That it is gone is known when its engine answers.
     drop(webs.remove(0));
     balancer.wait_until_shared("a.test", &["b", "c"]);
+    engines[2].stop();
+    balancer.wait_for_log(&["WARN", "c has not answered for too long; forgetting 1 container"]);
+    balancer.wait_until_shared("a.test", &["b"]);
 }

@@ -370,7 +370,7 @@ impl ProblemKind {
                 "Stop that program, or move the port with `--map-port`.",
             ),
             Self::SourceSilent => row(
-                "A source of `--source` does not answer. Its containers are served as they were known last.",
+                "A source of `--source` does not answer. Its containers are served as they were known last, for the time of `forget`.",
                 "Start that Docker engine, or mend the connection; or remove the source.",
             ),
             Self::RouteRefused => row(
