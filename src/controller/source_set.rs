@@ -7,7 +7,7 @@ use crate::{
         world::{Vantage, World},
     },
     routing::decide::Rules,
-    settings::{Settings, SourceSettings},
+    settings::{Settings, SourceKind, SourceSettings},
     sources::{
         ContainerFilter, EventCause, MergedWorld, Registration, Slice, SliceStore, Snapshot,
         SnapshotConfig, Source, StreamHeartbeat,
@@ -107,10 +107,10 @@ impl SourceSet {
 
     fn follow(&mut self, settings: &SourceSettings) -> Source {
         let source = Source::new(settings.engine.source.clone());
-        let engine = (settings.engine.clone(), source.clone());
+        let followed = (settings.clone(), source.clone());
         self.tasks.spawn(supervise("Docker watch", move || {
-            let (engine, source) = engine.clone();
-            async move { docker::follow(&engine, &source).await }
+            let (settings, source) = followed.clone();
+            async move { follow_source(&settings, &source).await }
         }));
         source
     }
@@ -470,8 +470,17 @@ async fn list_source(
 ) -> Result<Slice> {
     let vantage = lookup_vantage(source).await?;
     let filter = widen(settings.container_filter(source, &vantage));
-    let world = docker::list_once(&source.engine, &filter).await?;
+    let world = match source.kind {
+        SourceKind::Engine => docker::list_once(&source.engine, &filter).await?,
+    };
     Ok(Slice { vantage, world: Arc::new(world) })
+}
+
+/// Serves the consumers of a source of any kind; never returns.
+async fn follow_source(settings: &SourceSettings, source: &Source) {
+    match settings.kind {
+        SourceKind::Engine => docker::follow(&settings.engine, source).await,
+    }
 }
 
 /// Returns the vantage of HAProxy as soon as the source answers.
@@ -498,6 +507,12 @@ async fn find_vantage_again(source: SourceSettings) -> Option<Vantage> {
 }
 
 async fn lookup_vantage(source: &SourceSettings) -> Result<Vantage> {
+    match source.kind {
+        SourceKind::Engine => lookup_engine_vantage(source).await,
+    }
+}
+
+async fn lookup_engine_vantage(source: &SourceSettings) -> Result<Vantage> {
     let engine = Engine::connect(&source.engine).await?;
     let vantage = docker::detect_vantage(&engine, &source.engine, source.address).await?;
     Ok(match (source.host, vantage) {

@@ -158,8 +158,11 @@ pub struct Container {
     pub published: Vec<PublishedPort>,
     /// What `docker stop` would do; `None` until the container was inspected.
     pub stop_config: Option<StopConfig>,
-    /// The container got a stop signal and has not exited yet.
+    /// The container got a stop signal, or its source has announced one, and it has not exited yet.
     pub stopping: bool,
+    /// The name of the machine that it runs on, if its source has containers of several machines.
+    #[serde(default)]
+    pub node: Option<Arc<str>>,
 }
 
 /// In nanoseconds.

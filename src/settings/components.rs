@@ -1,6 +1,8 @@
 //! The settings of each component of docker-balancer.
 
-use super::{AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceSettings};
+use super::{
+    AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceKind, SourceSettings,
+};
 use crate::{
     haproxy::{
         name,
@@ -43,6 +45,7 @@ impl Settings {
             return self.named_sources.clone();
         }
         vec![SourceSettings {
+            kind: SourceKind::Engine,
             engine: self.docker.clone(),
             network: self.network.clone(),
             address: self.address,

@@ -35,7 +35,7 @@ pub use host_env::HostEnv;
 use layer::RawOption;
 pub use layer::env_variable;
 pub use note::SettingsNote;
-pub use source::SourceOption;
+pub use source::{SourceKind, SourceOption};
 pub use udp::{UdpSettings, UdpTask};
 
 use anyhow::Result as Anyhow;
@@ -151,9 +151,11 @@ pub struct Settings {
     pub notes: Vec<SettingsNote>,
 }
 
-/// A Docker engine whose containers are served.
+/// A source whose containers are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSettings {
+    pub kind: SourceKind,
+    /// How a Docker engine is reached. Sources of other kinds use its name and URL.
     pub engine: EngineSettings,
     /// The network on which its containers are reached, if their labels name none.
     pub network: Option<String>,

@@ -1,8 +1,8 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, SourceOption,
-    SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
+    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, SourceKind,
+    SourceOption, SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
 };
 use crate::{
     haproxy::{
@@ -69,6 +69,7 @@ impl Settings {
             ..label_limits(options.allow_hosts, options.allow_ports, options.constraint)
         };
         let common = SourceSettings {
+            kind: SourceKind::Engine,
             engine: docker_settings(options.docker_url, machine),
             network: options.network,
             address: address_kind(options.address),
@@ -195,6 +196,7 @@ fn source_settings(source: SourceOption, common: &SourceSettings) -> SourceSetti
     fences.allowed_ports = own.allowed_ports.or(fences.allowed_ports);
     fences.constraints.extend(own.constraints);
     SourceSettings {
+        kind: source.kind,
         engine: EngineSettings {
             source: source.name,
             url: Some(source.url),

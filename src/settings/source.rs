@@ -25,12 +25,30 @@ const PARAMETERS: [&str; 9] = [
     "forget",
 ];
 
-/// A Docker engine, written as `URL?name=NAME&PARAMETER=VALUE…`. Values are percent-encoded. Lists are repeated
+/// What a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// One Docker engine.
+    Engine,
+}
+
+impl SourceKind {
+    /// Returns the kind of source that URLs of this scheme name.
+    fn from_scheme(scheme: &str) -> Option<Self> {
+        match scheme {
+            "unix" | "tcp" | "http" | "https" | "ssh" => Some(Self::Engine),
+            _ => None,
+        }
+    }
+}
+
+/// A source of containers, written as `URL?name=NAME&PARAMETER=VALUE…`. Values are percent-encoded. Lists are repeated
 /// parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceOption {
     /// `unix:///PATH`, `tcp://HOST:PORT` or `ssh://USER@HOST`.
     pub url: String,
+    pub kind: SourceKind,
     pub name: SourceName,
     /// The directory of `ca.pem`, `cert.pem` and `key.pem`. It turns on TLS.
     pub cert_path: Option<PathBuf>,
@@ -54,8 +72,10 @@ impl SourceOption {
         let text = value::parse_text(text)?;
         let (url, query) = text.split_once('?').unwrap_or((&text, ""));
         let mut name = None;
+        let (url, kind) = parse_url(url)?;
         let mut source = Self {
-            url: parse_url(url)?,
+            url,
+            kind,
             name: SourceName::NONE,
             cert_path: None,
             address: None,
@@ -137,17 +157,17 @@ fn texts<'a>(key: &str, value: &'a Spanned<DeValue<'_>>) -> Result<Vec<&'a str>>
 }
 
 /// A password in a URL would be visible in the list of processes.
-fn parse_url(url: &str) -> Result<String, String> {
+fn parse_url(url: &str) -> Result<(String, SourceKind), String> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
         format!("{url:?} is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")
     })?;
-    if !["unix", "tcp", "http", "https", "ssh"].contains(&scheme) {
-        return Err(format!("sources of {scheme}:// are not supported: write unix, tcp or ssh"));
-    }
+    let kind = SourceKind::from_scheme(scheme).ok_or_else(|| {
+        format!("sources of {scheme}:// are not supported: write unix, tcp or ssh")
+    })?;
     if rest.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
         return Err("a URL must not contain a password".to_owned());
     }
-    Ok(url.to_owned())
+    Ok((url.to_owned(), kind))
 }
 
 fn parse_address(text: &str) -> Result<AddressMode, String> {

@@ -134,6 +134,7 @@ pub fn container(labels: BTreeMap<String, String>) -> Container {
         image: "shop".to_owned(),
         image_id: None,
         label_fault: None,
+        node: None,
         created: 0,
         state: ContainerState::Running,
         health: Health::Unchecked,

@@ -111,6 +111,7 @@ fn container(number: i64, words: &[&str]) -> Container {
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     };
     let mut network = "bridge";
     for word in &words[2..] {

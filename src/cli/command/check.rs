@@ -154,6 +154,7 @@ fn image_container(name: &str, image: Image) -> Container {
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     }
 }
 

@@ -98,6 +98,7 @@ fn from_labels(labels: impl IntoIterator<Item = (String, String)>) -> Container 
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     }
 }
 

@@ -92,6 +92,7 @@ fn container_on(id: &str, mode: NetworkMode, networks: &str) -> Container {
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     }
 }
 

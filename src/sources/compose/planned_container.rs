@@ -115,6 +115,7 @@ fn plan_container(
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     }
 }
 

@@ -600,6 +600,7 @@ fn running_container(line: &str) -> crate::model::container::Container {
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     }
 }
 

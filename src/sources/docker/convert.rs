@@ -78,6 +78,7 @@ pub(crate) fn parse_container(
         started: None,
         image_id: response.image_id.filter(|id| !id.is_empty()).map(ImageId::new),
         label_fault: None,
+        node: None,
     })
 }
 

@@ -237,6 +237,7 @@ fn plain_container(id: &str) -> Container {
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     }
 }
 

@@ -231,6 +231,7 @@ fn container(id: &str) -> Container {
         started: None,
         image_id: None,
         label_fault: None,
+        node: None,
     }
 }
 
