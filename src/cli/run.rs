@@ -5,15 +5,14 @@ use crate::{
     controller::event_loop::run_command,
     handlers::{
         dispatcher,
+        engine::query_swarm,
+        engine_store::list_engines,
         ini::IniError,
         load::{self, LoadedHandlers},
         template::{RenderError, TemplateEnv, TemplateRenderer, TemplateSource},
     },
     settings::{GlueSettings, GlueTask, RunMode, Settings, options::glue::GlueCommand, paths},
-    sources::{
-        certificate::{self, ListFile},
-        docker::{self, Engine, EngineSettings, SwarmState},
-    },
+    sources::{ContainerMap, certificate, docker::SwarmState},
     support::{log, signals::run_until_stopped, supervise::log_panics},
 };
 use anyhow::{Context, Result};
@@ -42,18 +41,16 @@ pub fn run_glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
     for note in &settings.notes {
         warn!("{note}");
     }
-    let access = settings.docker.clone();
     let result = match task {
         GlueTask::Run(GlueCommand::Check) => return check_handlers(&settings),
         GlueTask::Run(GlueCommand::Render { template, keep_blank_lines }) => {
             return print_template(&settings, &template, keep_blank_lines);
         }
         GlueTask::Serve(RunMode::Once) => {
-            block_on(run_until_stopped(|_, _| dispatcher::run_once(settings, access)))
+            block_on(run_until_stopped(|_, _| dispatcher::run_once(settings)))
         }
         GlueTask::Serve(RunMode::Watch) => {
-            let work =
-                |stop, hangups| dispatcher::run_until_stopped(settings, access, stop, hangups);
+            let work = |stop, hangups| dispatcher::run_until_stopped(settings, stop, hangups);
             block_on(run_until_stopped(work))
         }
     };
@@ -114,11 +111,10 @@ fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: boo
     if let Err(fault) = printer.check_syntax() {
         return fail(fault.to_string());
     }
-    let access = settings.docker.clone();
     // Nothing needs to be cleaned up, so the first signal stops the program at once.
     let result = block_on(run_until_stopped(|stop, _| async {
         tokio::select! {
-            result = render_template(printer, &access, settings.certificate_list.clone()) => result,
+            result = render_template(printer, settings) => result,
             () = stop => Err(StoppedError.into()),
         }
     }));
@@ -146,11 +142,15 @@ struct StoppedError;
 /// Renders on a separate thread, so that signals are still handled.
 async fn render_template(
     mut printer: TemplateRenderer,
-    access: &EngineSettings,
-    certificate_list: ListFile,
+    settings: &GlueSettings,
 ) -> Result<(TemplateRenderer, RenderResult)> {
-    let roster = docker::list_descriptions(access).await?;
-    printer.set_certificates(certificate::read_lists([certificate_list].into()).await);
+    let engines = list_engines(settings).await?;
+    let containers = engines.iter().flat_map(|(_, containers)| containers.iter());
+    let roster: ContainerMap =
+        containers.map(|(id, container)| (id.clone(), Arc::clone(container))).collect();
+    let roster = Arc::new(roster);
+    let list_files = [settings.certificate_list.clone()];
+    printer.set_certificates(certificate::read_lists(list_files.into()).await);
     let print = |mut printer: TemplateRenderer, swarm: Option<SwarmState>| {
         let roster = Arc::clone(&roster);
         spawn_blocking(move || {
@@ -162,7 +162,7 @@ async fn render_template(
     if !matches!(text, Ok((_, true))) {
         return Ok((printer, text));
     }
-    let swarm = Engine::connect(access).await?.query_swarm().await?;
+    let swarm = query_swarm(&settings.engines).await?;
     Ok(print(printer, swarm).await?)
 }
 
@@ -193,7 +193,7 @@ fn start_balancer(settings: Settings) -> Result<()> {
             pending().await
         };
         tokio::select! {
-            result = run_command(settings, None, start, stop) => result,
+            result = run_command(settings, Vec::new(), start, stop) => result,
             result = ignore => result,
         }
     }))

@@ -260,9 +260,9 @@ impl Balancer {
 
     /// Sets which sources answer.
     pub fn set_source_states(&mut self, states: Vec<SourceState>) {
-        for SourceState { name, silent_since, .. } in &states {
+        for SourceState { name, silent_since, clock_skew, .. } in &states {
             let since = silent_since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
-            self.rules.set_silent_since(name, since.map(|since| since.as_secs()));
+            self.rules.set_source_state(name, since.map(|since| since.as_secs()), *clock_skew);
         }
         self.source_states = states;
     }
@@ -278,6 +278,7 @@ impl Balancer {
                 u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
             }),
             containers: self.memory.count_containers_of(&state.name),
+            clock_skew: state.clock_skew,
         };
         self.source_states.iter().filter(|state| !state.name.is_none()).map(report).collect()
     }

@@ -61,10 +61,10 @@ const STOP_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 pub type StartServers<S> =
     fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>) -> Result<S>;
 
-/// Runs the command of the command line. `source` is Docker if it is followed already.
+/// Runs the command of the command line. `followed` are the sources that are followed already.
 pub async fn run_command<S>(
     settings: Settings,
-    source: Option<Source>,
+    followed: Vec<Source>,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
@@ -72,7 +72,7 @@ pub async fn run_command<S>(
     match settings.command {
         RunMode::Once => Box::pin(run_once(&settings, proxy)).await,
         RunMode::Watch => {
-            let sources = SourceSet::start(&settings, source);
+            let sources = SourceSet::start(&settings, &followed);
             run_loop(&settings, sources, proxy, start_servers, stop).await
         }
     }

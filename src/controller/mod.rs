@@ -10,7 +10,6 @@ pub mod inflight;
 pub mod metrics;
 pub mod problem_log;
 pub mod request;
-pub mod silence;
 pub mod source_set;
 pub mod udp_plane;
 pub mod udp_process;

@@ -1,6 +1,5 @@
 //! The sources that docker-balancer follows, as one world.
 
-use super::silence::{Silence, SourceContainers};
 use crate::{
     model::{
         source_name::SourceName,
@@ -9,9 +8,10 @@ use crate::{
     routing::decide::Rules,
     settings::{Settings, SourceKind, SourceSettings},
     sources::{
-        ContainerFilter, EventCause, MergedWorld, Registration, Slice, SliceStore, Snapshot,
-        SnapshotConfig, Source, StreamHeartbeat,
+        ContainerFilter, EventCause, MergedWorld, Registration, Silence, Slice, SliceStore,
+        Snapshot, SnapshotConfig, Source, SourceContainers, StreamHeartbeat,
         docker::{self, Engine},
+        first_answers_timeout, keep_written, write_in_background,
     },
     support::{
         format::format_plural,
@@ -31,15 +31,10 @@ use std::{
 };
 use tokio::{
     sync::watch,
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{sleep, sleep_until},
 };
 use tracing::{info, warn};
-
-/// How long the first pass waits for sources that have not answered yet: if what was known of each is stored, and
-/// otherwise, if any has answered. HAProxy serves its last configuration meanwhile.
-const STORED_TIMEOUT: Duration = Duration::from_secs(2);
-const FIRST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long after a change of a source its file is written again.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -81,12 +76,13 @@ pub struct SourceState {
     pub connected: bool,
     /// When it stopped answering.
     pub silent_since: Option<SystemTime>,
+    /// Seconds by which its clock is ahead of this machine's, if more than two; behind it if negative.
+    pub clock_skew: Option<i64>,
 }
 
 impl SourceSet {
-    /// Follows the sources of the settings until the set is dropped. `followed` is the engine without a name, if it is
-    /// followed already.
-    pub fn start(settings: &Settings, followed: Option<Source>) -> Self {
+    /// Follows the sources of the settings until the set is dropped. `followed` are those that are followed already.
+    pub fn start(settings: &Settings, followed: &[Source]) -> Self {
         let mut set = Self {
             links: Vec::new(),
             merged: MergedWorld::default(),
@@ -95,10 +91,10 @@ impl SourceSet {
             tasks: JoinSet::new(),
         };
         let shared = Arc::new(settings.clone());
-        // It has no name.
-        let followed = followed.filter(|_| settings.named_sources.is_empty());
         for source_settings in settings.sources() {
-            let source = followed.clone().unwrap_or_else(|| set.follow(&source_settings));
+            let is_same = |source: &&Source| *source.name() == source_settings.engine.source;
+            let source = followed.iter().find(is_same).cloned();
+            let source = source.unwrap_or_else(|| set.follow(&source_settings));
             let link = SourceLink::new(source_settings, source, Arc::clone(&shared));
             set.add_link(link);
         }
@@ -122,6 +118,7 @@ impl SourceSet {
                 Ok(Some(Slice { vantage, world })) => {
                     self.merged.replace(&link.name, world);
                     link.vantage = Some(vantage);
+                    link.is_known = true;
                 }
                 Ok(None) => {}
                 Err(error) => warn!(
@@ -130,10 +127,16 @@ impl SourceSet {
                     link.settings.engine.url()
                 ),
             }
-            let keeper = keep_slice(self.store.clone(), link.name.clone(), link.slices.subscribe());
-            self.tasks.spawn(keeper);
+            let (path, slices) = (self.store.path(&link.name), link.slices.subscribe());
+            self.tasks.spawn(keep_written(path, STORE_PAUSE, slices, self.writer(&link.name)));
         }
         self.links.push(link);
+    }
+
+    /// Returns what writes the file of a source.
+    fn writer(&self, source: &SourceName) -> impl Fn(&Slice) -> Result<()> + Clone + Send + use<> {
+        let (store, source) = (self.store.clone(), source.clone());
+        move |slice| store.write(&source, slice)
     }
 
     /// Returns the vantages that are stored.
@@ -144,7 +147,7 @@ impl SourceSet {
 
     /// Waits for a change. Dropping the future loses none.
     pub async fn next_event(&mut self) -> SourceEvent {
-        let is_partial = self.world().is_none() && self.merged.has_slices();
+        let is_partial = self.world().is_none() && self.is_any_known();
         let left = self.complete_at().saturating_duration_since(Instant::now());
         let forget_at = self.links.iter().filter_map(|link| link.silence.forget_at()).min();
         let events = self.links.iter_mut().map(|link| link.next_event().boxed());
@@ -168,8 +171,7 @@ impl SourceSet {
                 Taking::ForRequest => link.snapshot.borrow(),
             };
             times.extend(snapshot.event_times.take_unread(&mut link.event_cursor));
-            let now = (Instant::now(), SystemTime::now());
-            match link.silence.update(snapshot.connected, now) {
+            match link.silence.update(snapshot.connected, Instant::now()) {
                 SourceContainers::Keep => {
                     if let Some(world) = &snapshot.world
                         && self
@@ -187,6 +189,9 @@ impl SourceSet {
                 }
                 SourceContainers::Forgotten => {}
             }
+            let silent_since = link.silent_since.unwrap_or_else(SystemTime::now);
+            link.silent_since = link.silence.is_silent().then_some(silent_since);
+            link.is_known |= snapshot.world.is_some();
             link.has_answered |= snapshot.world.is_some() || link.silence.is_forgotten();
             drop(snapshot);
             if let Some(world) = self.merged.slice(&link.name).filter(|_| link.has_answered) {
@@ -202,24 +207,30 @@ impl SourceSet {
         let slice = |link: &SourceLink| Some((link.name.clone(), link.slices.borrow().clone()?));
         let slices: Vec<_> = self.links.iter().filter_map(slice).collect();
         for (source, slice) in slices {
-            if let Err(error) = write_slice(&self.store, &source, slice).await {
-                warn!("{error}");
+            let path = self.store.path(&source);
+            if let Err(error) = write_in_background(&path, slice, self.writer(&source)).await {
+                warn!("{error:#}");
             }
         }
     }
 
     /// Returns the containers of all sources; `None` until all have answered, or the others were waited for.
     pub fn world(&self) -> Option<Arc<World>> {
-        let is_complete = self.links.iter().all(|link| link.has_answered)
-            || self.merged.has_slices() && self.complete_at() <= Instant::now();
-        is_complete.then(|| Arc::clone(self.merged.world()))
+        let is_complete =
+            self.links.iter().all(|link| link.has_answered) || self.complete_at() <= Instant::now();
+        (is_complete && self.is_any_known()).then(|| Arc::clone(self.merged.world()))
     }
 
-    /// Returns when the world is used although sources have not answered.
+    /// Whether any source has answered or is stored. Otherwise HAProxy keeps what it has, although all may be forgotten.
+    fn is_any_known(&self) -> bool {
+        self.links.iter().any(|link| link.is_known)
+    }
+
+    /// Returns when the world is used although sources have not answered. HAProxy serves its last configuration until
+    /// then.
     fn complete_at(&self) -> Instant {
         let is_known = |link: &SourceLink| self.merged.slice(&link.name).is_some();
-        let is_stored = self.links.iter().all(is_known);
-        self.started_at + if is_stored { STORED_TIMEOUT } else { FIRST_ANSWERS_TIMEOUT }
+        self.started_at + first_answers_timeout(self.links.iter().all(is_known))
     }
 
     /// Returns the event of a snapshot that was not taken yet. A pass that a timer or HAProxy causes applies it, too,
@@ -248,7 +259,8 @@ impl SourceSet {
             name: link.name.clone(),
             url: link.settings.engine.url().to_owned(),
             connected: link.snapshot.borrow().connected,
-            silent_since: link.silence.since(),
+            silent_since: link.silent_since,
+            clock_skew: link.source.clock_skew().seconds(),
         };
         self.links.iter().map(state).collect()
     }
@@ -272,10 +284,14 @@ struct SourceLink {
     lookup: Option<BoxFuture<'static, Option<Vantage>>>,
     reconnects: Reconnects,
     silence: Silence,
+    /// When it stopped answering.
+    silent_since: Option<SystemTime>,
     /// How many of the snapshot's event times have been read.
     event_cursor: usize,
     /// Whether its containers are those of an answer, not those that are stored.
     has_answered: bool,
+    /// Whether it has answered, or is stored.
+    is_known: bool,
     /// What is to be stored of it.
     slices: watch::Sender<Option<Slice>>,
 }
@@ -304,8 +320,10 @@ impl SourceLink {
             lookup: Some(lookup),
             reconnects: Reconnects::default(),
             silence,
+            silent_since: None,
             event_cursor: 0,
             has_answered: false,
+            is_known: false,
             slices: watch::Sender::new(None),
         }
     }
@@ -406,34 +424,6 @@ async fn sleep_until_set(when: Option<Instant>) {
         Some(when) => sleep_until(when.into()).await,
         None => pending().await,
     }
-}
-
-/// Writes the file of a source after changes, until nobody sends any.
-async fn keep_slice(
-    store: SliceStore,
-    source: SourceName,
-    mut slices: watch::Receiver<Option<Slice>>,
-) {
-    let mut is_failing = false;
-    while slices.changed().await.is_ok() {
-        let Some(slice) = slices.borrow_and_update().clone() else { continue };
-        let result = write_slice(&store, &source, slice).await;
-        if let Err(error) = &result
-            && !is_failing
-        {
-            warn!("{error}; trying again after the next change");
-        }
-        is_failing = result.is_err();
-        sleep(STORE_PAUSE).await;
-    }
-}
-
-async fn write_slice(store: &SliceStore, source: &SourceName, slice: Slice) -> Result<(), String> {
-    let (store, source) = (store.clone(), source.clone());
-    let path = store.path(&source);
-    let written = spawn_blocking(move || store.write(&source, &slice)).await;
-    let written = written.map_err(anyhow::Error::from).flatten();
-    written.map_err(|error| format!("could not write {}: {error:#}", path.display()))
 }
 
 /// Reads the containers of all sources once. Returns them with the rules for them.

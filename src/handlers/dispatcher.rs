@@ -3,27 +3,36 @@
 
 use super::{
     Handler, HandlerContext,
+    engine::GlueEngine,
+    engine_store::{EngineStore, list_engines},
     load::{self, LoadedHandlers},
     mailbox::{HandlerMessage, MailboxSender, create_mailbox},
+    roster::Roster,
     stats::HandlerStats,
 };
 use crate::{
-    model::container::ContainerId,
+    model::{container::ContainerId, source_name::SourceName},
     settings::{GlueSettings, RunMode},
     sources::{
-        ContainerEvent, ContainerMap, ContainerUpdate, Source,
+        ContainerEvent, ContainerMap, ContainerUpdate, Registration,
         certificate::{self, CertificateLists, ListFile},
-        docker::{self, EngineSettings},
+        docker,
     },
     support::{
         backoff::Backoff,
+        format::format_plural,
         supervise::{self, fault, supervise},
         systemd::{self, Watchdog},
     },
 };
 use anyhow::{Context, Result, bail};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream, SelectAll},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -31,38 +40,36 @@ use std::{
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, Id, JoinError, JoinSet},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tracing::{error, info, warn};
 
 /// How long handlers may take to finish their work when docker-glue stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Follows Docker until `stop` resolves. A message on `hangups` makes it read the handler files again.
+/// The greatest number of events that are kept for handlers before the first list of all containers.
+const MAX_EARLY_EVENTS: usize = 10_000;
+
+/// Follows all engines until `stop` resolves. A message on `hangups` makes it read the handler files again.
 ///
 /// # Errors
 /// None at present: a failure to connect is retried.
 pub async fn run_until_stopped(
     settings: GlueSettings,
-    access: EngineSettings,
     stop: impl Future<Output = ()>,
     mut hangups: mpsc::Receiver<()>,
 ) -> Result<()> {
-    let (update_sender, mut updates) = mpsc::channel(1024);
     let (after, mut none_triggers) = mpsc::channel(1);
-    let source = Source::default();
-    let _events = source.send_events(update_sender);
-    let mut agent =
-        Dispatcher::new(settings, (access.clone(), source.clone()), RunMode::Watch, after);
+    let mut agent = Dispatcher::new(settings, RunMode::Watch, after);
     agent.load_handlers();
     if agent.running.is_empty() {
         warn!("no handlers configured; send SIGHUP to reload the files");
     }
     let mut follower = JoinSet::new();
-    follower.spawn(supervise("Docker follower", move || {
-        let (access, source) = (access.clone(), source.clone());
-        async move { docker::follow(&access, &source).await }
-    }));
+    let (mut updates, _registrations): (SelectAll<_>, Vec<_>) =
+        agent.engines.iter().map(|engine| follow_engine(engine, &mut follower)).unzip();
+    let mut store = EngineStore::open(&agent.settings, &mut agent.roster);
+    agent.on_time();
     let list_files = agent.list_files.subscribe();
     let (list_sender, mut lists) = watch::channel(Arc::default());
     follower.spawn(supervise("lists of certificates", move || {
@@ -75,7 +82,11 @@ pub async fn run_until_stopped(
         tokio::select! {
             () = &mut stop => break,
             () = watchdog.ping() => {}
-            Some(event) = updates.recv() => agent.on_update(event),
+            Some((engine, update)) = updates.next() => {
+                agent.on_update(&engine, update);
+                store.update(&engine, &agent.roster);
+            }
+            () = sleep_until_set(agent.roster.wake_at()) => agent.on_time(),
             Some(()) = none_triggers.recv() => agent.send_none_event(),
             Ok(()) = lists.changed() => {
                 let lists = Arc::clone(&lists.borrow_and_update());
@@ -86,8 +97,35 @@ pub async fn run_until_stopped(
         }
     }
     agent.shut_down().await;
+    store.finish().await;
     info!("stopped");
     Ok(())
+}
+
+type EngineUpdates = BoxStream<'static, (SourceName, ContainerUpdate)>;
+
+/// Follows an engine until the tasks are dropped. Returns what it sends until the registration is dropped.
+fn follow_engine(engine: &GlueEngine, tasks: &mut JoinSet<()>) -> (EngineUpdates, Registration) {
+    let (sender, updates) = mpsc::channel(1024);
+    let registration = engine.source.send_events(sender);
+    let followed = engine.clone();
+    tasks.spawn(supervise("Docker follower", move || {
+        let GlueEngine { settings, source } = followed.clone();
+        async move { docker::follow(&settings.engine, &source).await }
+    }));
+    let name = engine.name().clone();
+    let next = async |(name, mut updates): (SourceName, mpsc::Receiver<_>)| {
+        let update = updates.recv().await?;
+        Some(((name.clone(), update), (name, updates)))
+    };
+    (stream::unfold((name, updates), next).boxed(), registration)
+}
+
+async fn sleep_until_set(when: Option<std::time::Instant>) {
+    match when {
+        Some(when) => sleep_until(when.into()).await,
+        None => pending().await,
+    }
 }
 
 /// Docker did not answer.
@@ -98,15 +136,17 @@ pub struct NothingRunError;
 /// Runs each handler once for the existing containers.
 ///
 /// # Errors
-/// If Docker does not answer, or a handler failed. Failures of handlers are already logged.
-pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<()> {
-    let roster = docker::list_descriptions(&access).await.context(NothingRunError)?;
+/// If an engine does not answer of which nothing is stored, or a handler failed. Failures of handlers are already logged.
+pub async fn run_once(settings: GlueSettings) -> Result<()> {
+    let engines = list_engines(&settings).await.context(NothingRunError)?;
     let (after, _nones) = mpsc::channel(1);
-    let mut agent = Dispatcher::new(settings, (access, Source::default()), RunMode::Once, after);
+    let mut agent = Dispatcher::new(settings, RunMode::Once, after);
     let errors = agent.load_handlers();
     let list_files = agent.list_files.borrow().clone();
     agent.on_certificates(&certificate::read_lists(list_files).await);
-    agent.on_update(ContainerUpdate::Changed(roster));
+    for (engine, containers) in engines {
+        agent.on_update(&engine, ContainerUpdate::Changed(containers));
+    }
     let all_stats: Vec<_> =
         agent.running.values().map(|master| Arc::clone(&master.stats)).collect();
     // A handler ends when its mailbox is closed.
@@ -123,16 +163,18 @@ pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<
 
 struct Dispatcher {
     settings: Arc<GlueSettings>,
-    access: EngineSettings,
-    source: Source,
+    engines: Arc<[GlueEngine]>,
     command: RunMode,
-    roster: watch::Sender<Arc<ContainerMap>>,
+    roster: Roster,
+    containers: watch::Sender<Arc<ContainerMap>>,
     leaving: watch::Sender<Arc<BTreeSet<ContainerId>>>,
     /// The lists of certificates to follow.
     list_files: watch::Sender<BTreeSet<ListFile>>,
     certificates: watch::Sender<Arc<CertificateLists>>,
-    /// Whether the first list of containers has arrived. Handlers get no messages before that.
+    /// Whether the first lists of containers have arrived. Handlers get no messages before that.
     is_synced: bool,
+    /// Events before that, of engines that have sent their list.
+    early_events: Vec<Arc<ContainerEvent>>,
     running: BTreeMap<PathBuf, RunningHandler>,
     tasks: JoinSet<()>,
     after: mpsc::Sender<()>,
@@ -151,22 +193,20 @@ struct RunningHandler {
 }
 
 impl Dispatcher {
-    fn new(
-        settings: GlueSettings,
-        (access, source): (EngineSettings, Source),
-        command: RunMode,
-        after: mpsc::Sender<()>,
-    ) -> Self {
+    fn new(settings: GlueSettings, command: RunMode, after: mpsc::Sender<()>) -> Self {
+        let engines = settings.engines.iter();
+        let engines = engines.map(|engine| (engine.name().clone(), engine.forget));
         Self {
+            engines: GlueEngine::all_of(&settings),
+            roster: Roster::new(engines, now()),
             settings: Arc::new(settings),
-            access,
-            source,
             command,
-            roster: watch::Sender::default(),
+            containers: watch::Sender::default(),
             leaving: watch::Sender::default(),
             list_files: watch::Sender::default(),
             certificates: watch::Sender::default(),
             is_synced: false,
+            early_events: Vec::new(),
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
             after,
@@ -247,11 +287,10 @@ impl Dispatcher {
             handler: handler.clone(),
             command: self.command,
             mailbox,
-            containers: self.roster.subscribe(),
+            containers: self.containers.subscribe(),
             leaving: self.leaving.subscribe(),
             certificates: self.certificates.subscribe(),
-            access: self.access.clone(),
-            source: self.source.clone(),
+            engines: Arc::clone(&self.engines),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&tally),
             none_trigger: handler.triggers_none.then(|| self.after.clone()),
@@ -272,7 +311,7 @@ impl Dispatcher {
             backoff,
         };
         if self.is_synced {
-            running.send_initial(&self.roster.borrow(), &self.certificates.borrow());
+            running.send_initial(self.roster.containers(), &self.certificates.borrow());
         }
         running
     }
@@ -300,35 +339,81 @@ impl Dispatcher {
         self.running.insert(file, running);
     }
 
-    fn on_update(&mut self, updates: ContainerUpdate) {
-        match updates {
-            ContainerUpdate::Changed(roster) => {
-                let first = !std::mem::replace(&mut self.is_synced, true);
-                if first {
-                    info!("watching Docker, which has {} containers", roster.len());
-                }
-                self.roster.send_replace(Arc::clone(&roster));
-                let certificates = self.certificates.borrow();
-                for running in self.running.values_mut() {
-                    if first {
-                        running.send_initial(&roster, &certificates);
-                    } else {
-                        running.send_changed();
-                    }
-                }
+    fn on_update(&mut self, engine: &SourceName, update: ContainerUpdate) {
+        match update {
+            ContainerUpdate::Changed(containers) => {
+                self.roster.take_over(engine, containers);
+                self.send_changed();
             }
             ContainerUpdate::Stopping(ids) => {
-                self.leaving.send_replace(ids);
+                self.roster.set_stopping(engine, ids);
+                self.leaving.send_replace(self.roster.stopping());
                 let publishers = self.running.values_mut();
                 publishers
                     .filter(|master| master.handler.is_publisher())
                     .for_each(RunningHandler::send_changed);
             }
-            ContainerUpdate::Event(happened, roster) => {
-                self.roster.send_replace(roster);
-                self.running.values_mut().for_each(|master| master.send_event(&happened));
+            ContainerUpdate::Event(event, containers) => {
+                self.roster.take_over(engine, containers);
+                if self.is_synced {
+                    self.publish_containers();
+                    self.running.values_mut().for_each(|master| master.send_event(&event));
+                } else if self.early_events.len() < MAX_EARLY_EVENTS {
+                    self.early_events.push(event);
+                }
+            }
+            ContainerUpdate::Answering(is_answering) => {
+                self.roster.set_answering(engine, is_answering);
+                self.on_time();
             }
         }
+    }
+
+    /// Forgets containers of engines that have not answered for too long, and stops waiting for first lists.
+    fn on_time(&mut self) {
+        let forgotten = self.roster.forget_silent(now());
+        for (engine, count) in &forgotten {
+            let containers = format_plural(*count, "container");
+            warn!("{engine} has not answered for too long; forgetting {containers}");
+        }
+        if !forgotten.is_empty() || !self.is_synced {
+            self.send_changed();
+        }
+    }
+
+    /// Sends all containers to the handlers, once they are known.
+    fn send_changed(&mut self) {
+        if !self.roster.complete(now()) {
+            return;
+        }
+        self.publish_containers();
+        if self.is_synced {
+            return self.running.values_mut().for_each(RunningHandler::send_changed);
+        }
+        self.is_synced = true;
+        let containers = Arc::clone(self.roster.containers());
+        match self.engines.len() {
+            1 => info!("watching Docker, which has {} containers", containers.len()),
+            several => {
+                info!(
+                    "watching Docker at {several} engines, which have {} containers",
+                    containers.len()
+                )
+            }
+        }
+        let certificates = self.certificates.borrow();
+        let early_events = std::mem::take(&mut self.early_events);
+        for running in self.running.values_mut() {
+            running.send_initial(&containers, &certificates);
+            // The others start with all containers.
+            if !running.handler.at_start && !running.handler.handles_all_containers() {
+                early_events.iter().for_each(|event| running.send_event(event));
+            }
+        }
+    }
+
+    fn publish_containers(&self) {
+        self.containers.send_replace(Arc::clone(self.roster.containers()));
     }
 
     /// Takes over lists of certificates. Before the first list of containers, handlers get no messages.
@@ -365,6 +450,10 @@ impl Dispatcher {
     fn status_text(&self) -> String {
         format!("{} handlers", self.running.len())
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Aborts a removed handler that is still running after the same time limit as at a stop.

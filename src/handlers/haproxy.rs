@@ -2,6 +2,7 @@
 
 use super::{
     HandlerContext,
+    engine::GlueEngine,
     ini::{IniError, Section},
 };
 use crate::{
@@ -32,8 +33,9 @@ impl HaproxyHandler {
             let text = format!("{error:#}");
             params.error_at(text.split(':').next().unwrap_or_default(), &text)
         })?;
-        if params.get("docker-url").is_none() {
-            watch.docker.clone_from(&settings.docker);
+        if params.get("docker-url").is_none() && params.get("source").is_none() {
+            watch.docker.clone_from(settings.first_engine());
+            watch.set_sources(settings.sources.clone());
         }
         Ok(Self { settings: Box::new(watch) })
     }
@@ -53,19 +55,23 @@ impl HaproxyHandler {
             warn!(handler = work.handler.name, "{note}");
         }
         if work.command == RunMode::Once {
-            match Box::pin(serve_until_stopped(settings, None, pending())).await {
+            match Box::pin(serve_until_stopped(settings, Vec::new(), pending())).await {
                 Ok(()) => work.stats.record_success(),
                 Err(error) => drop(log_failure(&work, &error)),
             }
             return;
         }
-        // If this handler has another engine than docker-glue, it follows that engine itself.
-        let source = (settings.docker == work.settings.docker).then(|| work.source.clone());
+        // Engines that docker-glue does not follow are followed by this handler itself.
+        let is_ours = |engine: &&GlueEngine| {
+            settings.sources().iter().any(|source| source.engine == engine.settings.engine)
+        };
+        let followed: Vec<_> =
+            work.engines.iter().filter(is_ours).map(|engine| engine.source.clone()).collect();
         let mut backoff = Backoff::new(RETRY_BACKOFF);
         loop {
             let (stop, stopped) = oneshot::channel::<()>();
             let stopped = async { drop(stopped.await) };
-            let serving = serve_until_stopped(settings.clone(), source.clone(), stopped);
+            let serving = serve_until_stopped(settings.clone(), followed.clone(), stopped);
             let mut serving = std::pin::pin!(serving);
             let ended = tokio::select! {
                 ended = &mut serving => ended,
@@ -95,12 +101,12 @@ async fn drain_mailbox(work: &mut HandlerContext) {
 
 async fn serve_until_stopped(
     settings: Settings,
-    source: Option<Source>,
+    followed: Vec<Source>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     paths::create_dir(&settings.state_dir)?;
     paths::create_private_dir(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    run_command(settings, source, start, stop).await
+    run_command(settings, followed, start, stop).await
 }
 
 fn log_failure(work: &HandlerContext, error: &anyhow::Error) -> u64 {

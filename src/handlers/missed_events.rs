@@ -35,7 +35,7 @@ pub async fn initial_messages(
     let state = HandlerState::new(&work.settings, &work.handler);
     let records = state.read_folder::<DeliveryRecord>(RECORDS_FOLDER).await;
     let records: DeliveryRecords =
-        records.into_iter().map(|(id, record)| (ContainerId::new(id), record)).collect();
+        records.into_iter().map(|(id, record)| (ContainerId::from(id), record)).collect();
     let missed = replay::missed_events(&records, &roster, &work.handler.events, now_nanos());
     let starts = missed.iter().filter(|event| event.action == "start").count();
     let handler = &work.handler.name;
@@ -75,7 +75,7 @@ impl<'a> DeliveryRecorder<'a> {
 
     async fn update_record(&self, event: &ContainerEvent) {
         let Some(state) = &self.state else { return };
-        let name = format!("{RECORDS_FOLDER}/{}", event.id.as_str());
+        let name = format!("{RECORDS_FOLDER}/{}", String::from(event.id.clone()));
         let before = state.read_value::<DeliveryRecord>(&name).await;
         let after = DeliveryRecord::after_event(before.as_ref(), event, &self.work.handler.events);
         match after {

@@ -11,6 +11,8 @@
 pub mod certificate_change;
 pub mod certificate_tracker;
 pub mod dispatcher;
+pub mod engine;
+pub mod engine_store;
 pub mod event_filter;
 pub mod haproxy;
 pub mod ini;
@@ -22,6 +24,7 @@ pub mod plugin;
 pub mod process_group;
 pub mod publish;
 pub mod replay;
+pub mod roster;
 pub mod script;
 pub mod state;
 pub mod stats;
@@ -31,12 +34,12 @@ use crate::{
     model::container::ContainerId,
     settings::{GlueSettings, RunMode},
     sources::{
-        ContainerMap, Source,
+        ContainerMap,
         certificate::{CertificateLists, ListFile},
-        docker::EngineSettings,
     },
     support::suggest::suggest,
 };
+use engine::GlueEngine;
 use event_filter::EventFilter;
 use ini::{Ini, IniError, Section};
 use mailbox::{HandlerMessage, Mailbox};
@@ -81,9 +84,8 @@ pub struct HandlerContext {
     pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     /// The certificates of docker-balancer, at least as new as the last message.
     pub certificates: watch::Receiver<Arc<CertificateLists>>,
-    pub access: EngineSettings,
-    /// The source for the engine of `access`. It is followed once for all handlers.
-    pub source: Source,
+    /// The engines, which are followed once for all handlers.
+    pub engines: Arc<[GlueEngine]>,
     pub settings: Arc<GlueSettings>,
     pub stats: Arc<HandlerStats>,
     /// Requests a `none` event from the dispatcher after an event was handled; set if the handler has

@@ -9,6 +9,7 @@
 //! | `GLUE_HANDLER` | the handler's name: its file name without `.ini` |
 //! | `GLUE_EVENT` | the second argument: `start`, `health_status: healthy`, … |
 //! | `GLUE_CONTAINER_ID` | the third argument, all 64 digits |
+//! | `GLUE_SOURCE` | the name of the container's source; not set if it has none |
 //! | `GLUE_CONTAINER_NAME`, `GLUE_CONTAINER_IMAGE` | as given to `docker run` |
 //! | `GLUE_CONTAINER_PID` | the container's first process, while it runs: `/proc/PID/ns/net` is its network |
 //! | `GLUE_CONTAINER_NETWORK` | the container's network mode: `bridge`, `none`, `host`, or the name of a network |
@@ -184,6 +185,8 @@ impl Script {
         command.env("GLUE_EVENT", message.action());
         command.env("GLUE_CONTAINER_ID", message.container_id());
         command.env("GLUE_CONTAINER_NAME", event.map_or("", |event| &event.name));
+        let source = event.map(|event| event.id.source()).filter(|source| !source.is_none());
+        command.envs(source.map(|source| ("GLUE_SOURCE", source.as_str())));
         command.envs(container_variables(event));
         command.envs(message.certificate_change().map(certificate_variables).unwrap_or_default());
         if let HandlerMessage::ReplayedEvent(_) = message {

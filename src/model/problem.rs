@@ -308,6 +308,12 @@ pub enum Reason {
         /// How many of its containers participate.
         containers: usize,
     },
+    /// The clock of a source differs from this machine's.
+    ClockSkew {
+        source: SourceName,
+        /// Positive if it is ahead.
+        seconds: i64,
+    },
     RouteRefused {
         route: String,
         text: String,
@@ -986,6 +992,13 @@ impl fmt::Display for ReasonText<'_> {
                     1 => "its one container with labels is served as known then".to_owned(),
                     count => format!("its {count} containers with labels are served as known then"),
                 }
+            ),
+            Reason::ClockSkew { source, seconds } => write!(
+                f,
+                "the clock of {source} is {} {} this machine's; which of two conflicting containers is older is \
+                 decided by their machines' clocks",
+                humantime::format_duration(Duration::from_secs(seconds.unsigned_abs())),
+                if *seconds < 0 { "behind" } else { "ahead of" }
             ),
             Reason::RouteRefused { route, text } => {
                 write!(f, "HAProxy refused {route}, so the route is ignored: {text}")

@@ -19,18 +19,26 @@ pub struct SourceReport {
     pub silent_ms: Option<u64>,
     /// The number of its containers that run and participate. They are those that were known last if it does not answer.
     pub containers: usize,
+    /// Seconds by which its clock is ahead of this machine's, if more than two; behind it if negative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_skew: Option<i64>,
 }
 
 impl SourceReport {
     /// Returns one line for people.
     pub(crate) fn text(&self) -> String {
-        let Self { name, url, silent_ms, containers, .. } = self;
+        let Self { name, url, silent_ms, containers, clock_skew, .. } = self;
         let containers = format_plural(*containers, "container");
+        let clock = clock_skew.map(|seconds| {
+            let span = format_span(Duration::from_secs(seconds.unsigned_abs()));
+            format!(", clock {span} {}", if seconds < 0 { "behind" } else { "ahead" })
+        });
+        let clock = clock.unwrap_or_default();
         match silent_ms {
-            None => format!("{name} ({url}): connected, {containers}"),
+            None => format!("{name} ({url}): connected, {containers}{clock}"),
             Some(silent) => {
                 let span = format_span(Duration::from_millis(*silent));
-                format!("{name} ({url}): no answer for {span}; {containers} as known then")
+                format!("{name} ({url}): no answer for {span}; {containers} as known then{clock}")
             }
         }
     }

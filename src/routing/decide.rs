@@ -96,6 +96,8 @@ pub struct SourceRules {
     pub vantage: Vantage,
     /// Unix time at which the source stopped answering, in seconds.
     pub silent_since: Option<u64>,
+    /// Seconds by which the source's clock is ahead of this machine's, if more than two; behind it if negative.
+    pub clock_skew: Option<i64>,
 }
 
 impl SourceRules {
@@ -122,10 +124,16 @@ impl Rules {
         self.sources.get_mut(source).unwrap_or(&mut self.base).vantage = vantage;
     }
 
-    /// Sets since when a source does not answer, in seconds since 1970. Returns whether that changed.
-    pub fn set_silent_since(&mut self, source: &SourceName, since: Option<u64>) -> bool {
-        let rules = self.sources.get_mut(source);
-        rules.is_some_and(|rules| std::mem::replace(&mut rules.silent_since, since) != since)
+    /// Sets since when a source does not answer, in seconds since 1970, and how far its clock is ahead, in seconds.
+    pub fn set_source_state(
+        &mut self,
+        source: &SourceName,
+        silent_since: Option<u64>,
+        clock_skew: Option<i64>,
+    ) {
+        if let Some(rules) = self.sources.get_mut(source) {
+            (rules.silent_since, rules.clock_skew) = (silent_since, clock_skew);
+        }
     }
 
     /// Returns the port that HAProxy binds for a listener.
@@ -417,7 +425,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     exclude_unloadable(&mut routes, &memory, now, &mut problems);
     memory.port_conflicts.retain(|_, port_conflicts| now < port_conflicts.until);
     problems.extend(unused_port_maps(&routes, rules));
-    problems.extend(silent_sources(&memory, rules));
+    problems.extend(source_problems(&memory, rules));
     problems.extend(label::constraint::constraint_problems(&rules.base.label_limits.constraints));
     let conflicts = find_port_conflicts(&memory.publishers, &routes, rules);
     exclude_port_conflicts(&mut routes, &memory, conflicts, &mut problems);
@@ -1067,15 +1075,20 @@ fn published_ports<'a>(
     ports.collect()
 }
 
-/// Reports sources that do not answer.
-fn silent_sources(memory: &DecideState, rules: &Rules) -> Vec<Problem> {
-    let problem = |(source, rules): (&SourceName, &SourceRules)| {
-        let since = rules.silent_since?;
-        let containers = memory.count_containers_of(source);
-        let reason = Reason::SourceSilent { source: source.clone(), since, containers };
-        Some(Problem { subject: ProblemSubject::Option("--source"), label: None, reason })
+/// Reports sources that do not answer, and those whose clocks differ.
+fn source_problems(memory: &DecideState, rules: &Rules) -> Vec<Problem> {
+    let reasons = |(source, rules): (&SourceName, &SourceRules)| {
+        let silent = rules.silent_since.map(|since| {
+            let containers = memory.count_containers_of(source);
+            Reason::SourceSilent { source: source.clone(), since, containers }
+        });
+        let skewed =
+            rules.clock_skew.map(|seconds| Reason::ClockSkew { source: source.clone(), seconds });
+        [silent, skewed].into_iter().flatten()
     };
-    rules.sources.iter().filter_map(problem).collect()
+    let reasons = rules.sources.iter().flat_map(reasons);
+    let subject = ProblemSubject::Option("--source");
+    reasons.map(|reason| Problem { subject: subject.clone(), label: None, reason }).collect()
 }
 
 /// Reports values of `--map-port` that seem to have their ports swapped.

@@ -1,7 +1,8 @@
 //! The settings of each component of docker-balancer.
 
 use super::{
-    AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceKind, SourceSettings,
+    AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceKind, SourceOption,
+    SourceSettings, resolve::named_sources,
 };
 use crate::{
     haproxy::{
@@ -41,10 +42,20 @@ use tracing::info;
 impl Settings {
     /// Returns the sources of containers: one without a name, or some with names.
     pub fn sources(&self) -> Vec<SourceSettings> {
-        if !self.named_sources.is_empty() {
-            return self.named_sources.clone();
+        if self.named_sources.is_empty() {
+            vec![self.unnamed_source()]
+        } else {
+            self.named_sources.clone()
         }
-        vec![SourceSettings {
+    }
+
+    /// Replaces the sources with names.
+    pub fn set_sources(&mut self, sources: Vec<SourceOption>) {
+        self.named_sources = named_sources(sources, &self.unnamed_source());
+    }
+
+    fn unnamed_source(&self) -> SourceSettings {
+        SourceSettings {
             kind: SourceKind::Engine,
             engine: self.docker.clone(),
             network: self.network.clone(),
@@ -52,7 +63,7 @@ impl Settings {
             host: None,
             fences: self.fences.clone(),
             forget: None,
-        }]
+        }
     }
 
     /// Returns which containers and labels of a source are kept, for a HAProxy at `vantage`.
@@ -95,6 +106,7 @@ impl Settings {
             network: source.network.clone(),
             vantage: Vantage::Host,
             silent_since: None,
+            clock_skew: None,
         };
         let named = self.named_sources.iter();
         Rules {
@@ -103,6 +115,7 @@ impl Settings {
                 network: self.network.clone(),
                 vantage: Vantage::Host,
                 silent_since: None,
+                clock_skew: None,
             },
             sources: named.map(|source| (source.engine.source.clone(), rules(source))).collect(),
             hold: self.hold,

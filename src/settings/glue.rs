@@ -1,14 +1,20 @@
 //! docker-glue's options as checked values.
 
-use super::{HostEnv, RunMode, SettingsError, SettingsNote, layer, paths, resolve};
+use super::{
+    HostEnv, RunMode, SettingsError, SettingsNote, SourceKind, SourceOption, layer, paths, resolve,
+};
 use crate::{
+    model::source_name::SourceName,
     settings::options::glue::{GlueCommand, GlueOptions},
     sources::{certificate::ListFile, docker::EngineSettings},
     support::log,
 };
+use anyhow::{Result, bail};
 use std::{
     ffi::OsString,
+    net::IpAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// What the command line of docker-glue requests.
@@ -18,9 +24,12 @@ pub enum GlueTask {
     Run(GlueCommand),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GlueSettings {
-    pub docker: EngineSettings,
+    /// The engines whose containers handlers see; at least one. The first one is on this machine, if one is.
+    pub engines: Vec<GlueEngineSettings>,
+    /// `--source`, with the parameters that only docker-balancer reads.
+    pub sources: Vec<SourceOption>,
     /// Folders of `*.ini` files.
     pub handler_paths: Vec<PathBuf>,
     /// Whether no path was given: default folders that do not exist are skipped without a report.
@@ -37,6 +46,24 @@ pub struct GlueSettings {
     pub machine: HostEnv,
     /// Notes to log once at the start.
     pub notes: Vec<SettingsNote>,
+}
+
+/// An engine whose containers handlers see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlueEngineSettings {
+    pub engine: EngineSettings,
+    /// Where its published ports are: the parameter `host`, else the host of its URL. Empty for a socket.
+    pub host: String,
+    /// Whether it is an engine with a name on another machine.
+    pub is_elsewhere: bool,
+    /// How long its containers are kept while it does not answer. `None`: until it answers.
+    pub forget: Option<Duration>,
+}
+
+impl GlueEngineSettings {
+    pub fn name(&self) -> &SourceName {
+        &self.engine.source
+    }
 }
 
 impl GlueTask {
@@ -56,7 +83,7 @@ impl GlueTask {
                 ));
             }
         };
-        Ok((task, GlueSettings::new(options, machine)))
+        Ok((task, GlueSettings::new(options, machine)?))
     }
 }
 
@@ -92,7 +119,13 @@ impl GlueSettings {
 }
 
 impl GlueSettings {
-    fn new(options: GlueOptions, machine: HostEnv) -> Self {
+    /// Returns the engine that handlers use which need only one.
+    pub fn first_engine(&self) -> &EngineSettings {
+        &self.engines[0].engine
+    }
+
+    fn new(options: GlueOptions, machine: HostEnv) -> Result<Self, SettingsError> {
+        let engines = glue_engines(&options, &machine).map_err(SettingsError::Invalid)?;
         let program = std::env::current_exe().unwrap_or_default();
         let home = program.parent().map(PathBuf::from).unwrap_or_default();
         let mut local_folders = Vec::new();
@@ -117,9 +150,15 @@ impl GlueSettings {
         let handler_paths = given_or_default(options.handler_paths, handlers);
         let script_paths = given_or_default(options.script_paths, scripts);
         let plugin_paths = given_or_default(options.plugin_paths, plugins);
-        Self {
-            notes: resolve::host_notes::<GlueOptions>(options.docker_url.as_deref(), &machine),
-            docker: resolve::docker_settings(options.docker_url, &machine),
+        let notes = if options.source.is_empty() {
+            resolve::host_notes::<GlueOptions>(options.docker_url.as_deref(), &machine)
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            notes,
+            engines,
+            sources: options.source,
             handler_paths_are_default,
             handler_paths,
             script_paths,
@@ -140,6 +179,37 @@ impl GlueSettings {
                 filter: resolve::log_filter(options.verbose, options.quiet, &machine),
             },
             machine,
-        }
+        })
     }
+}
+
+/// Returns the engines of the options. Sources of other kinds are for docker-balancer, which reads the same settings
+/// file.
+fn glue_engines(options: &GlueOptions, machine: &HostEnv) -> Result<Vec<GlueEngineSettings>> {
+    resolve::check_sources(options.docker_url.as_deref(), &options.source)?;
+    if options.source.is_empty() {
+        let engine = resolve::docker_settings(options.docker_url.clone(), machine);
+        let (host, is_elsewhere, forget) = (String::new(), false, None);
+        return Ok(vec![GlueEngineSettings { engine, host, is_elsewhere, forget }]);
+    }
+    let engines = options.source.iter().filter(|source| source.kind == SourceKind::Engine);
+    let engines: Result<Vec<_>> = engines.map(glue_engine).collect();
+    let mut engines = engines?;
+    if engines.is_empty() {
+        bail!("--source: docker-glue needs at least one Docker engine");
+    }
+    engines.sort_by_key(|engine| engine.is_elsewhere);
+    Ok(engines)
+}
+
+fn glue_engine(source: &SourceOption) -> Result<GlueEngineSettings> {
+    let engine = resolve::engine_settings(source);
+    let url_host = engine.machine()?;
+    let is_elsewhere = url_host.as_deref().is_some_and(|host| !is_loopback(host));
+    let host = source.host.map(|host| host.to_string()).or(url_host).unwrap_or_default();
+    Ok(GlueEngineSettings { engine, host, is_elsewhere, forget: source.forget })
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -30,7 +30,7 @@ use crate::{
     udp::engine::Engine,
 };
 pub use error::SettingsError;
-pub use glue::{GlueSettings, GlueTask};
+pub use glue::{GlueEngineSettings, GlueSettings, GlueTask};
 pub use host_env::HostEnv;
 use layer::RawOption;
 pub use layer::env_variable;

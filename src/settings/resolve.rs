@@ -41,7 +41,7 @@ impl Settings {
         let mut notes = option_notes(&options, command);
         notes.extend(reversed_port_maps(&options.map_port));
         notes.extend(host_notes::<Options>(options.docker_url.as_deref(), machine));
-        check_sources(&options)?;
+        check_sources(options.docker_url.as_deref(), &options.source)?;
         let haproxy = haproxy_mode(&options)?;
         let acme = acme::acme_options(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
@@ -79,7 +79,7 @@ impl Settings {
         };
         Ok(Self {
             command,
-            named_sources: named_sources(options.source, &common)?,
+            named_sources: named_sources(options.source, &common),
             docker: common.engine,
             include_env: options.include_env,
             watch_set: options.watch_set.iter().flat_map(|set| split_words(set)).collect(),
@@ -142,9 +142,15 @@ impl Settings {
     }
 }
 
-fn check_sources(options: &Options) -> Result<()> {
-    if options.docker_url.is_some() && !options.source.is_empty() {
+/// # Errors
+/// If there is a `--docker-url` besides sources, or two sources have one name.
+pub(super) fn check_sources(docker_url: Option<&str>, sources: &[SourceOption]) -> Result<()> {
+    if docker_url.is_some() && !sources.is_empty() {
         bail!("--docker-url and --source exclude each other: give each engine as a --source");
+    }
+    let mut names = BTreeSet::new();
+    if let Some(twice) = sources.iter().find(|source| !names.insert(&source.name)) {
+        bail!("--source: two sources have the name {}", twice.name);
     }
     Ok(())
 }
@@ -172,22 +178,26 @@ fn address_kind(mode: Option<AddressMode>) -> AddressKind {
 
 /// Adds to each source what the options say of all. Hosts and ports that the source allows replace those of all;
 /// constraints are added.
-fn named_sources(
+pub(super) fn named_sources(
     sources: Vec<SourceOption>,
     common: &SourceSettings,
-) -> Result<Vec<SourceSettings>> {
-    let mut names = BTreeSet::new();
-    let mut settings = Vec::new();
-    for source in sources {
-        if !names.insert(source.name.clone()) {
-            bail!("--source: two sources have the name {}", source.name);
-        }
-        settings.push(source_settings(source, common));
+) -> Vec<SourceSettings> {
+    sources.into_iter().map(|source| source_settings(source, common)).collect()
+}
+
+/// Returns how the engine of a source is reached.
+pub(super) fn engine_settings(source: &SourceOption) -> EngineSettings {
+    EngineSettings {
+        source: source.name.clone(),
+        url: Some(source.url.clone()),
+        tls_verify: false,
+        cert_path: source.cert_path.clone(),
+        timeouts: Timeouts::for_several(),
     }
-    Ok(settings)
 }
 
 fn source_settings(source: SourceOption, common: &SourceSettings) -> SourceSettings {
+    let engine = engine_settings(&source);
     let own = label_limits(source.allow_hosts, source.allow_ports, source.constraint);
     let mut fences = common.fences.clone();
     if !own.allowed_hosts.is_empty() {
@@ -197,13 +207,7 @@ fn source_settings(source: SourceOption, common: &SourceSettings) -> SourceSetti
     fences.constraints.extend(own.constraints);
     SourceSettings {
         kind: source.kind,
-        engine: EngineSettings {
-            source: source.name,
-            url: Some(source.url),
-            tls_verify: false,
-            cert_path: source.cert_path,
-            timeouts: Timeouts::for_several(),
-        },
+        engine,
         network: source.network.or_else(|| common.network.clone()),
         address: source.address.map_or(common.address, |mode| address_kind(Some(mode))),
         host: source.host,

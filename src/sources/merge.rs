@@ -4,7 +4,7 @@
 
 use crate::{
     model::{source_name::SourceName, world::World},
-    support::map_diff::diff_maps,
+    support::map_diff::replace_part,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,11 +25,6 @@ impl MergedWorld {
     pub fn into_world(self) -> World {
         drop(self.slices);
         Arc::unwrap_or_clone(self.world)
-    }
-
-    /// Whether any source has answered.
-    pub fn has_slices(&self) -> bool {
-        !self.slices.is_empty()
     }
 
     /// Returns the last world of a source.
@@ -54,12 +49,7 @@ impl MergedWorld {
         }
         let before = before.unwrap_or_default();
         let world = Arc::make_mut(&mut self.world);
-        for (id, _, after) in diff_maps(&before.containers, &slice.containers) {
-            match after {
-                Some(container) => world.containers.insert(id.clone(), Arc::clone(container)),
-                None => world.containers.remove(id),
-            };
-        }
+        replace_part(&mut world.containers, &before.containers, &slice.containers);
         let networks = slice.networks.get(source).cloned().unwrap_or_default();
         if world.networks.get(source) != Some(&networks) {
             world.networks.insert(source.clone(), networks);

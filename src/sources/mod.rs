@@ -9,17 +9,25 @@ pub mod docker;
 mod merge;
 pub mod own_ca;
 
+mod clock_skew;
 mod description;
+mod description_store;
 mod filter;
+mod silence;
 mod slice_store;
 mod snapshot;
 mod source;
+mod source_file;
 mod update;
 
+pub use clock_skew::ClockSkew;
 pub use description::{ContainerMap, Description, mark_exited, merge_networks};
+pub use description_store::DescriptionStore;
 pub use filter::{ContainerFilter, OwnLabels};
 pub use merge::MergedWorld;
+pub use silence::{Silence, SourceContainers, first_answers_timeout};
 pub use slice_store::{Slice, SliceStore};
 pub use snapshot::{EventCause, EventTimes, Snapshot, SnapshotConfig, StreamHeartbeat};
 pub use source::{Registration, Source};
+pub use source_file::{keep_written, write_in_background};
 pub use update::{ContainerEvent, ContainerUpdate};

@@ -1,24 +1,18 @@
 //! The files with the last known containers of each source, so that a source that is away when docker-balancer starts
 //! is served as it was known last.
 
-use crate::{
-    model::{
-        container::Container,
-        source_name::SourceName,
-        world::{Networks, Vantage, World},
-    },
-    support::durable,
+use super::source_file::SourceFiles;
+use crate::model::{
+    container::Container,
+    source_name::SourceName,
+    world::{Networks, Vantage, World},
 };
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, DirBuilder, Permissions},
-    io::{ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tempfile::NamedTempFile;
 
 /// The version of the files' format.
 const FORMAT: u32 = 1;
@@ -32,9 +26,7 @@ pub struct Slice {
 
 /// Reads and writes the slices of named sources.
 #[derive(Debug, Clone)]
-pub struct SliceStore {
-    folder: PathBuf,
-}
+pub struct SliceStore(SourceFiles);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct SliceFile {
@@ -47,7 +39,7 @@ struct SliceFile {
 impl SliceStore {
     /// Returns the store in a state directory.
     pub fn new(state_dir: &Path) -> Self {
-        Self { folder: state_dir.join("sources") }
+        Self(SourceFiles::new(state_dir))
     }
 
     /// Reads a slice; `None` if there is no file.
@@ -55,12 +47,8 @@ impl SliceStore {
     /// # Errors
     /// If the file cannot be read, is damaged, or has another format.
     pub fn read(&self, source: &SourceName) -> Result<Option<Slice>> {
-        let text = match fs::read_to_string(self.path(source)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let SliceFile { format, vantage, containers, networks } = serde_json::from_str(&text)?;
+        let Some(file) = self.0.read(source)? else { return Ok(None) };
+        let SliceFile { format, vantage, containers, networks } = file;
         if format != FORMAT {
             bail!("the format {format} is unknown");
         }
@@ -82,19 +70,12 @@ impl SliceStore {
             containers: world.containers.values().cloned().collect(),
             networks: world.networks.get(source).cloned().unwrap_or_default(),
         };
-        let mut content = serde_json::to_string(&file)?;
-        content.push('\n');
-        DirBuilder::new().recursive(true).mode(0o750).create(&self.folder)?;
-        let mut file = NamedTempFile::new_in(&self.folder)?;
-        file.write_all(content.as_bytes())?;
-        // Labels may contain hashes of passwords.
-        file.as_file().set_permissions(Permissions::from_mode(0o600))?;
-        Ok(durable::replace(file, &self.path(source))?)
+        self.0.write(source, &file)
     }
 
     /// The path of a slice's file.
     pub fn path(&self, source: &SourceName) -> PathBuf {
-        self.folder.join(format!("{source}.json"))
+        self.0.path(source)
     }
 }
 
@@ -103,7 +84,7 @@ mod tests {
     use super::*;
     use crate::{model::world::Network, sources::docker::convert};
     use bollard::models::ContainerSummary;
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
     const LIST: &[u8] = include_bytes!("docker/fixtures/list-29.json");
 

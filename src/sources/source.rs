@@ -4,6 +4,7 @@
 //! many consumers read it. The task does only what they need. The registrations survive a panic of the task.
 
 use super::{
+    clock_skew::ClockSkew,
     snapshot::{Snapshot, SnapshotConfig},
     update::ContainerUpdate,
 };
@@ -23,6 +24,7 @@ pub struct Source {
     name: SourceName,
     consumers: Arc<watch::Sender<Consumers>>,
     bookmark: Bookmark,
+    clock_skew: ClockSkew,
 }
 
 impl Source {
@@ -67,6 +69,11 @@ impl Source {
     /// Returns a receiver of the registered consumers that is notified of each change.
     pub(crate) fn consumers(&self) -> watch::Receiver<Consumers> {
         self.consumers.subscribe()
+    }
+
+    /// Returns how far its clock is from that of this machine. It is measured for sources with names.
+    pub fn clock_skew(&self) -> &ClockSkew {
+        &self.clock_skew
     }
 
     pub(crate) fn bookmark(&self) -> &Bookmark {

@@ -34,4 +34,6 @@ pub enum ContainerUpdate {
     Event(Arc<ContainerEvent>, Arc<ContainerMap>),
     /// Containers that have received their stop signal or have ended, and have not been inspected since.
     Stopping(Arc<BTreeSet<ContainerId>>),
+    /// Whether the source answers, when that changes. Before the first one, it does not.
+    Answering(bool),
 }

@@ -35,6 +35,20 @@ pub fn diff_maps<'a, K: Ord, V: PartialEq>(
     })
 }
 
+/// Makes `map`, which contains `before` and other keys, contain `after` in its place.
+pub fn replace_part<K: Ord + Clone, V: PartialEq>(
+    map: &mut BTreeMap<K, Arc<V>>,
+    before: &BTreeMap<K, Arc<V>>,
+    after: &BTreeMap<K, Arc<V>>,
+) {
+    for (key, _, after) in diff_maps(before, after) {
+        match after {
+            Some(value) => map.insert(key.clone(), Arc::clone(value)),
+            None => map.remove(key),
+        };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

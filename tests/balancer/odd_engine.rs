@@ -6,6 +6,7 @@
 use crate::common::{
     CONSTRAINT, Docker,
     balancer::{Balancer, BalancerPlan},
+    find_docker,
     glue::Glue,
     is_installed, wait_for,
 };
@@ -14,8 +15,13 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpListener,
     os::unix::net::{UnixListener, UnixStream},
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -30,6 +36,8 @@ struct OddEngine {
 struct World {
     list: Vec<Value>,
     networks: Value,
+    /// The time by its clock; none is reported if it is empty.
+    system_time: String,
     /// The subscribers to events.
     listeners: Vec<mpsc::Sender<String>>,
 }
@@ -85,6 +93,9 @@ fn answer_request(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()
             ["containers", "json"] => Some(Value::Array(filter_list(&world.list, &target))),
             ["containers", id, "json"] => inspect_json(&world.list, id),
             ["networks"] => Some(world.networks.clone()),
+            ["info"] if !world.system_time.is_empty() => {
+                Some(json!({"SystemTime": world.system_time}))
+            }
             ["events"] => {
                 world.listeners.push(tell);
                 None
@@ -295,4 +306,58 @@ fn until_answers(balancer: &Balancer, host: &str, body: &str) {
             .ok()
             .filter(|reply| reply.status == 200 && reply.body == body)
     });
+}
+
+fn named_source(engine: &OddEngine, name: &str) -> String {
+    format!("{}?name={name}", engine.docker().url())
+}
+
+#[test]
+fn source_with_another_clock_is_reported() {
+    let Some(docker) = find_docker() else { return };
+    let (ahead, right) = (OddEngine::start(), OddEngine::start());
+    ahead.world.lock().unwrap().system_time = "2100-01-01T00:00:00Z".to_owned();
+    let balancer = Balancer::plan(&docker)
+        .option(&["--source", &named_source(&ahead, "ahead")])
+        .option(&["--source", &named_source(&right, "right")])
+        .start()
+        .wait_until_started();
+    balancer.wait_for_log(&["WARN", "the clock of ahead is 7", "ahead of this machine's"]);
+    assert!(!balancer.log().contains("the clock of right"), "{}", balancer.log());
+}
+
+#[test]
+fn flood_of_events_on_one_source_hides_no_event_of_another() {
+    let Some(docker) = find_docker() else { return };
+    let (flooded, quiet) = (OddEngine::start(), OddEngine::start());
+    let plan = Balancer::plan(&docker)
+        .option(&["--source", &named_source(&flooded, "flooded")])
+        .option(&["--source", &named_source(&quiet, "quiet")]);
+    let busy = container_json(1, "busy", &plan);
+    flooded.set([busy.clone()]);
+    let balancer = plan.start().wait_until_started();
+    let flooding = Arc::new(AtomicBool::new(true));
+    let flood = {
+        let (flooding, event) = (Arc::clone(&flooding), start_event(&busy));
+        let world = Arc::clone(&flooded.world);
+        thread::spawn(move || {
+            while flooding.load(Ordering::Relaxed) {
+                let lines = format!("{event}\n").repeat(100);
+                let mut world = world.lock().unwrap();
+                world.listeners.retain(|sender| sender.send(lines.clone()).is_ok());
+                drop(world);
+                // About 20,000 events a second: the channel has no limit.
+                thread::sleep(Duration::from_millis(5));
+            }
+        })
+    };
+    for digit in 2..6 {
+        let late = container_json(digit, &format!("late{digit}"), &balancer);
+        quiet.set([late.clone()]);
+        quiet.tell(&start_event(&late));
+        // Its address is not one of a container, which is said in the pass that its event caused.
+        balancer.wait_for_log(&["WARN", &format!("container late{digit} ("), "cannot reach"]);
+    }
+    flooding.store(false, Ordering::Relaxed);
+    flood.join().unwrap();
 }

@@ -1,6 +1,8 @@
 //! A Docker engine on another machine: in its own namespaces at the far end of a veth pair, reached by TCP. Its
 //! containers, networks, mounts and firewall rules end with its last process.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use super::{Docker, is_installed};
 use std::{
     fs::File,
@@ -68,6 +70,25 @@ impl RemoteEngine {
 
     pub fn docker(&self) -> Docker {
         Docker::at(format!("tcp://{}:2375", self.address))
+    }
+
+    /// Pulls the cable: what is sent to the machine is lost, and nothing comes back.
+    pub fn cut_off(&self) {
+        self.set_far_link("down");
+    }
+
+    pub fn reconnect(&self) {
+        self.set_far_link("up");
+    }
+
+    fn set_far_link(&self, state: &str) {
+        let network = format!("--net=/proc/{}/ns/net", self.engine.id());
+        let far = format!("{}f", self.link);
+        let output = Command::new("nsenter")
+            .args([&network, "ip", "link", "set", &far, state])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Creates the veth pair between this machine and the engine.

@@ -154,6 +154,7 @@ pub fn default_rules() -> Rules {
             network: None,
             vantage: Vantage::Host,
             silent_since: None,
+            clock_skew: None,
         },
         sources: BTreeMap::new(),
         hold: Duration::from_mins(1),

@@ -234,6 +234,7 @@ fn status_with_problems() -> Status {
         connected: false,
         silent_ms: Some(65_000),
         containers: 3,
+        clock_skew: Some(-3700),
     }];
     status.haproxy.answers = false;
     status.haproxy.old_workers = 2;

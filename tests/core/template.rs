@@ -30,6 +30,7 @@ fn template_env(folder: &str) -> TemplateEnv {
         own_container_id: Some(
             "a1b2c3d4e5f60000000000000000000000000000000000000000000000000001".into(),
         ),
+        hosts: Arc::default(),
     }
 }
 
@@ -663,7 +664,7 @@ fn example_handler_files_are_valid() {
     files.retain(|result| {
         fs::read_to_string(result.as_ref().unwrap().path()).unwrap().contains("class=template")
     });
-    assert_eq!(files.len(), 4);
+    assert_eq!(files.len(), 5);
     for file in files {
         let path = file.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();

@@ -205,6 +205,7 @@ fn census(engine: Engine) -> StateCounts {
             connected: true,
             silent_ms: None,
             containers: 1,
+            clock_skew: Some(3),
         }],
         stream_age: Duration::ZERO,
         haproxy_answers: true,

@@ -8,6 +8,7 @@ mod common;
 mod certificates;
 mod haproxy;
 mod nginx;
+mod nodes;
 mod ovs;
 #[path = "../acme/pebble.rs"]
 #[allow(dead_code, clippy::print_stdout, reason = "tests of ACME need the rest")]

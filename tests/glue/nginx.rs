@@ -22,7 +22,7 @@ use std::{
 const CLIENTS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(10);
 
-fn build_nginx_image() -> &'static str {
+pub(crate) fn build_nginx_image() -> &'static str {
     let made = Command::new("sh").args(["tests/nginx-image.sh", "test"]).status().unwrap();
     assert!(made.success(), "tests/nginx-image.sh failed");
     "docker-glue-nginx:test"

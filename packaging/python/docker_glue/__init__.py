@@ -17,7 +17,7 @@ class Agent:
 
     def __init__(self):
         #: The event as sent by docker-glue: event, container_id, container_name, time, attributes,
-        #: description.
+        #: description; and source, if docker-glue follows several engines.
         self.event = {}
 
     @property

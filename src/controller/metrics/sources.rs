@@ -9,6 +9,7 @@ pub(super) struct SourceMetrics {
     connected: GaugeVec,
     silent: GaugeVec,
     containers: GaugeVec,
+    clock_skew: GaugeVec,
 }
 
 impl SourceMetrics {
@@ -29,16 +30,22 @@ impl SourceMetrics {
                 "Containers of a source that run and have labels, as known last.",
                 "source",
             ),
+            clock_skew: builder.add_gauges(
+                "docker_glue_source_clock_skew_seconds",
+                "How far the clock of a source is ahead, if that is more than two seconds; negative if it is behind.",
+                "source",
+            ),
         }
     }
 
     #[allow(clippy::cast_precision_loss, reason = "the numbers are small")]
     pub(super) fn set_sources(&self, sources: &[SourceReport]) {
-        for SourceReport { name, connected, silent_ms, containers, .. } in sources {
+        for SourceReport { name, connected, silent_ms, containers, clock_skew, .. } in sources {
             let labels = &[name.as_str()];
             self.connected.with_label_values(labels).set(f64::from(u8::from(*connected)));
             let silent = silent_ms.unwrap_or_default() as f64 / 1000.0;
             self.silent.with_label_values(labels).set(silent);
+            self.clock_skew.with_label_values(labels).set(clock_skew.unwrap_or_default() as f64);
             self.containers.with_label_values(labels).set(*containers as f64);
         }
     }

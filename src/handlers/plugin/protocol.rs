@@ -51,6 +51,10 @@ pub(crate) fn event_line(message: &HandlerMessage) -> String {
         "time": time,
         "attributes": container_event.attributes,
     });
+    let source = container_event.id.source();
+    if !source.is_none() {
+        head["source"] = source.as_str().into();
+    }
     if let HandlerMessage::ReplayedEvent(_) = message {
         head["replayed"] = true.into();
     }
@@ -133,6 +137,10 @@ mod tests {
         let head = head.replace(r#","replayed":true"#, "");
         container_event.description = None;
         assert_eq!(line_of(&container_event), format!("{{{head},\"description\":null}}\n"));
+        let at_source = ContainerId::in_source("node2".parse().unwrap(), "c0ffee");
+        let named = ContainerEvent { id: at_source, ..container_event.clone() };
+        let head_with_source = head.replace(r#","time""#, r#","source":"node2","time""#);
+        assert_eq!(line_of(&named), format!("{{{head_with_source},\"description\":null}}\n"));
         let certificate = CertificateChange {
             action: CertificateAction::Renewed,
             list: "list.json".into(),

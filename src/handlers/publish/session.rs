@@ -124,7 +124,7 @@ impl Publisher {
             key_prefix: node.map(|node| publish.key_prefix(node)),
             publish,
             name: work.handler.name.clone(),
-            docker: work.access.clone(),
+            docker: work.settings.first_engine().clone(),
             containers: work.containers.clone(),
             leaving: work.leaving.clone(),
             state: HandlerState::new(&work.settings, &work.handler),

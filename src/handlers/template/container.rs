@@ -5,7 +5,7 @@
 
 use super::value::{Dict, ListKind, RawObject, ValueList};
 use crate::{
-    model::container::ContainerId,
+    model::{container::ContainerId, source_name::SourceName},
     sources::{ContainerMap, Description},
 };
 use minijinja::Value;
@@ -24,11 +24,16 @@ pub(crate) struct ContainerViews(BTreeMap<ContainerId, CachedView>);
 
 impl ContainerViews {
     /// Converts the containers that are new or changed.
-    pub(crate) fn update_views(&mut self, roster: &ContainerMap) {
+    pub(crate) fn update_views(
+        &mut self,
+        roster: &ContainerMap,
+        hosts: &BTreeMap<SourceName, String>,
+    ) {
         self.0.retain(|id, _| roster.contains_key(id));
         for (id, inspected) in roster {
             if self.0.get(id).is_none_or(|view| !Arc::ptr_eq(&view.source, inspected)) {
-                self.0.insert(id.clone(), CachedView::from_description(inspected));
+                let host = hosts.get(id.source()).map_or("", String::as_str);
+                self.0.insert(id.clone(), CachedView::from_description(inspected, host));
             }
         }
     }
@@ -46,11 +51,11 @@ impl ContainerViews {
 }
 
 impl CachedView {
-    fn from_description(of: &Arc<Description>) -> Self {
+    fn from_description(of: &Arc<Description>, host: &str) -> Self {
         // The text comes from the engine and was serialized by this program. What cannot be parsed is treated as
         // absent.
         let inspected: InspectView = serde_json::from_str(&of.json).unwrap_or_default();
-        Self { source: Arc::clone(of), value: inspected.into_value(of) }
+        Self { source: Arc::clone(of), value: inspected.into_value(of, host) }
     }
 }
 
@@ -199,7 +204,7 @@ pub(crate) fn short_id(id: &str, length: usize) -> Value {
 }
 
 impl InspectView {
-    fn into_value(self, of: &Arc<Description>) -> Value {
+    fn into_value(self, of: &Arc<Description>, host: &str) -> Value {
         let Self { created, config, state, network_settings, host_config, mounts } = self;
         let addresses = address_values(&network_settings, &config);
         let first =
@@ -220,6 +225,10 @@ impl InspectView {
             ("id", Value::from(of.id.as_str())),
             ("short_id", short_id(of.id.as_str(), 12)),
             ("name", Value::from(of.name.as_str())),
+            ("source", Value::from(of.id.source().as_str())),
+            // An engine has the containers of one machine.
+            ("node", Value::from(of.id.source().as_str())),
+            ("host", Value::from(host)),
             ("image", Value::from(config.image)),
             ("status", Value::from(state.status)),
             ("health", Value::from(health)),

@@ -1,5 +1,6 @@
 //! What templates may access on this machine: environment variables, files, and other templates.
 
+use crate::model::source_name::SourceName;
 use minijinja::{Error, ErrorKind};
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,8 @@ pub struct TemplateEnv {
     pub env: Arc<BTreeMap<String, String>>,
     /// The full id of the container that docker-glue runs in, if it does.
     pub own_container_id: Option<Arc<str>>,
+    /// Where the published ports of each engine are; empty for an engine of this machine.
+    pub hosts: Arc<BTreeMap<SourceName, String>>,
 }
 
 impl TemplateEnv {

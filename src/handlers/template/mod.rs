@@ -97,6 +97,7 @@ const PARAMS: &[&str] = &[
     "only-published",
     "include-stopped",
     "filter",
+    "remote",
 ];
 
 impl Template {
@@ -118,6 +119,7 @@ impl Template {
                 notify: command::parse_command(params, "notify", settings)?,
                 restart: params.split_list("restart").into_iter().map(str::to_owned).collect(),
                 signal: parse_signals(params)?,
+                remote: params.parse_bool("remote", false)?,
             },
             interval: parse_interval(params)?,
             repeat: params.parse_duration("repeat", Duration::ZERO)?,
@@ -204,7 +206,10 @@ impl TemplateSource {
 
 impl TemplateEnv {
     pub fn from_source(source: &TemplateSource, settings: &GlueSettings) -> Self {
+        let engines = settings.engines.iter();
+        let hosts = engines.map(|engine| (engine.name().clone(), engine.host.clone())).collect();
         Self {
+            hosts: Arc::new(hosts),
             folder: source.include_folder(),
             env: Arc::new(settings.machine.env.clone()),
             own_container_id: docker::find_own_container_id().map(Arc::from),
@@ -308,7 +313,7 @@ impl TemplateRenderer {
 
     /// Returns all containers.
     fn update_containers(&mut self, roster: &ContainerMap) -> Vec<Value> {
-        self.views.update_views(roster);
+        self.views.update_views(roster, &self.environment.hosts);
         self.views.containers()
     }
 
@@ -322,7 +327,7 @@ impl TemplateRenderer {
         roster: &ContainerMap,
         swarm: Option<&SwarmState>,
     ) -> Result<(String, bool), RenderError> {
-        self.views.update_views(roster);
+        self.views.update_views(roster, &self.environment.hosts);
         let swarm = swarm.map(|written| Arc::new(Swarm::new(written)));
         let page = self.source.compile(self.blanks, &self.environment)?;
         let views = (&self.views, &*self.certificates);

@@ -57,7 +57,7 @@ mod tests {
         sources::{ContainerMap, Description},
     };
     use serde_json::json;
-    use std::{os::unix::fs::symlink, path::Path, sync::Arc};
+    use std::{collections::BTreeMap, os::unix::fs::symlink, path::Path, sync::Arc};
 
     fn container_description(
         id: &str,
@@ -99,7 +99,7 @@ mod tests {
         ]
         .into();
         let mut gallery = ContainerViews::default();
-        gallery.update_views(&roster);
+        gallery.update_views(&roster, &BTreeMap::new());
         let containers = gallery.containers();
         let name = |own, path: &str| find_mounting_container(&containers, own, Path::new(path));
         for (own, path, expected) in [

@@ -6,12 +6,13 @@ use super::{
     value::{Dict, ListKind, find_matching},
 };
 use crate::{
-    model::container::ContainerId,
-    sources::docker::{Engine, EngineSettings},
+    handlers::engine::GlueEngine,
+    model::{container::ContainerId, source_name::SourceName},
+    sources::docker::Engine,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use minijinja::Value;
-use std::{fmt, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, fmt, process::Stdio, time::Duration};
 use tokio::{process::Command, time::timeout};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct NotifyTargets {
     /// Anything that `matching` in a template accepts.
     pub(crate) restart: Vec<String>,
     pub(crate) signal: Vec<(String, String)>,
+    /// Whether containers of engines on other machines are notified, too.
+    pub(crate) remote: bool,
 }
 
 /// The time limit of a command.
@@ -54,7 +57,7 @@ impl NotifyTargets {
     /// already delivered are left out.
     pub(crate) async fn notify_all(
         &self,
-        access: &EngineSettings,
+        engines: &[GlueEngine],
         containers: &[Value],
         snapshot: PendingSnapshot,
     ) -> NotifyReport {
@@ -75,15 +78,9 @@ impl NotifyTargets {
         if remaining.is_empty() {
             return report;
         }
-        let engine = match Engine::connect(access).await {
-            Ok(engine) => engine,
-            Err(error) => {
-                report.errors.push(error);
-                return report;
-            }
-        };
+        let mut scope = NotifyScope::new(engines, self.remote);
         for notification in &remaining {
-            if report.send_notification(&engine, containers, notification).await {
+            if report.send_notification(&mut scope, containers, notification).await {
                 report.snapshot.delivered.mark_delivered(notification);
             }
         }
@@ -119,7 +116,7 @@ impl NotifyReport {
     /// Returns whether all targets of the notification were notified.
     async fn send_notification(
         &mut self,
-        engine: &Engine,
+        scope: &mut NotifyScope<'_>,
         containers: &[Value],
         notification: &Notification,
     ) -> bool {
@@ -127,31 +124,38 @@ impl NotifyReport {
             Notification::Command => return true,
             Notification::Signal(target, _) => target,
             Notification::Restart(target) => {
-                if let Some(succeeded) = self.restart_services(engine, target, notification).await {
+                if let Some(succeeded) = self.restart_services(scope, target, notification).await {
                     return succeeded;
                 }
                 target
             }
         };
-        let found = find_running(containers, target);
+        let found = scope.find_running(containers, target);
         if found.is_empty() {
-            self.errors.push(anyhow!("no running container is called {target:?} or belongs to it"));
+            self.errors.push(scope.missing_error(containers, target));
             return false;
         }
         let mut all_succeeded = true;
         for (id, name) in found {
-            if self.snapshot.delivered.is_delivered_to(notification, id.as_str()) {
+            let key = String::from(id.clone());
+            if self.snapshot.delivered.is_delivered_to(notification, &key) {
                 continue;
             }
             let (what, result) = match notification {
                 Notification::Signal(_, signal) => {
-                    (format!("sent {signal} to {name}"), engine.send_signal(&id, signal).await)
+                    let sent =
+                        async { scope.connect(id.source()).await?.send_signal(&id, signal).await };
+                    (format!("sent {signal} to {name}"), sent.await)
                 }
-                _ => (format!("restarted {name}"), engine.restart_container(&id).await),
+                _ => {
+                    let restarted =
+                        async { scope.connect(id.source()).await?.restart_container(&id).await };
+                    (format!("restarted {name}"), restarted.await)
+                }
             };
             let succeeded = self.record_result(what, result);
             if succeeded {
-                self.snapshot.delivered.mark_delivered_to(notification, id.as_str());
+                self.snapshot.delivered.mark_delivered_to(notification, &key);
             }
             all_succeeded &= succeeded;
         }
@@ -161,29 +165,85 @@ impl NotifyReport {
     /// Restarts the service of that name as a whole, on all its nodes. Returns `None` if there is no such service.
     async fn restart_services(
         &mut self,
-        engine: &Engine,
+        scope: &mut NotifyScope<'_>,
         target: &str,
         notification: &Notification,
     ) -> Option<bool> {
-        let swarm = engine.query_swarm().await.ok().flatten();
-        let swarm = swarm
-            .map(|output_text| Swarm::new(&output_text))
-            .map(|swarm| swarm.services)
-            .unwrap_or_default();
-        let services = find_targets(&swarm, target, ListKind::Services);
-        let mut all_succeeded = (!services.is_empty()).then_some(true)?;
-        for (id, name) in &services {
-            if self.snapshot.delivered.is_delivered_to(notification, id.as_str()) {
+        let (target, engines) = scope.engines_of(target);
+        for name in engines {
+            // Without an answer, the target may still be a container of another engine.
+            let Ok(engine) = scope.connect(&name).await else { continue };
+            let swarm = engine.query_swarm().await.ok().flatten();
+            let services = swarm.map(|state| Swarm::new(&state).services).unwrap_or_default();
+            let services = find_targets(&services, target, ListKind::Services);
+            if services.is_empty() {
                 continue;
             }
-            let restarted = engine.restart_service(id.as_str()).await;
-            let succeeded = self.record_result(format!("restarted service {name}"), restarted);
-            if succeeded {
-                self.snapshot.delivered.mark_delivered_to(notification, id.as_str());
+            let mut all_succeeded = true;
+            for (id, name) in &services {
+                if self.snapshot.delivered.is_delivered_to(notification, id.as_str()) {
+                    continue;
+                }
+                let restarted = engine.restart_service(id.as_str()).await;
+                let succeeded = self.record_result(format!("restarted service {name}"), restarted);
+                if succeeded {
+                    self.snapshot.delivered.mark_delivered_to(notification, id.as_str());
+                }
+                all_succeeded &= succeeded;
             }
-            all_succeeded &= succeeded;
+            return Some(all_succeeded);
         }
-        Some(all_succeeded)
+        None
+    }
+}
+
+/// The engines whose containers may be notified.
+struct NotifyScope<'a> {
+    engines: &'a [GlueEngine],
+    remote: bool,
+    connected: BTreeMap<SourceName, Engine>,
+}
+
+impl<'a> NotifyScope<'a> {
+    fn new(engines: &'a [GlueEngine], remote: bool) -> Self {
+        Self { engines, remote, connected: BTreeMap::new() }
+    }
+
+    /// Returns the target without `@SOURCE`, and the engines in which it is searched.
+    fn engines_of<'t>(&self, target: &'t str) -> (&'t str, Vec<SourceName>) {
+        let is_allowed = |engine: &&GlueEngine| self.remote || !engine.settings.is_elsewhere;
+        let allowed = || self.engines.iter().filter(is_allowed).map(GlueEngine::name);
+        if let Some((name, source)) = target.rsplit_once('@')
+            && self.engines.iter().any(|engine| engine.name().as_str() == source)
+        {
+            return (name, allowed().filter(|name| name.as_str() == source).cloned().collect());
+        }
+        (target, allowed().cloned().collect())
+    }
+
+    async fn connect(&mut self, name: &SourceName) -> Result<&Engine> {
+        if !self.connected.contains_key(name) {
+            let settings = self.engines.iter().find(|engine| engine.name() == name);
+            let settings = settings.with_context(|| format!("no source is called {name}"))?;
+            let engine = Engine::connect(&settings.settings.engine).await?;
+            self.connected.insert(name.clone(), engine);
+        }
+        self.connected.get(name).context("the engine is not connected")
+    }
+
+    /// Returns the running containers of the target that may be notified.
+    fn find_running(&self, containers: &[Value], target: &str) -> Vec<(ContainerId, String)> {
+        let (target, engines) = self.engines_of(target);
+        let found = find_running(containers, target).into_iter();
+        found.filter(|(id, _)| engines.contains(id.source())).collect()
+    }
+
+    fn missing_error(&self, containers: &[Value], target: &str) -> anyhow::Error {
+        let everywhere = Self { remote: true, connected: BTreeMap::new(), ..*self };
+        if everywhere.find_running(containers, target).is_empty() {
+            return anyhow!("no running container is called {target:?} or belongs to it");
+        }
+        anyhow!("{target:?} runs on another machine only; remote=yes allows to notify it there")
     }
 }
 
@@ -199,8 +259,10 @@ fn find_running(containers: &[Value], target: &str) -> Vec<(ContainerId, String)
 fn find_targets(all: &[Value], target: &str, of: ListKind) -> Vec<(ContainerId, String)> {
     let dicts: Vec<_> = all.iter().map(Value::downcast_object_ref::<Dict>).collect();
     let found = find_matching(&dicts, target, of).into_iter().filter_map(|at| dicts[at]);
-    let named =
-        |dict: &Dict| Some((ContainerId::new(dict.text("id")?), dict.text("name")?.to_owned()));
+    let named = |dict: &Dict| {
+        let source = dict.text("source").unwrap_or_default().parse().unwrap_or_default();
+        Some((ContainerId::in_source(source, dict.text("id")?), dict.text("name")?.to_owned()))
+    };
     found.filter_map(named).collect()
 }
 
@@ -221,4 +283,65 @@ pub(crate) async fn run_command(words: &[String]) -> Result<()> {
     }
     tracing::debug!("{program} printed: {output_text}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NotifyScope;
+    use crate::{
+        handlers::{engine::GlueEngine, template::container::ContainerViews},
+        model::container::ContainerId,
+        settings::{GlueTask, HostEnv},
+        sources::{ContainerMap, Description},
+    };
+    use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
+
+    /// A running container of each source, all with one id and name.
+    fn same_containers(sources: &[&str]) -> ContainerMap {
+        let container = |source: &&str| {
+            let id = ContainerId::in_source(source.parse().unwrap(), "0".repeat(64));
+            let json = r#"{"State":{"Running":true}}"#.into();
+            (id.clone(), Arc::new(Description { id, name: "web".to_owned(), json }))
+        };
+        sources.iter().map(container).collect()
+    }
+
+    #[test]
+    fn target_is_searched_on_this_machine_unless_remote_is_allowed() {
+        let sources = ["unix:///a?name=a", "tcp://127.0.0.1?name=b", "tcp://10.0.0.2?name=far"];
+        let args = [
+            "docker-glue",
+            "--source",
+            sources[0],
+            "--source",
+            sources[1],
+            "--source",
+            sources[2],
+            "check",
+        ];
+        let args = args.map(OsString::from);
+        let (_, settings) = GlueTask::from_args(&args, HostEnv::default()).unwrap();
+        let engines = GlueEngine::all_of(&settings);
+        let mut views = ContainerViews::default();
+        views.update_views(&same_containers(&["a", "b", "far"]), &BTreeMap::new());
+        let containers = views.containers();
+        for (target, remote, expected) in [
+            ("web", false, "a b"),
+            ("web", true, "a b far"),
+            ("web@b", false, "b"),
+            ("web@far", false, ""),
+            ("web@far", true, "far"),
+            ("web@other", true, ""),
+            ("db", true, ""),
+        ] {
+            let scope = NotifyScope::new(&engines, remote);
+            let found = scope.find_running(&containers, target);
+            let found: Vec<_> = found.iter().map(|(id, _)| id.source().as_str()).collect();
+            assert_eq!(found.join(" "), expected, "{target} {remote}");
+            if expected.is_empty() {
+                let error = scope.missing_error(&containers, target).to_string();
+                assert_eq!(error.contains("remote=yes"), target == "web@far", "{error}");
+            }
+        }
+    }
 }

@@ -9,13 +9,9 @@ use super::{
     target::{StagedTarget, TargetChange},
 };
 use crate::{
-    handlers::{HandlerContext, mailbox::HandlerMessage, state::HandlerState},
+    handlers::{HandlerContext, engine::query_swarm, mailbox::HandlerMessage, state::HandlerState},
     settings::RunMode,
-    sources::{
-        ContainerMap,
-        certificate::CertificateLists,
-        docker::{Engine, SwarmState},
-    },
+    sources::{ContainerMap, certificate::CertificateLists, docker::SwarmState},
     support::backoff::Backoff,
 };
 use anyhow::{Context, Result, anyhow};
@@ -263,8 +259,7 @@ impl TemplateRunner {
             }
             self.needs_swarm = true;
         }
-        let engine = Engine::connect(&work.access).await.map_err(RunError::from_transient)?;
-        let swarm = engine.query_swarm().await.map_err(RunError::from_transient)?;
+        let swarm = query_swarm(&work.settings.engines).await.map_err(RunError::from_transient)?;
         self.render_with((roster, certificates), swarm).await.map(|(text, _)| text)
     }
 
@@ -299,9 +294,9 @@ impl TemplateRunner {
             .as_mut()
             .map(|renderer| renderer.update_containers(&roster))
             .unwrap_or_default();
-        let access = work.access.clone();
+        let engines = Arc::clone(&work.engines);
         let snapshot = self.pending.snapshot();
-        async move { template.notify_targets.notify_all(&access, &containers, snapshot).await }
+        async move { template.notify_targets.notify_all(&engines, &containers, snapshot).await }
     }
 
     /// Logs what was done and what failed; the latter is retried later.

@@ -14,18 +14,18 @@ use super::{
 use crate::{
     handlers::{
         Handler, HandlerContext, HandlerKind,
+        engine::GlueEngine,
         ini::{Ini, IniError},
         mailbox::{HandlerMessage, create_mailbox},
         stats::HandlerStats,
     },
     model::container::ContainerId,
     settings::{GlueSettings, GlueTask, HostEnv, RunMode},
-    sources::{
-        ContainerMap, Description, Source, certificate::CertificateLists, docker::EngineSettings,
-    },
+    sources::{ContainerMap, Description, certificate::CertificateLists},
 };
 use minijinja::Value;
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     sync::Arc,
@@ -278,7 +278,7 @@ fn sample_containers() -> Vec<Value> {
     let roster: ContainerMap =
         all.iter().map(|inspection| container_description(inspection, "")).collect();
     let mut views = ContainerViews::default();
-    views.update_views(&roster);
+    views.update_views(&roster, &BTreeMap::new());
     views.containers()
 }
 
@@ -335,7 +335,7 @@ fn only_changed_containers_get_a_new_view() {
     let mut roster: ContainerMap =
         all.iter().map(|inspection| container_description(inspection, "")).collect();
     let mut views = ContainerViews::default();
-    views.update_views(&roster);
+    views.update_views(&roster, &BTreeMap::new());
     let pointers = |views: &ContainerViews| -> Vec<_> {
         let same = |value: &Value| std::ptr::from_ref(value.downcast_object_ref::<Dict>().unwrap());
         views.containers().iter().map(|value| (name_of(value).to_owned(), same(value))).collect()
@@ -343,7 +343,7 @@ fn only_changed_containers_get_a_new_view() {
     let before = pointers(&views);
     roster.extend([container_description(&all[1], "_renamed")]);
     roster.remove(&ContainerId::new(all[0]["Id"].as_str().unwrap()));
-    views.update_views(&roster);
+    views.update_views(&roster, &BTreeMap::new());
     let after = pointers(&views);
     let kept: Vec<_> = after.iter().filter(|pair| before.contains(pair)).collect();
     assert_eq!((before.len(), after.len(), kept.len()), (6, 5, 4));
@@ -519,8 +519,7 @@ async fn thousand_waiting_messages_are_one_render() {
         containers: roster,
         leaving,
         certificates: watch::channel(Arc::default()).1,
-        access: EngineSettings::default(),
-        source: Source::default(),
+        engines: GlueEngine::all_of(&check_settings()),
         settings: Arc::new(check_settings()),
         stats: Arc::clone(&tally),
         none_trigger: None,

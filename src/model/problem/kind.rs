@@ -373,6 +373,10 @@ impl ProblemKind {
                 "A source of `--source` does not answer. Its containers are served as they were known last, for the time of `forget`.",
                 "Start that Docker engine, or mend the connection; or remove the source.",
             ),
+            Self::ClockSkew => row(
+                "The clock of a source of `--source` differs from this machine's by more than two seconds.",
+                "Synchronize the clocks, for example with chrony or systemd-timesyncd.",
+            ),
             Self::RouteRefused => row(
                 "HAProxy refused the configuration because of this route. The route is ignored.",
                 "Read HAProxy's message; report it if the labels are valid.",

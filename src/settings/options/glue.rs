@@ -1,7 +1,10 @@
 //! The command line of docker-glue, with the text of its `--help`.
 
 use super::{ACTION, DOCKER, OUTPUT, Program, Switches};
-use crate::{settings::value, support::log::LogFormat};
+use crate::{
+    settings::{SourceOption, value},
+    support::log::LogFormat,
+};
 use clap::{ArgAction, Command, Parser, Subcommand, builder::BoolishValueParser};
 use std::path::PathBuf;
 
@@ -9,7 +12,7 @@ use std::path::PathBuf;
 ///
 /// Each file in docker-glue.d defines a handler and its events. A handler runs a script or a plugin, writes a
 /// file from a template and notifies other containers, publishes containers to etcd, or configures HAProxy.
-#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "docker-glue", version, max_term_width = 100)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 #[command(
@@ -44,6 +47,17 @@ pub struct GlueOptions {
     /// [default: DOCKER_HOST, else unix:///var/run/docker.sock]
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::parse_text, global = true)]
     pub docker_url: Option<String>,
+
+    /// Follow several Docker engines, each with a name of its own
+    ///
+    /// Give it once for each engine: tcp://10.0.0.2:2376?name=node2&cert_path=DIR, in place of --docker-url.
+    /// Names are of a-z, 0-9 and _. Further parameters: host (the address of published ports), forget (how long
+    /// the containers of an engine that does not answer are kept), and those of docker-balancer. In the settings
+    /// file, each source is a table [[source]], which docker-balancer reads, too.
+    ///
+    /// [default: the engine of --docker-url, without a name]
+    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = SourceOption::parse, global = true)]
+    pub source: Vec<SourceOption>,
 
     /// Read handlers from the *.ini files in this directory (repeatable)
     ///

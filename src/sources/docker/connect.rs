@@ -60,6 +60,17 @@ impl EngineSettings {
         self.url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(DEFAULT_URL)
     }
 
+    /// Returns the engine's host as the URL names it, which may be an alias of ssh. `None` for a socket of this machine.
+    ///
+    /// # Errors
+    /// If the URL is not valid.
+    pub fn machine(&self) -> Result<Option<String>> {
+        Ok(match self.host()? {
+            EngineHost::Local => None,
+            EngineHost::Named(host) | EngineHost::SshAlias(host) => Some(host),
+        })
+    }
+
     /// Returns the engine's host as the URL names it.
     pub(crate) fn host(&self) -> Result<EngineHost> {
         Ok(match DockerAddress::parse_url(self)? {

@@ -14,16 +14,23 @@ use futures_util::{
     future::BoxFuture,
     stream::{BoxStream, FuturesUnordered},
 };
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
+
+/// How often the clock of an engine with a name is read.
+const CLOCK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Everything that can happen during a connection.
 pub(crate) enum Input {
     Event(Result<Event>),
     Answer(Result<EngineAnswer>),
     Pinged(Result<()>),
+    /// The engine's time, if it reports it, with this machine's times before and after the request, in nanoseconds since
+    /// 1970.
+    Clock(Result<Option<(i64, i64, i64)>>),
     Consumers,
     Tick,
 }
@@ -35,6 +42,7 @@ impl Input {
             Self::Event(event) => event.is_ok(),
             Self::Answer(answer) => answer.as_ref().is_ok_and(EngineAnswer::is_from_engine),
             Self::Pinged(answer) => answer.is_ok(),
+            Self::Clock(answer) => answer.is_ok(),
             Self::Consumers | Self::Tick => false,
         }
     }
@@ -45,6 +53,8 @@ pub(crate) struct Connection {
     events: BoxStream<'static, Result<Event>>,
     requests: FuturesUnordered<BoxFuture<'static, Input>>,
     ping: Ping,
+    /// When the engine's clock is read next. `None`: never.
+    clock_at: Option<Instant>,
 }
 
 impl Connection {
@@ -53,7 +63,9 @@ impl Connection {
     pub(crate) fn new(engine: Engine, selection: &EventSelection, since: Option<i64>) -> Self {
         let events = engine.subscribe_events(selection, since).boxed();
         let ping = Ping::new(engine.timeouts.ping);
-        Self { engine, events, requests: FuturesUnordered::new(), ping }
+        // Containers of the only source are not compared with those of another clock.
+        let clock_at = (!engine.source.is_none()).then(Instant::now);
+        Self { engine, events, requests: FuturesUnordered::new(), ping, clock_at }
     }
 
     /// Handles all events that have arrived, sends the requests that are due, and waits for the next input.
@@ -77,6 +89,10 @@ impl Connection {
                 Ok(()) = changes.changed() => return Input::Consumers,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     return Input::Tick;
+                }
+                () = sleep_until(self.clock_at.unwrap_or_else(Instant::now)), if self.clock_at.is_some() => {
+                    self.clock_at = Some(Instant::now() + CLOCK_INTERVAL);
+                    self.requests.push(Box::pin(read_clock(self.engine.clone()).map(Input::Clock)));
                 }
                 () = self.ping.wait() => {
                     let ping = self.ping.send(&self.engine).map(Input::Pinged);
@@ -102,6 +118,18 @@ impl Connection {
             _ => {}
         }
     }
+}
+
+async fn read_clock(engine: Engine) -> Result<Option<(i64, i64, i64)>> {
+    let before = local_time();
+    let time = engine.query_time().await?;
+    Ok(time.map(|time| (time, before, local_time())))
+}
+
+/// Returns this machine's time, in nanoseconds since 1970.
+fn local_time() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn event_or_end(event: Option<Result<Event>>) -> Result<Event> {

@@ -191,6 +191,9 @@ impl EngineState {
     pub(crate) fn on_ping(&mut self, answered: bool) {
         self.ping_failed = !answered;
         self.caches().for_each(|cache| cache.on_ping(answered));
+        if let Some(events) = &mut self.events {
+            events.on_ping(answered);
+        }
     }
 
     pub(crate) fn on_event(&mut self, event: Event, now: Instant) {

@@ -24,6 +24,7 @@ pub(crate) struct EventState {
     stopping: StoppingContainers,
     /// `None` while a list is in progress, and without a connection.
     list_at: Option<Instant>,
+    is_answering: bool,
     updates: Vec<ContainerUpdate>,
 }
 
@@ -31,7 +32,13 @@ impl EventState {
     /// Creates a state that continues after an event of this time.
     pub(crate) fn from_bookmark(bookmark: Option<i64>) -> Self {
         let cache = InspectCache::from_bookmark(bookmark);
-        Self { cache, stopping: StoppingContainers::default(), list_at: None, updates: Vec::new() }
+        Self {
+            cache,
+            stopping: StoppingContainers::default(),
+            list_at: None,
+            is_answering: false,
+            updates: Vec::new(),
+        }
     }
 
     /// Returns the time from which the engine is to repeat its events, so that an outage loses none
@@ -49,6 +56,18 @@ impl EventState {
     pub(crate) fn on_disconnect(&mut self) {
         self.cache.on_disconnect();
         self.list_at = None;
+        self.set_answering(false);
+    }
+
+    /// Handles the result of a ping. Anything else that the engine sends counts as an answered ping.
+    pub(crate) fn on_ping(&mut self, answered: bool) {
+        self.set_answering(answered && self.cache.is_listed());
+    }
+
+    fn set_answering(&mut self, is_answering: bool) {
+        if std::mem::replace(&mut self.is_answering, is_answering) != is_answering {
+            self.updates.push(ContainerUpdate::Answering(is_answering));
+        }
     }
 
     pub(crate) fn is_listed(&self) -> bool {
@@ -90,6 +109,7 @@ impl EventState {
     pub(crate) fn on_list(&mut self, fingerprints: BTreeMap<ContainerId, String>, now: Instant) {
         self.cache.on_list(fingerprints);
         self.list_at = Some(now + RELIST_INTERVAL);
+        self.set_answering(true);
         self.take_cache_updates();
     }
 

@@ -131,7 +131,14 @@ impl Follower<'_> {
                 self.state.on_answer(answer?, now());
                 log_parse_warnings(&mut self.state);
             }
-            Input::Pinged(_) => {}
+            Input::Clock(Ok(Some((time, before, after)))) => {
+                if self.source.clock_skew().store(time, before, after) {
+                    let readers = self.consumers.snapshots.values();
+                    readers.for_each(|reader| reader.updates.send_modify(|_| ()));
+                }
+            }
+            Input::Clock(Err(error)) => tracing::debug!("{error:#}"),
+            Input::Clock(Ok(None)) | Input::Pinged(_) => {}
             Input::Consumers => self.update_consumers(),
             Input::Tick => self.state.on_tick(now()),
         }

@@ -37,7 +37,9 @@ pub async fn list_descriptions(settings: &EngineSettings) -> Result<Arc<Containe
     // The first update has all containers.
     let containers = state.take_updates().into_iter().find_map(|update| match update {
         ContainerUpdate::Changed(containers) => Some(containers),
-        ContainerUpdate::Event(..) | ContainerUpdate::Stopping(_) => None,
+        ContainerUpdate::Event(..)
+        | ContainerUpdate::Stopping(_)
+        | ContainerUpdate::Answering(_) => None,
     });
     containers.context("Docker returned no list of containers")
 }

@@ -198,7 +198,7 @@ impl Scenario {
                 Some(format!("{} containers", containers.len()))
             }
             ContainerUpdate::Event(event, _) => Some(format!("{} {}", event.action, event.name)),
-            ContainerUpdate::Stopping(_) => None,
+            ContainerUpdate::Stopping(_) | ContainerUpdate::Answering(_) => None,
         }));
     }
 

@@ -77,6 +77,7 @@ fn update_text(update: &ContainerUpdate) -> String {
             all.collect::<Vec<_>>().join(" ")
         }
         ContainerUpdate::Stopping(_) => "leaving".to_owned(),
+        ContainerUpdate::Answering(answers) => format!("answers {answers}"),
         ContainerUpdate::Event(event, containers) => {
             let description =
                 event.description.as_ref().map_or("-", |description| &description.json);

@@ -2,14 +2,25 @@
 //!
 //! Pure.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+
+/// How long a start waits for sources that have not answered yet: if what was known of each is stored, and otherwise, if
+/// any has answered.
+const STORED_TIMEOUT: Duration = Duration::from_secs(2);
+const FIRST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns how long a start waits for the first answers of all sources, if any has answered or what was known of it is
+/// stored. `are_all_stored`: whether each has.
+pub fn first_answers_timeout(are_all_stored: bool) -> Duration {
+    if are_all_stored { STORED_TIMEOUT } else { FIRST_ANSWERS_TIMEOUT }
+}
 
 /// Whether a source answers, by its snapshots.
 #[derive(Debug, Default)]
 pub struct Silence {
     /// How long the containers are kept. `None`: until the source answers.
     forget: Option<Duration>,
-    since: Option<(Instant, SystemTime)>,
+    since: Option<Instant>,
     is_forgotten: bool,
 }
 
@@ -30,7 +41,7 @@ impl Silence {
     }
 
     /// Takes over whether the source answers now.
-    pub fn update(&mut self, is_connected: bool, now: (Instant, SystemTime)) -> SourceContainers {
+    pub fn update(&mut self, is_connected: bool, now: Instant) -> SourceContainers {
         if is_connected {
             (self.since, self.is_forgotten) = (None, false);
             return SourceContainers::Keep;
@@ -38,7 +49,7 @@ impl Silence {
         self.since.get_or_insert(now);
         match self.forget_at() {
             _ if self.is_forgotten => SourceContainers::Forgotten,
-            Some(at) if at <= now.0 => {
+            Some(at) if at <= now => {
                 self.is_forgotten = true;
                 SourceContainers::Forget
             }
@@ -51,14 +62,14 @@ impl Silence {
         self.is_forgotten
     }
 
-    /// Returns when the source stopped answering.
-    pub fn since(&self) -> Option<SystemTime> {
-        self.since.map(|(_, time)| time)
+    /// Whether the source does not answer.
+    pub fn is_silent(&self) -> bool {
+        self.since.is_some()
     }
 
     /// Returns when the containers are forgotten, unless they are already, or the source answers.
     pub fn forget_at(&self) -> Option<Instant> {
-        let (since, _) = self.since.filter(|_| !self.is_forgotten)?;
+        let since = self.since.filter(|_| !self.is_forgotten)?;
         since.checked_add(self.forget?)
     }
 }
@@ -66,18 +77,18 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::{Silence, SourceContainers};
-    use std::time::{Duration, Instant, SystemTime};
+    use std::time::{Duration, Instant};
 
     /// `answers` has one letter per second: `+` if the source answers, else `-`. The result has what happens to the
     /// containers then: kept, forgotten now (`!`), or gone (`.`).
     #[track_caller]
     fn check(forget: Option<u64>, answers: &str, expected: &str) {
         let mut silence = Silence::new(forget.map(Duration::from_secs));
-        let start = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let start = Instant::now();
         let mut found = String::new();
         for (second, answer) in (0..).zip(answers.chars()) {
             let later = Duration::from_secs(second);
-            found.push(match silence.update(answer == '+', (start.0 + later, start.1 + later)) {
+            found.push(match silence.update(answer == '+', start + later) {
                 SourceContainers::Keep => 'k',
                 SourceContainers::Forget => '!',
                 SourceContainers::Forgotten => '.',
