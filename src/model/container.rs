@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Between a container's id and the name of its source. Neither contains it.
-const SOURCE_SEPARATOR: char = '.';
+pub(super) const SOURCE_SEPARATOR: char = '.';
 
 /// A container's source and its full id there: 64 hexadecimal digits. Containers of two sources may have one id, if their
 /// machines are copies. Displays as the short form that `docker ps` shows, with the source if that has a name.

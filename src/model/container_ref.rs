@@ -2,7 +2,8 @@
 //!
 //! Pure.
 
-use std::{fmt, sync::Arc};
+use super::container::SOURCE_SEPARATOR;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// The container that requested something, in a form that is safe to print anywhere: only letters, digits and `_ . -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +22,15 @@ impl ContainerRef {
         &self.name
     }
 
-    /// The container's short id.
+    /// The container's name, with the source if that has a name: `web@node2`. Commands accept this form.
+    pub fn qualified_name(&self) -> Cow<'_, str> {
+        match self.id.split_once(SOURCE_SEPARATOR) {
+            Some((_, source)) => Cow::Owned(format!("{}@{source}", self.name)),
+            None => Cow::Borrowed(&self.name),
+        }
+    }
+
+    /// The container's short id, with the source if that has a name: `0123456789ab.node2`.
     pub fn id(&self) -> &str {
         &self.id
     }

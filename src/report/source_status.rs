@@ -25,6 +25,15 @@ pub struct SourceReport {
 }
 
 impl SourceReport {
+    /// Returns how long it has not answered, and what that means; `None` while it answers.
+    pub(crate) fn silence_text(&self) -> Option<String> {
+        let span = format_span(Duration::from_millis(self.silent_ms?));
+        Some(format!(
+            "{} has not answered for {span}; showing its containers as known then",
+            self.name
+        ))
+    }
+
     /// Returns one line for people.
     pub(crate) fn text(&self) -> String {
         let Self { name, url, silent_ms, containers, clock_skew, .. } = self;

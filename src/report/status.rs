@@ -490,7 +490,7 @@ fn server_status(
         )
     };
     ServerStatus {
-        container: endpoint.container.name().to_owned(),
+        container: endpoint.container.qualified_name().into_owned(),
         id: endpoint.container.id().to_owned(),
         port: endpoint.port,
         address: endpoint.address.to_string(),
@@ -592,7 +592,8 @@ impl From<&Problem> for ProblemStatus {
         let (mut container, mut id, mut listener, mut option) = (None, None, None, None);
         match &problem.subject {
             ProblemSubject::Container(subject) => {
-                (container, id) = (Some(subject.name().to_owned()), Some(subject.id().to_owned()));
+                (container, id) =
+                    (Some(subject.qualified_name().into_owned()), Some(subject.id().to_owned()));
             }
             ProblemSubject::Listener(subject) => listener = Some(subject.to_string()),
             ProblemSubject::Option(name) => option = Some((*name).to_owned()),

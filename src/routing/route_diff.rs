@@ -10,7 +10,7 @@ use crate::{
     support::map_diff::diff_maps,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 use strum::IntoStaticStr;
 
 /// One route that was added, removed or changed.
@@ -77,19 +77,19 @@ pub fn describe_differences<'a>(
 }
 
 fn ready_server_names(route: &Route) -> Vec<String> {
-    ready_endpoints(route).into_keys().map(|(name, _)| name.to_owned()).collect()
+    ready_endpoints(route).into_keys().map(|(name, _)| name.into_owned()).collect()
 }
 
-fn ready_endpoints(route: &Route) -> BTreeMap<(&str, u16), &Endpoint> {
+fn ready_endpoints(route: &Route) -> BTreeMap<(Cow<'_, str>, u16), &Endpoint> {
     let ready = route.endpoints.iter().filter(|view| view.readiness == Readiness::Ready);
-    ready.map(|view| ((view.container.name(), view.port), view)).collect()
+    ready.map(|view| ((view.container.qualified_name(), view.port), view)).collect()
 }
 
 fn diff_endpoints(old: &Route, new: &Route) -> Vec<ChangeDetail> {
     let (before, after) = (ready_endpoints(old), ready_endpoints(new));
     let mut details = Vec::new();
     for (key @ (name, _), endpoint) in &after {
-        let name = (*name).to_owned();
+        let name = name.clone().into_owned();
         let Some(old) = before.get(key) else {
             details.push(ChangeDetail::ServerAdded(name));
             continue;
@@ -108,7 +108,7 @@ fn diff_endpoints(old: &Route, new: &Route) -> Vec<ChangeDetail> {
         }
     }
     let missing = before.keys().filter(|key| !after.contains_key(*key));
-    details.extend(missing.map(|(name, _)| ChangeDetail::ServerRemoved((*name).to_owned())));
+    details.extend(missing.map(|(name, _)| ChangeDetail::ServerRemoved(name.clone().into_owned())));
     if old.policy != new.policy {
         details.push(ChangeDetail::PolicyChanged);
     }

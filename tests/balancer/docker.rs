@@ -454,9 +454,9 @@ async fn watch_survives_late_stopped_and_hanging_engine() {
     engine.start();
     eyes.wait_for_change("back", |seen| (seen.connected && runs(seen)).then_some(())).await;
 
-    engine.pause_daemon();
+    let paused = engine.pause_daemon();
     eyes.wait_for_change("away again", |seen| (!seen.connected && runs(seen)).then_some(())).await;
-    engine.resume_daemon();
+    drop(paused);
     eyes.wait_for_change("back again", |seen| (seen.connected && runs(seen)).then_some(())).await;
     drop(web);
     eyes.wait_for_world("its end", |world| world.containers.is_empty()).await;

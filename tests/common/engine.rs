@@ -49,6 +49,19 @@ impl Engine {
         None
     }
 
+    /// Returns an engine with a copy of all that this one has, which must be stopped: its containers have the same ids and
+    /// names, as on a machine that was cloned.
+    pub fn clone_machine(&self) -> Option<Self> {
+        assert!(self.dockerd.is_none(), "it is running");
+        let mut clone = Self::new()?;
+        let copied =
+            Command::new("cp").arg("-a").arg(self.path("data")).arg(clone.folder()).status();
+        assert!(copied.unwrap().success(), "cp failed");
+        // Cgroups have the ids of their containers, and this is one machine.
+        clone.options = vec!["--cgroup-parent".to_owned(), clone.bridge.name()];
+        Some(clone)
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -140,18 +153,18 @@ impl Engine {
     /// Stops the daemon; its containers keep running.
     pub fn stop(&mut self) {
         if let Some(mut dockerd) = self.dockerd.take() {
-            send_signal(&dockerd, Signal::SIGCONT);
-            send_signal(&dockerd, Signal::SIGTERM);
+            send_signal(dockerd.id(), Signal::SIGCONT);
+            send_signal(dockerd.id(), Signal::SIGTERM);
             dockerd.wait().unwrap();
         }
     }
 
-    pub fn pause_daemon(&self) {
-        send_signal(self.dockerd.as_ref().unwrap(), Signal::SIGSTOP);
-    }
-
-    pub fn resume_daemon(&self) {
-        send_signal(self.dockerd.as_ref().unwrap(), Signal::SIGCONT);
+    /// Stops the daemon's process by a signal until the result is dropped, also if the test fails: the removal of a
+    /// container waits for it.
+    pub fn pause_daemon(&self) -> PausedDaemon {
+        let daemon = self.dockerd.as_ref().unwrap().id();
+        send_signal(daemon, Signal::SIGSTOP);
+        PausedDaemon(daemon)
     }
 
     fn answers(&self) -> bool {
@@ -176,7 +189,6 @@ impl Engine {
             self.start();
         }
         if self.dockerd.is_some() {
-            self.resume_daemon();
             let docker = self.docker();
             if self.is_swarm {
                 let _ = docker.command(&["swarm", "leave", "--force"]).output();
@@ -215,6 +227,17 @@ impl Drop for Engine {
         if self.is_swarm {
             let _ = Command::new("ip").args(["link", "delete", SWARM_BRIDGE]).output();
         }
+    }
+}
+
+/// A daemon that is stopped by a signal, by its process id. Dropping this has it go on.
+#[derive(Debug)]
+#[must_use]
+pub struct PausedDaemon(u32);
+
+impl Drop for PausedDaemon {
+    fn drop(&mut self) {
+        send_signal(self.0, Signal::SIGCONT);
     }
 }
 
@@ -258,8 +281,8 @@ fn run_ip(number: u8, line: &str) -> bool {
     done.is_ok_and(|output| output.status.success())
 }
 
-fn send_signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+fn send_signal(process: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(process).unwrap());
     let _ = kill(pid, signal);
 }
 

@@ -45,9 +45,9 @@ fn docker_restart_and_hang_are_survived_and_followed() {
     let late = run_web(&balancer, "late", &net);
     balancer.wait_until_serves("late.test", "late saw /");
 
-    engine.pause_daemon();
+    let paused = engine.pause_daemon();
     asker.more(30);
-    engine.resume_daemon();
+    drop(paused);
     drop(late);
     balancer.wait_until_serves("late.test", "503");
     let _last = run_web(&balancer, "last", &net);
@@ -77,13 +77,13 @@ fn hanging_engine_is_logged_and_shown_as_disconnected() {
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     assert!(status().contains("connected, 1 container"), "{}", status());
-    engine.pause_daemon();
+    let paused = engine.pause_daemon();
     balancer.wait_for_log(&["lost connection to Docker", "did not answer within 5s"]);
     common::wait_for("its status", || {
         status().contains("not connected; 1 container").then_some(())
     });
     balancer.wait_until_serves("web.test", "web saw /");
-    engine.resume_daemon();
+    drop(paused);
     balancer.wait_for_log(&["connected to Docker again"]);
     assert!(status().contains("connected, 1 container"), "{}", status());
     let _late = run_web(&balancer, "late", &net);
@@ -100,9 +100,9 @@ fn engine_that_hangs_is_away_in_the_log_of_docker_glue_until_it_goes_on() {
         .start();
     let web = docker.run("web").start();
     glue.wait_for_log(&["hello", &web.name]);
-    engine.pause_daemon();
+    let paused = engine.pause_daemon();
     glue.wait_for_log(&["lost connection to Docker", "did not answer within 5s"]);
-    engine.resume_daemon();
+    drop(paused);
     glue.wait_for_log(&["connected to Docker again"]);
     let late = docker.run("late").start();
     glue.wait_for_log(&["hello", &late.name]);

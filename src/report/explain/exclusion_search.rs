@@ -282,7 +282,8 @@ impl<'a> ExclusionSearch<'a> {
             Exclusion::Paused => (ExclusionReason::Paused, "it is paused".to_owned()),
             Exclusion::Stopping => (ExclusionReason::Stopping, "it is stopping".to_owned()),
             Exclusion::Drained => {
-                let command = format!("docker-balancer undrain {}", claim.container.name());
+                let command =
+                    format!("docker-balancer undrain {}", claim.container.qualified_name());
                 (
                     ExclusionReason::Drained,
                     format!("it is drained until it stops, or until {command}"),
@@ -316,7 +317,7 @@ impl<'a> ExclusionSearch<'a> {
     ) -> ExcludedContainer {
         let requester = Requester::from_claim(self.snapshot, claim);
         ExcludedContainer {
-            container: claim.container.name().to_owned(),
+            container: claim.container.qualified_name().into_owned(),
             id: claim.container.id().to_owned(),
             why,
             text,

@@ -48,7 +48,7 @@ pub(super) fn flow_step(
     Some(FlowStep {
         from,
         goes_to,
-        container: endpoint.map(|view| view.container.name().to_owned()),
+        container: endpoint.map(|view| view.container.qualified_name().into_owned()),
         id: endpoint.map(|view| view.container.id().to_owned()),
         address: endpoint.map(|view| view.address.to_string()),
     })

@@ -13,7 +13,7 @@ use crate::{
         problem::{ProblemSubject, Reason},
         route::{Listener, RouteKey},
     },
-    report::StateSnapshot,
+    report::{StateSnapshot, source_status::SourceReport},
     routing::rollback::RELEASE_COMMAND,
     support::suggest::count_slips,
 };
@@ -87,7 +87,9 @@ pub(crate) fn collect_notes(
     if let Some(error) = &snapshot.last_error {
         notes.push(format!("the last change could not be applied: {error}"));
     }
-    if !snapshot.docker_connected {
+    let silent = snapshot.sources.iter().filter_map(SourceReport::silence_text);
+    notes.extend(silent);
+    if !snapshot.docker_connected && snapshot.sources.is_empty() {
         notes.push("Docker does not answer; showing its last known state".to_owned());
     }
     if !snapshot.haproxy.answers {

@@ -392,7 +392,8 @@ impl NotSelected {
     fn from_route(snapshot: &StateSnapshot, key: &RouteKey, reason: NotSelectedReason) -> Self {
         let route = snapshot.routes.0.get(key);
         let endpoints = route.map(|route| &route.endpoints[..]).unwrap_or_default();
-        let containers = endpoints.iter().map(|view| view.container.name().to_owned()).collect();
+        let containers =
+            endpoints.iter().map(|view| view.container.qualified_name().into_owned()).collect();
         Self { route: key.to_string(), why: reason, text: reason.to_string(), containers }
     }
 }

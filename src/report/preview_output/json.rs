@@ -123,7 +123,7 @@ fn server_objects(output: &PreviewOutput, key: &RouteKey) -> Vec<ServerObject> {
     let route = output.preview.after.0.get(key);
     let endpoints = route.map_or(&[][..], |route| &route.endpoints);
     let server = |view: &Endpoint| ServerObject {
-        container: view.container.name().to_owned(),
+        container: view.container.qualified_name().into_owned(),
         id: Some(view.container.id().to_owned())
             .filter(|id| !output.placeholders.is_placeholder_id(id)),
         port: view.port,
