@@ -98,6 +98,10 @@ impl SourceSet {
             let link = SourceLink::new(source_settings, source, Arc::clone(&shared));
             set.add_link(link);
         }
+        let names = set.links.iter().map(|link| link.name.clone()).collect();
+        for path in set.store.remove_others(&names) {
+            info!("removed {}: there is no such source any more", path.display());
+        }
         set
     }
 

@@ -9,7 +9,7 @@ use crate::{
 use anyhow::Result;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// How long after a change of an engine's containers their file is written again. Descriptions are large.
 const STORE_PAUSE: Duration = Duration::from_secs(30);
@@ -34,6 +34,9 @@ impl EngineStore {
         let Some(state_dir) = &settings.state_dir else { return opened };
         let store = DescriptionStore::new(state_dir);
         let names = settings.engines.iter().map(|engine| engine.name());
+        for path in store.remove_others(&names.clone().cloned().collect()) {
+            info!("removed {}: there is no such source any more", path.display());
+        }
         for name in names.filter(|name| !name.is_none()) {
             if let Some(containers) = read_stored(&store, name) {
                 roster.restore(name, containers);

@@ -8,6 +8,7 @@ use crate::model::{container::ContainerId, source_name::SourceName};
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -36,6 +37,11 @@ impl DescriptionStore {
     /// Returns the store in a state directory.
     pub fn new(state_dir: &Path) -> Self {
         Self(SourceFiles::new(state_dir))
+    }
+
+    /// Removes the files of other sources than these, and returns their paths. What cannot be removed is left.
+    pub fn remove_others(&self, sources: &BTreeSet<SourceName>) -> Vec<PathBuf> {
+        self.0.remove_others(sources)
     }
 
     /// The path of a source's file.

@@ -10,6 +10,7 @@ use crate::model::{
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -73,6 +74,11 @@ impl SliceStore {
         self.0.write(source, &file)
     }
 
+    /// Removes the files of other sources than these, and returns their paths. What cannot be removed is left.
+    pub fn remove_others(&self, sources: &BTreeSet<SourceName>) -> Vec<PathBuf> {
+        self.0.remove_others(sources)
+    }
+
     /// The path of a slice's file.
     pub fn path(&self, source: &SourceName) -> PathBuf {
         self.0.path(source)
@@ -121,6 +127,19 @@ mod tests {
         store.write(&one, &slice(&one)).unwrap();
         fs::copy(store.path(&one), store.path(&other)).unwrap();
         assert!(store.read(&other).unwrap().unwrap().world.containers.is_empty());
+    }
+
+    #[test]
+    fn files_of_removed_sources_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SliceStore::new(folder.path());
+        assert!(store.remove_others(&BTreeSet::new()).is_empty());
+        let [one, other]: [SourceName; 2] = ["one", "other"].map(|name| name.parse().unwrap());
+        for source in [&one, &other] {
+            store.write(source, &slice(source)).unwrap();
+        }
+        assert_eq!(store.remove_others(&[one.clone()].into()), [store.path(&other)]);
+        assert!(store.read(&other).unwrap().is_none() && store.read(&one).unwrap().is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::{model::source_name::SourceName, support::durable};
 use anyhow::{Context as _, Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, Permissions},
     io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
@@ -27,6 +28,16 @@ impl SourceFiles {
     /// The path of a source's file.
     pub(super) fn path(&self, source: &SourceName) -> PathBuf {
         self.0.join(format!("{source}.json"))
+    }
+
+    /// Removes the files of other sources than these, and returns their paths. What cannot be removed is left.
+    pub(super) fn remove_others(&self, sources: &BTreeSet<SourceName>) -> Vec<PathBuf> {
+        let kept: BTreeSet<_> = sources.iter().map(|source| self.path(source)).collect();
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let is_ours = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "json");
+        let others = paths.filter(|path| is_ours(path) && !kept.contains(path));
+        others.filter(|path| fs::remove_file(path).is_ok()).collect()
     }
 
     /// Reads a file; `None` if there is none.
