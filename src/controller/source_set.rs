@@ -11,7 +11,9 @@ use crate::{
         ContainerFilter, EventCause, MergedWorld, Registration, Silence, Slice, SliceStore,
         Snapshot, SnapshotConfig, Source, SourceContainers, StreamHeartbeat,
         docker::{self, Engine},
-        first_answers_timeout, keep_written, write_in_background,
+        first_answers_timeout, keep_written,
+        registry::{self, RegistrySettings},
+        write_in_background,
     },
     support::{
         format::format_plural,
@@ -94,9 +96,11 @@ impl SourceSet {
         for source_settings in settings.sources() {
             let is_same = |source: &&Source| *source.name() == source_settings.engine.source;
             let source = followed.iter().find(is_same).cloned();
-            let source = source.unwrap_or_else(|| set.follow(&source_settings));
+            let stored = set.read_stored(&source_settings);
+            let world = stored.as_ref().map(|slice| &slice.world);
+            let source = source.unwrap_or_else(|| set.follow(&source_settings, world));
             let link = SourceLink::new(source_settings, source, Arc::clone(&shared));
-            set.add_link(link);
+            set.add_link(link, stored);
         }
         let names = set.links.iter().map(|link| link.name.clone()).collect();
         for path in set.store.remove_others(&names) {
@@ -105,32 +109,40 @@ impl SourceSet {
         set
     }
 
-    fn follow(&mut self, settings: &SourceSettings) -> Source {
+    fn follow(&mut self, settings: &SourceSettings, stored: Option<&Arc<World>>) -> Source {
         let source = Source::new(settings.engine.source.clone());
-        let followed = (settings.clone(), source.clone());
+        let followed = (settings.clone(), source.clone(), stored.cloned());
         self.tasks.spawn(supervise("Docker watch", move || {
-            let (settings, source) = followed.clone();
-            async move { follow_source(&settings, &source).await }
+            let (settings, source, stored) = followed.clone();
+            async move { follow_source(&settings, &source, stored.as_ref()).await }
         }));
         source
     }
 
-    /// Adds a source with what is stored of it, if it has a name.
-    fn add_link(&mut self, mut link: SourceLink) {
+    /// Returns what is stored of a source, if it has a name.
+    fn read_stored(&self, settings: &SourceSettings) -> Option<Slice> {
+        let name = &settings.engine.source;
+        if name.is_none() {
+            return None;
+        }
+        let log = |error: &anyhow::Error| {
+            warn!(
+                "could not read {}: {error:#}; waiting for {}",
+                self.store.path(name).display(),
+                settings.engine.url()
+            );
+        };
+        self.store.read(name).inspect_err(log).ok().flatten()
+    }
+
+    /// Adds a source with what is stored of it.
+    fn add_link(&mut self, mut link: SourceLink, stored: Option<Slice>) {
+        if let Some(Slice { vantage, world }) = stored {
+            self.merged.replace(&link.name, world);
+            link.vantage = Some(vantage);
+            link.is_known = true;
+        }
         if !link.name.is_none() {
-            match self.store.read(&link.name) {
-                Ok(Some(Slice { vantage, world })) => {
-                    self.merged.replace(&link.name, world);
-                    link.vantage = Some(vantage);
-                    link.is_known = true;
-                }
-                Ok(None) => {}
-                Err(error) => warn!(
-                    "could not read {}: {error:#}; waiting for {}",
-                    self.store.path(&link.name).display(),
-                    link.settings.engine.url()
-                ),
-            }
             let (path, slices) = (self.store.path(&link.name), link.slices.subscribe());
             self.tasks.spawn(keep_written(path, STORE_PAUSE, slices, self.writer(&link.name)));
         }
@@ -310,7 +322,7 @@ impl SourceLink {
     fn new(source_settings: SourceSettings, source: Source, all_settings: Arc<Settings>) -> Self {
         let (updates, snapshot) = watch::channel(Snapshot::default());
         let lookup = find_vantage(source_settings.clone()).map(Some).boxed();
-        let silence = Silence::new(source_settings.forget);
+        let silence = Silence::new(source_settings.forget_silent());
         Self {
             name: source_settings.engine.source.clone(),
             settings: source_settings,
@@ -358,7 +370,8 @@ impl SourceLink {
     fn set_vantage(&mut self, vantage: Option<Vantage>) -> Option<Vantage> {
         let vantage = vantage?;
         let is_new = self.vantage.as_ref() != Some(&vantage);
-        if self.registration.is_some() && is_new {
+        // In a registry, only the addresses of this machine are others.
+        if self.registration.is_some() && is_new && self.settings.kind == SourceKind::Engine {
             info!("Docker at {} has another address now", self.settings.engine.url());
         }
         self.vantage = Some(vantage.clone());
@@ -466,14 +479,16 @@ async fn list_source(
     let filter = widen(settings.container_filter(source, &vantage));
     let world = match source.kind {
         SourceKind::Engine => docker::list_once(&source.engine, &filter).await?,
+        SourceKind::Registry => registry::list_once(&source.to_registry(), &filter).await?,
     };
     Ok(Slice { vantage, world: Arc::new(world) })
 }
 
 /// Serves the consumers of a source of any kind; never returns.
-async fn follow_source(settings: &SourceSettings, source: &Source) {
+async fn follow_source(settings: &SourceSettings, source: &Source, stored: Option<&Arc<World>>) {
     match settings.kind {
         SourceKind::Engine => docker::follow(&settings.engine, source).await,
+        SourceKind::Registry => registry::follow(&settings.to_registry(), source, stored).await,
     }
 }
 
@@ -503,6 +518,7 @@ async fn find_vantage_again(source: SourceSettings) -> Option<Vantage> {
 async fn lookup_vantage(source: &SourceSettings) -> Result<Vantage> {
     match source.kind {
         SourceKind::Engine => lookup_engine_vantage(source).await,
+        SourceKind::Registry => Ok(RegistrySettings::vantage()),
     }
 }
 

@@ -121,6 +121,16 @@ pub struct LostServer {
     pub server: ServerKey,
     /// Whether the server was not lost before.
     pub is_new: bool,
+    pub cause: LossCause,
+}
+
+/// Why a server counts as lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossCause {
+    /// Connections to it time out.
+    Timeouts,
+    /// Its checks fail, and its machine shows no sign of life.
+    Machine,
 }
 
 /// What to query from HAProxy.
@@ -292,8 +302,7 @@ impl Diagnosis {
             _ => None,
         };
         let since = before.map_or(now, |check| check.since);
-        let ended_at =
-            before.filter(|_| unreachable_since.is_some()).and_then(|check| check.ended_at);
+        let ended_at = before.and_then(|check| check.ended_at);
         suspect.failing =
             Some(FailingCheck { since, failure, malformed, unreachable_since, ended_at });
     }
@@ -373,17 +382,25 @@ impl Diagnosis {
             .retain(|(name, _), _| frontends.iter().any(|frontend| frontend.name == *name));
     }
 
-    /// Returns the servers whose requests have to be ended now. A server that continues to time out is returned again,
-    /// because of the requests that have arrived in the meantime.
-    pub fn take_lost_servers(&mut self, now: Instant) -> Vec<LostServer> {
+    /// Returns the servers whose requests have to be ended now: connections time out, or checks fail and the source says
+    /// that the machine is lost. A server that continues so is returned again, because of the requests that have arrived
+    /// in the meantime.
+    pub fn take_lost_servers(&mut self, now: Instant, memory: &DecideState) -> Vec<LostServer> {
+        let is_on_lost_machine = |(_, server): &ServerKey| {
+            let id = name::parse_container_port(server).map(|(id, _)| id);
+            id.and_then(|id| memory.find_container(id)).is_some_and(|container| container.is_lost)
+        };
         let mut lost = Vec::new();
         for (server, suspect) in &mut self.suspects {
             let Some(failing) = &mut suspect.failing else { continue };
             let is_due = |since: Instant| since + LOST_DELAY <= now;
-            if failing.unreachable_since.is_some_and(is_due) && failing.ended_at.is_none_or(is_due)
-            {
+            let is_lost = failing.unreachable_since.is_some_and(is_due)
+                || is_due(failing.since) && is_on_lost_machine(server);
+            if is_lost && failing.ended_at.is_none_or(is_due) {
                 let is_new = failing.ended_at.replace(now).is_none();
-                lost.push(LostServer { server: server.clone(), is_new });
+                let times_out = failing.unreachable_since.is_some();
+                let cause = if times_out { LossCause::Timeouts } else { LossCause::Machine };
+                lost.push(LostServer { server: server.clone(), is_new, cause });
             }
         }
         lost

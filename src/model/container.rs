@@ -163,6 +163,12 @@ pub struct Container {
     /// The name of the machine that it runs on, if its source has containers of several machines.
     #[serde(default)]
     pub node: Option<Arc<str>>,
+    /// The address of that machine. `None`: that of its source, or it has none that may be used.
+    #[serde(default)]
+    pub host: Option<IpAddr>,
+    /// Its machine shows no sign of life to its source. Only HAProxy's checks know whether the container serves.
+    #[serde(default)]
+    pub is_lost: bool,
 }
 
 /// In nanoseconds.

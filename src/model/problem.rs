@@ -57,6 +57,15 @@ pub enum UnmatchedClients {
     GetDefault,
 }
 
+/// Why an address must not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AddressFence {
+    /// Connections would not leave HAProxy's machine, or the address has another meaning on each machine.
+    OfThisMachine,
+    /// `allow_addresses` does not contain it.
+    NotAllowed,
+}
+
 /// Why the problem exists, and what to do about it.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantNames, EnumDiscriminants,
@@ -313,6 +322,36 @@ pub enum Reason {
         source: SourceName,
         /// Positive if it is ahead.
         seconds: i64,
+    },
+    /// A machine of a registry shows no sign of life. Its containers stay as HAProxy's checks find them.
+    NodeLost {
+        source: SourceName,
+        node: String,
+        /// Unix time, in seconds.
+        since: u64,
+        /// How many of its containers participate.
+        containers: usize,
+    },
+    /// Many machines of a registry show no sign of life, so that the registry or the network is to blame.
+    NodesLost {
+        source: SourceName,
+        lost: usize,
+        total: usize,
+        /// Unix time of the last loss, in seconds.
+        since: u64,
+    },
+    /// A record of a registry is not used.
+    RecordIgnored {
+        source: SourceName,
+        key: String,
+        why: String,
+        /// How many more records are not used than there are such problems.
+        more: usize,
+    },
+    /// The container's address must not be used.
+    AddressRefused {
+        address: IpAddr,
+        fence: AddressFence,
     },
     RouteRefused {
         route: String,
@@ -1000,6 +1039,45 @@ impl fmt::Display for ReasonText<'_> {
                 humantime::format_duration(Duration::from_secs(seconds.unsigned_abs())),
                 if *seconds < 0 { "behind" } else { "ahead of" }
             ),
+            Reason::NodeLost { source, node, since, containers } => write!(
+                f,
+                "{source} has had no sign of life of the machine {} since {}; HAProxy's checks decide \
+                 whether its {} served",
+                EscapedText(node),
+                humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*since)),
+                match containers {
+                    1 => "one container with labels is".to_owned(),
+                    count => format!("{count} containers with labels are"),
+                }
+            ),
+            Reason::NodesLost { source, lost, total, since } => write!(
+                f,
+                "{source} has no sign of life of {lost} of {total} machines, the last of which was \
+                 lost at {}: etcd lost them, or the network did; HAProxy's checks decide what is \
+                 served, and none is forgotten",
+                humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*since)),
+            ),
+            Reason::RecordIgnored { source, key, why, more } => {
+                write!(
+                    f,
+                    "{source} has a record that is ignored, {}: {}",
+                    EscapedText(key),
+                    EscapedText(why)
+                )?;
+                match more {
+                    0 => Ok(()),
+                    more => write!(f, "; so are {more} others that are not listed"),
+                }
+            }
+            Reason::AddressRefused { address, fence: AddressFence::OfThisMachine } => write!(
+                f,
+                "the address {address}, which another machine names, is of this machine, or has \
+                 another meaning on each; if the containers are of this machine, give its own engine \
+                 as a source"
+            ),
+            Reason::AddressRefused { address, fence: AddressFence::NotAllowed } => {
+                write!(f, "its address {address} is not in allow_addresses= of its source")
+            }
             Reason::RouteRefused { route, text } => {
                 write!(f, "HAProxy refused {route}, so the route is ignored: {text}")
             }

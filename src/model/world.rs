@@ -25,6 +25,30 @@ pub struct World {
     pub containers: BTreeMap<ContainerId, Arc<Container>>,
     /// The networks of each source. Shows which networks a program on the source's host can reach.
     pub networks: BTreeMap<SourceName, Networks>,
+    /// The machines of each registry.
+    pub nodes: BTreeMap<SourceName, Arc<NodeReport>>,
+}
+
+/// What is known of the machines of a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// How many show signs of life.
+    pub up: usize,
+    /// Those that do not, and since when, in seconds since 1970.
+    pub lost: BTreeMap<Arc<str>, u64>,
+    /// Whether so many are lost at once that none of them is forgotten.
+    pub keeps_lost: bool,
+    /// Records that are not used. At most a few; `more_faults` is the number of the others.
+    pub faults: Vec<RecordFault>,
+    pub more_faults: usize,
+}
+
+/// A record of a registry that is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordFault {
+    /// The record's key, without the prefix of the registry.
+    pub key: String,
+    pub why: String,
 }
 
 /// Networks of one source by name.
@@ -96,7 +120,10 @@ impl World {
                 self.containers.values().filter_map(|container| container.network_owner_id());
             owners.into_iter().any(|owner| ids.contains(owner))
         };
-        !ids.is_empty() && self.networks == other.networks && !is_shared()
+        !ids.is_empty()
+            && self.networks == other.networks
+            && self.nodes == other.nodes
+            && !is_shared()
     }
 
     /// The container whose networks this one uses: itself, unless it has `network_mode: container:<other>`.

@@ -7,7 +7,7 @@ mod tests;
 
 use crate::model::{
     container::{Container, ContainerPort, NetworkEndpoint, NetworkMode, PublishedPort, Transport},
-    problem::Reason,
+    problem::{AddressFence, Reason},
     source_name::SourceName,
     world::{MAX_NETWORK_HOPS, Networks, Vantage, World},
 };
@@ -31,6 +31,9 @@ pub fn resolve_address(
     let owner = running_network_owner(container, world)?;
     let ip = match (required, preferred, &owner.network_mode, vantage) {
         (Some(network), ..) if !is_host_network(owner, network) => network_ip(owner, network),
+        (_, _, NetworkMode::Host, Vantage::Remote { engine, .. }) => {
+            Ok(owner.host.unwrap_or(*engine))
+        }
         (_, _, NetworkMode::Host, vantage) => host_network_ip(world, vantage),
         (_, Some(network), ..) => network_ip(owner, network),
         (_, _, NetworkMode::None, _) => Err(address_error("connect it to a network; it has none")),
@@ -44,10 +47,22 @@ pub fn resolve_address(
         }
         (_, _, _, Vantage::Remote { engine, own_addresses: own }) => {
             let is_reached = |address| is_reachable(address, own);
-            return published_address(owner, (transport, port), *engine, is_reached);
+            let host = owner.host.unwrap_or(*engine);
+            let address = published_address(owner, (transport, port), host, is_reached)?;
+            check_machine(owner, address.ip(), own)?;
+            return Ok(address);
         }
     };
     let ip = ip?;
+    if let Vantage::Remote { engine, own_addresses } = vantage
+        && ip != *engine
+        && !is_reachable(ip, own_addresses)
+    {
+        return Err(Reason::AddressRefused { address: ip, fence: AddressFence::OfThisMachine });
+    }
+    if let Vantage::Remote { own_addresses, .. } = vantage {
+        check_machine(owner, ip, own_addresses)?;
+    }
     let is_named = !container.id.source().is_none();
     if is_named && owner.network_mode != NetworkMode::Host && is_of_no_container(ip) {
         return Err(address_error(format!(
@@ -55,6 +70,27 @@ pub fn resolve_address(
         )));
     }
     Ok(SocketAddr::new(ip, port))
+}
+
+/// Refuses the address of a machine that names none, or one of HAProxy's machine.
+fn check_machine(owner: &Container, ip: IpAddr, own: &BTreeSet<IpAddr>) -> Result<(), Reason> {
+    if owner.host == Some(ip) && !is_remote_address(ip, own) {
+        return Err(Reason::AddressRefused { address: ip, fence: AddressFence::OfThisMachine });
+    }
+    if ip.is_unspecified() {
+        return Err(address_error(
+            "its machine names no address that may be used; set addresses= of the publisher there, \
+             to addresses that allow_addresses= of the source contains, and that are not of this \
+             machine",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether an address that another machine names as its own may be one: it is neither of this machine, nor does it mean
+/// something else on each machine.
+pub fn is_remote_address(ip: IpAddr, own: &BTreeSet<IpAddr>) -> bool {
+    is_reachable(ip, own) && !is_of_no_container(ip)
 }
 
 /// Whether connections to the address stay on HAProxy's machine, or go to many machines. What one of several engines

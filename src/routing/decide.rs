@@ -15,8 +15,8 @@ use crate::{
         },
         container_ref::ContainerRef,
         label_option::LabelOption,
-        option_value::{HealthPolicy, Host, HostMatch},
-        problem::{LabelText, Problem, ProblemSubject, Reason, UnmatchedClients},
+        option_value::{CheckMethod, HealthPolicy, Host, HostMatch},
+        problem::{AddressFence, LabelText, Problem, ProblemSubject, Reason, UnmatchedClients},
         problem_set::ProblemSet,
         route::{Endpoint, Listener, OwnedName, Protocol, Route, RouteKey, Routes},
         source_name::SourceName,
@@ -35,6 +35,7 @@ use crate::{
         map_diff::diff_maps,
     },
 };
+use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -98,6 +99,8 @@ pub struct SourceRules {
     pub silent_since: Option<u64>,
     /// Seconds by which the source's clock is ahead of this machine's, if more than two; behind it if negative.
     pub clock_skew: Option<i64>,
+    /// Networks of the addresses that its containers may have; all if there is none.
+    pub allowed_addresses: Vec<IpNet>,
 }
 
 impl SourceRules {
@@ -289,6 +292,12 @@ impl DecideState {
         self.entries.keys().filter(|id| id.source() == source).count()
     }
 
+    /// Returns the number of containers of a machine of a registry that participate.
+    fn count_containers_of_node(&self, source: &SourceName, node: &str) -> usize {
+        let entries = self.entries.iter().filter(|(id, _)| id.source() == source);
+        entries.filter(|(_, entry)| entry.container.node.as_deref() == Some(node)).count()
+    }
+
     /// Finds a container of the last decision's world by its short id.
     pub fn find_container(&self, short_id: &str) -> Option<&Container> {
         let (_, found) =
@@ -426,6 +435,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     memory.port_conflicts.retain(|_, port_conflicts| now < port_conflicts.until);
     problems.extend(unused_port_maps(&routes, rules));
     problems.extend(source_problems(&memory, rules));
+    problems.extend(node_problems(world, &memory));
     problems.extend(label::constraint::constraint_problems(&rules.base.label_limits.constraints));
     let conflicts = find_port_conflicts(&memory.publishers, &routes, rules);
     exclude_port_conflicts(&mut routes, &memory, conflicts, &mut problems);
@@ -671,15 +681,29 @@ impl ClaimBuilder<'_> {
         port: ContainerPort,
         required_network: Option<&str>,
     ) -> Result<SocketAddr, Reason> {
-        let SourceRules { network, vantage, .. } = self.rules;
-        resolve_address(
+        let SourceRules { network, vantage, allowed_addresses, .. } = self.rules;
+        let found = resolve_address(
             self.container,
             port,
             required_network,
             network.as_deref(),
             self.world,
             vantage,
-        )
+        )?;
+        let address = found.ip();
+        let is_allowed = |network: &IpNet| network.contains(&address);
+        if !allowed_addresses.is_empty() && !allowed_addresses.iter().any(is_allowed) {
+            return Err(Reason::AddressRefused { address, fence: AddressFence::NotAllowed });
+        }
+        Ok(found)
+    }
+
+    /// Whether nothing can tell that the container serves: neither its machine nor HAProxy's checks.
+    fn is_lost_unchecked(&self, request: &RouteRequest) -> bool {
+        let is_unchecked = || {
+            request.key.listener.is_udp() || request.policy.get::<CheckMethod>() == CheckMethod::Off
+        };
+        self.container.is_lost && is_unchecked()
     }
 
     fn build_claim(&self, request: &RouteRequest, address: SocketAddr) -> Claim {
@@ -695,7 +719,7 @@ impl ClaimBuilder<'_> {
             port,
             address,
             options,
-            eligibility: if self.is_excluded {
+            eligibility: if self.is_excluded || self.is_lost_unchecked(request) {
                 Eligibility::Excluded
             } else {
                 container_eligibility(self.container, health_policy)
@@ -1089,6 +1113,35 @@ fn source_problems(memory: &DecideState, rules: &Rules) -> Vec<Problem> {
     let reasons = rules.sources.iter().flat_map(reasons);
     let subject = ProblemSubject::Option("--source");
     reasons.map(|reason| Problem { subject: subject.clone(), label: None, reason }).collect()
+}
+
+/// Reports machines of registries that are lost, and records that are not used.
+fn node_problems(world: &World, memory: &DecideState) -> Vec<Problem> {
+    let mut reasons = Vec::new();
+    for (source, report) in &world.nodes {
+        let lost = report.lost.iter();
+        match lost.clone().map(|(_, since)| *since).max() {
+            Some(since) if report.keeps_lost => {
+                let (lost, total) = (report.lost.len(), report.up + report.lost.len());
+                reasons.push(Reason::NodesLost { source: source.clone(), lost, total, since });
+            }
+            _ => reasons.extend(lost.map(|(node, since)| Reason::NodeLost {
+                source: source.clone(),
+                node: node.to_string(),
+                since: *since,
+                containers: memory.count_containers_of_node(source, node),
+            })),
+        }
+        reasons.extend(report.faults.iter().map(|fault| Reason::RecordIgnored {
+            source: source.clone(),
+            key: fault.key.clone(),
+            why: fault.why.clone(),
+            more: report.more_faults,
+        }));
+    }
+    let about = ProblemSubject::Option("--source");
+    let problem = |reason| Problem { subject: about.clone(), label: None, reason };
+    reasons.into_iter().map(problem).collect()
 }
 
 /// Reports values of `--map-port` that seem to have their ports swapped.

@@ -1,8 +1,8 @@
 //! The settings of each component of docker-balancer.
 
 use super::{
-    AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceKind, SourceOption,
-    SourceSettings, resolve::named_sources,
+    AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceOption, SourceSettings,
+    resolve::named_sources,
 };
 use crate::{
     haproxy::{
@@ -55,15 +55,8 @@ impl Settings {
     }
 
     fn unnamed_source(&self) -> SourceSettings {
-        SourceSettings {
-            kind: SourceKind::Engine,
-            engine: self.docker.clone(),
-            network: self.network.clone(),
-            address: self.address,
-            host: None,
-            fences: self.fences.clone(),
-            forget: None,
-        }
+        let (engine, network) = (self.docker.clone(), self.network.clone());
+        SourceSettings::of_engine(engine, network, self.address, self.fences.clone())
     }
 
     /// Returns which containers and labels of a source are kept, for a HAProxy at `vantage`.
@@ -107,6 +100,7 @@ impl Settings {
             vantage: Vantage::Host,
             silent_since: None,
             clock_skew: None,
+            allowed_addresses: source.allowed_addresses.clone(),
         };
         let named = self.named_sources.iter();
         Rules {
@@ -116,6 +110,7 @@ impl Settings {
                 vantage: Vantage::Host,
                 silent_since: None,
                 clock_skew: None,
+                allowed_addresses: Vec::new(),
             },
             sources: named.map(|source| (source.engine.source.clone(), rules(source))).collect(),
             hold: self.hold,

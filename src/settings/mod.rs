@@ -25,8 +25,11 @@ use crate::{
     haproxy::{render::Bind, settings::ReloadVia},
     label::LabelLimits,
     model::{option_value::Host, tls::TlsPolicy},
-    sources::docker::{AddressKind, EngineSettings},
-    support::log,
+    sources::{
+        docker::{AddressKind, EngineSettings},
+        registry::RegistrySettings,
+    },
+    support::{etcd::EtcdSettings, log},
     udp::engine::Engine,
 };
 pub use error::SettingsError;
@@ -163,8 +166,63 @@ pub struct SourceSettings {
     /// The address of its published ports. `None`: that of the engine.
     pub host: Option<IpAddr>,
     pub fences: LabelLimits,
-    /// How long its containers are kept while it does not answer. `None`: until it answers.
+    /// How long its containers are kept while it does not answer, or, in a registry, their machine shows no sign of
+    /// life. `None`: until it answers.
     pub forget: Option<Duration>,
+    /// Networks of the addresses that its containers may have; all if there is none.
+    pub allowed_addresses: Vec<IpNet>,
+    /// How a registry is reached.
+    pub registry: RegistryAccess,
+}
+
+/// Where a registry is in etcd. Empty for sources of other kinds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistryAccess {
+    pub etcd: EtcdSettings,
+    /// With a slash at the end: `/docker-glue/`.
+    pub prefix: String,
+}
+
+impl SourceSettings {
+    /// Creates the settings of a Docker engine without a name.
+    fn of_engine(
+        engine: EngineSettings,
+        network: Option<String>,
+        address: AddressKind,
+        fences: LabelLimits,
+    ) -> Self {
+        Self {
+            kind: SourceKind::Engine,
+            engine,
+            network,
+            address,
+            host: None,
+            fences,
+            forget: None,
+            allowed_addresses: Vec::new(),
+            registry: RegistryAccess::default(),
+        }
+    }
+
+    /// Returns the settings of a registry.
+    pub fn to_registry(&self) -> RegistrySettings {
+        RegistrySettings {
+            source: self.engine.source.clone(),
+            access: self.registry.etcd.clone(),
+            prefix: self.registry.prefix.clone(),
+            forget: self.forget,
+            allowed_addresses: self.allowed_addresses.clone(),
+        }
+    }
+
+    /// How long all containers of the source are kept while it does not answer. Those of a registry always are: it is
+    /// their machines that are forgotten.
+    pub fn forget_silent(&self) -> Option<Duration> {
+        match self.kind {
+            SourceKind::Engine => self.forget,
+            SourceKind::Registry => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -85,8 +85,10 @@ pub struct Options {
     ///
     /// Give it once for each engine: tcp://10.0.0.2:2376?name=node2&cert_path=DIR, in place of --docker-url.
     /// Names are of a-z, 0-9 and _. Further parameters: address (container or published), host (the address
-    /// of published ports), network, allow_hosts, allow_ports, constraint, forget (how long the containers of a
-    /// source that does not answer are kept). In the settings file, each source is a table [[source]].
+    /// of published ports), network, allow_hosts, allow_ports, allow_addresses, constraint, forget (how long the
+    /// containers of a source that does not answer are kept). etcd://HOST,HOST/PREFIX, or etcds:// for TLS, is the
+    /// containers that docker-glue publishes on other machines, with user, password_file, ca_file, cert_file and
+    /// key_file. In the settings file, each source is a table [[source]].
     ///
     /// [default: the engine of --docker-url, without a name]
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = SourceOption::parse, global = true)]

@@ -1,8 +1,8 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, SourceKind,
-    SourceOption, SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
+    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, SourceOption,
+    SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
 };
 use crate::{
     haproxy::{
@@ -68,15 +68,9 @@ impl Settings {
             host_network: host_network(options.host_network),
             ..label_limits(options.allow_hosts, options.allow_ports, options.constraint)
         };
-        let common = SourceSettings {
-            kind: SourceKind::Engine,
-            engine: docker_settings(options.docker_url, machine),
-            network: options.network,
-            address: address_kind(options.address),
-            host: None,
-            fences,
-            forget: None,
-        };
+        let address = address_kind(options.address);
+        let engine = docker_settings(options.docker_url, machine);
+        let common = SourceSettings::of_engine(engine, options.network, address, fences);
         Ok(Self {
             command,
             named_sources: named_sources(options.source, &common),
@@ -213,6 +207,8 @@ fn source_settings(source: SourceOption, common: &SourceSettings) -> SourceSetti
         host: source.host,
         fences,
         forget: source.forget,
+        allowed_addresses: source.allow_addresses,
+        registry: source.registry,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Sources of containers as `--source` and the tables `[[source]]` of the settings file name them.
 
-use super::{options::AddressMode, value};
+use super::{RegistryAccess, options::AddressMode, value};
 use crate::{
     label::{AllowedHost, AllowedPorts, Constraint},
     model::source_name::SourceName,
+    support::etcd::{EtcdSettings, Password, parse_endpoint},
 };
 use anyhow::{Result, anyhow, bail};
+use ipnet::IpNet;
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 use toml::{
     Spanned,
@@ -13,7 +15,7 @@ use toml::{
 };
 
 /// The parameters of a source, as they follow its URL.
-const PARAMETERS: [&str; 9] = [
+const PARAMETERS: [&str; 15] = [
     "name",
     "cert_path",
     "address",
@@ -23,13 +25,32 @@ const PARAMETERS: [&str; 9] = [
     "allow_ports",
     "constraint",
     "forget",
+    "allow_addresses",
+    "user",
+    "password_file",
+    "ca_file",
+    "cert_file",
+    "key_file",
 ];
+
+/// Those that only a registry has, and those that it does not have.
+const REGISTRY_PARAMETERS: [&str; 5] =
+    ["user", "password_file", "ca_file", "cert_file", "key_file"];
+const ENGINE_PARAMETERS: [&str; 3] = ["cert_path", "address", "host"];
+
+/// How long the containers of a machine of a registry are kept that shows no sign of life.
+const FORGET_NODE: Duration = Duration::from_mins(5);
+
+/// Where a registry is in etcd, if its URL does not say it.
+const DEFAULT_PREFIX: &str = "docker-glue";
 
 /// What a source is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
     /// One Docker engine.
     Engine,
+    /// Containers of many machines in etcd, where the docker-glue of each publishes them.
+    Registry,
 }
 
 impl SourceKind {
@@ -37,7 +58,34 @@ impl SourceKind {
     fn from_scheme(scheme: &str) -> Option<Self> {
         match scheme {
             "unix" | "tcp" | "http" | "https" | "ssh" => Some(Self::Engine),
+            "etcd" | "etcds" => Some(Self::Registry),
             _ => None,
+        }
+    }
+
+    fn default_forget(self) -> Option<Duration> {
+        match self {
+            Self::Engine => None,
+            Self::Registry => Some(FORGET_NODE),
+        }
+    }
+
+    /// Refuses a parameter that sources of this kind do not have.
+    fn check_parameter(self, key: &str) -> Result<(), String> {
+        match self {
+            Self::Registry if key == "password" => {
+                Err("a password in a URL is visible in the list of processes; write password_file"
+                    .to_owned())
+            }
+            Self::Registry if ENGINE_PARAMETERS.contains(&key) => Err(format!(
+                "a source of etcd:// does not have it; its publishers say where their containers \
+                 are, and its other parameters are {}",
+                REGISTRY_PARAMETERS.join(", ")
+            )),
+            Self::Engine if REGISTRY_PARAMETERS.contains(&key) => {
+                Err("only a source of etcd:// or etcds:// has it".to_owned())
+            }
+            Self::Engine | Self::Registry => Ok(()),
         }
     }
 }
@@ -46,7 +94,7 @@ impl SourceKind {
 /// parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceOption {
-    /// `unix:///PATH`, `tcp://HOST:PORT` or `ssh://USER@HOST`.
+    /// `unix:///PATH`, `tcp://HOST:PORT`, `ssh://USER@HOST`, or `etcd://HOST,HOST/PREFIX`.
     pub url: String,
     pub kind: SourceKind,
     pub name: SourceName,
@@ -61,6 +109,8 @@ pub struct SourceOption {
     pub constraint: Vec<Constraint>,
     /// How long its containers are kept while it does not answer. `None`: until it answers.
     pub forget: Option<Duration>,
+    pub allow_addresses: Vec<IpNet>,
+    pub registry: RegistryAccess,
 }
 
 impl SourceOption {
@@ -84,10 +134,14 @@ impl SourceOption {
             allow_hosts: Vec::new(),
             allow_ports: Vec::new(),
             constraint: Vec::new(),
-            forget: None,
+            forget: kind.default_forget(),
+            allow_addresses: Vec::new(),
+            registry: RegistryAccess::default(),
         };
+        let mut etcd = EtcdFiles::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.as_ref();
+            kind.check_parameter(&key).map_err(|text| format!("{key}: {text}"))?;
             let result = match key.as_ref() {
                 "name" => value
                     .parse()
@@ -106,6 +160,14 @@ impl SourceOption {
                 "constraint" => {
                     value::parse_constraint(value).map(|one| source.constraint.push(one))
                 }
+                "allow_addresses" => {
+                    value::parse_network(value).map(|network| source.allow_addresses.push(network))
+                }
+                "user" => value::parse_text(value).map(|user| etcd.user = Some(user)),
+                "password_file" => value::parse_path(value).map(|path| etcd.password = Some(path)),
+                "ca_file" => value::parse_path(value).map(|path| etcd.ca = Some(path)),
+                "cert_file" => value::parse_path(value).map(|path| etcd.cert = Some(path)),
+                "key_file" => value::parse_path(value).map(|path| etcd.key = Some(path)),
                 "forget" => parse_forget(value).map(|time| source.forget = time),
                 _ => {
                     Err(format!("there is no such parameter; there are {}", PARAMETERS.join(", ")))
@@ -115,6 +177,9 @@ impl SourceOption {
         }
         source.name =
             name.ok_or("a source needs a name: write tcp://10.0.0.2:2376?name=node2, for example")?;
+        if kind == SourceKind::Registry {
+            source.registry = etcd.build_access(&source.url)?;
+        }
         Ok(source)
     }
 
@@ -136,6 +201,54 @@ impl SourceOption {
         }
         let url = url.ok_or_else(|| anyhow!("a source needs a url"))?;
         Ok(format!("{url}?{}", query.finish()))
+    }
+}
+
+/// The files and the user with which etcd is reached.
+#[derive(Debug, Default)]
+struct EtcdFiles {
+    user: Option<String>,
+    password: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl EtcdFiles {
+    /// Parses `etcd://HOST,HOST:PORT/PREFIX`.
+    fn build_access(self, url: &str) -> Result<RegistryAccess, String> {
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_secure = scheme == "etcds";
+        let Self { user, password, ca, cert, key } = self;
+        if !is_secure && (ca.is_some() || cert.is_some() || key.is_some()) {
+            return Err("certificates need etcds:// in place of etcd://".to_owned());
+        }
+        if hosts.contains("://") {
+            return Err("hosts are separated by commas, as in etcd://10.0.0.2,10.0.0.3".to_owned());
+        }
+        let endpoints = hosts.split(',').map(|host| parse_endpoint(host, is_secure));
+        let steps: Vec<_> = prefix.split('/').filter(|step| !step.is_empty()).collect();
+        if steps.iter().any(|step| step.contains(char::is_whitespace)) {
+            return Err("the prefix must be a path such as /docker-glue".to_owned());
+        }
+        let prefix = if steps.is_empty() { DEFAULT_PREFIX.to_owned() } else { steps.join("/") };
+        let etcd = EtcdSettings {
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+            user: both(user, password, "user and password_file must be set together")?
+                .map(|(user, file)| (user, Password::File(file))),
+            ca,
+            identity: both(cert, key, "cert_file and key_file must be set together")?,
+        };
+        Ok(RegistryAccess { etcd, prefix: format!("/{prefix}/") })
+    }
+}
+
+fn both<A, B>(one: Option<A>, other: Option<B>, text: &str) -> Result<Option<(A, B)>, String> {
+    match (one, other) {
+        (Some(one), Some(other)) => Ok(Some((one, other))),
+        (None, None) => Ok(None),
+        _ => Err(text.to_owned()),
     }
 }
 
@@ -162,7 +275,7 @@ fn parse_url(url: &str) -> Result<(String, SourceKind), String> {
         format!("{url:?} is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")
     })?;
     let kind = SourceKind::from_scheme(scheme).ok_or_else(|| {
-        format!("sources of {scheme}:// are not supported: write unix, tcp or ssh")
+        format!("sources of {scheme}:// are not supported: write unix, tcp, ssh or etcd")
     })?;
     if rest.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
         return Err("a URL must not contain a password".to_owned());
@@ -188,7 +301,7 @@ fn parse_forget(text: &str) -> Result<Option<Duration>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::SourceOption;
+    use super::{SourceKind, SourceOption};
     use std::time::Duration;
 
     #[test]
@@ -209,6 +322,39 @@ mod tests {
     }
 
     #[test]
+    fn registry_is_a_url_of_etcd() {
+        for (text, endpoints, prefix, forget) in [
+            ("etcd://10.0.0.2?name=f", &["http://10.0.0.2:2379"][..], "/docker-glue/", Some(300)),
+            (
+                "etcd://10.0.0.2,e.test:9/a/b/?name=f&forget=never",
+                &["http://10.0.0.2:2379", "http://e.test:9"],
+                "/a/b/",
+                None,
+            ),
+            (
+                "etcds://[::1],e/x?name=f&ca_file=/ca&cert_file=/c&key_file=/k&forget=1s",
+                &["https://[::1]:2379", "https://e:2379"],
+                "/x/",
+                Some(1),
+            ),
+        ] {
+            let source = SourceOption::parse(text).unwrap();
+            assert_eq!(source.kind, SourceKind::Registry);
+            let access = source.registry;
+            assert_eq!(
+                (access.etcd.endpoints.join(" "), &*access.prefix),
+                (endpoints.join(" "), prefix)
+            );
+            assert_eq!(source.forget.map(|time| time.as_secs()), forget, "{text}");
+        }
+        let fences = "etcd://a?name=f&allow_addresses=10.0.0.0/8&allow_addresses=fd00::1\
+                      &user=u&password_file=/p";
+        let source = SourceOption::parse(fences).unwrap();
+        assert_eq!(source.allow_addresses.len(), 2);
+        assert!(source.registry.etcd.user.is_some());
+    }
+
+    #[test]
     fn wrong_source_is_explained() {
         for (text, expected) in [
             ("tcp://10.0.0.2:2376", "a source needs a name"),
@@ -222,6 +368,17 @@ mod tests {
             ),
             ("tcp://10.0.0.2?name=a&address=both", "address: the value must be container or"),
             ("tcp://10.0.0.2?name=a&forget=soon", "as in 500ms, 30s or 5m, or never"),
+            ("tcp://10.0.0.2?name=a&user=u", "user: only a source of etcd:// or etcds:// has it"),
+            ("etcd://me:secret@a?name=a", "must not contain a password"),
+            ("etcd://secret@a?name=a", "must not contain a user and password"),
+            ("etcd://a?name=a&user=u&password=secret", "write password_file"),
+            ("etcd://a?name=a&user=u", "user and password_file must be set together"),
+            ("etcd://a?name=a&ca_file=/ca", "certificates need etcds://"),
+            ("etcds://a?name=a&cert_file=/c", "cert_file and key_file must be set together"),
+            ("etcd://a:b?name=a", "\"a:b\" is not an endpoint"),
+            ("etcd://?name=a", "\"\" is not an endpoint"),
+            ("etcd://a?name=a&address=container", "address: a source of etcd:// does not have it"),
+            ("etcd://a?name=a&allow_addresses=x", "allow_addresses: "),
         ] {
             let error = SourceOption::parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -36,7 +36,7 @@ impl MergedWorld {
     pub fn forget(&mut self, source: &SourceName) -> usize {
         let slice = self.slices.get(source).cloned().unwrap_or_default();
         let networks = slice.networks.clone();
-        self.replace(source, Arc::new(World { containers: BTreeMap::new(), networks }));
+        self.replace(source, Arc::new(World { networks, ..World::default() }));
         slice.containers.len()
     }
 
@@ -53,6 +53,12 @@ impl MergedWorld {
         let networks = slice.networks.get(source).cloned().unwrap_or_default();
         if world.networks.get(source) != Some(&networks) {
             world.networks.insert(source.clone(), networks);
+        }
+        if world.nodes.get(source) != slice.nodes.get(source) {
+            world.nodes.remove(source);
+            world
+                .nodes
+                .extend(slice.nodes.get_key_value(source).map(|(s, n)| (s.clone(), Arc::clone(n))));
         }
     }
 }
@@ -95,6 +101,7 @@ mod tests {
         Arc::new(World {
             containers: containers.map(|container| (container.id.clone(), container)).collect(),
             networks: [(source.clone(), networks)].into(),
+            nodes: BTreeMap::new(),
         })
     }
 

@@ -8,6 +8,7 @@ pub mod compose;
 pub mod docker;
 mod merge;
 pub mod own_ca;
+pub mod registry;
 
 mod clock_skew;
 mod description;

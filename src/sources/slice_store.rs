@@ -5,7 +5,7 @@ use super::source_file::SourceFiles;
 use crate::model::{
     container::Container,
     source_name::SourceName,
-    world::{Networks, Vantage, World},
+    world::{Networks, NodeReport, Vantage, World},
 };
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ struct SliceFile {
     vantage: Vantage,
     containers: Vec<Arc<Container>>,
     networks: Networks,
+    #[serde(default)]
+    nodes: Option<Arc<NodeReport>>,
 }
 
 impl SliceStore {
@@ -49,14 +51,15 @@ impl SliceStore {
     /// If the file cannot be read, is damaged, or has another format.
     pub fn read(&self, source: &SourceName) -> Result<Option<Slice>> {
         let Some(file) = self.0.read(source)? else { return Ok(None) };
-        let SliceFile { format, vantage, containers, networks } = file;
+        let SliceFile { format, vantage, containers, networks, nodes } = file;
         if format != FORMAT {
             bail!("the format {format} is unknown");
         }
         let of_source = containers.into_iter().filter(|container| container.id.source() == source);
         let containers = of_source.map(|container| (container.id.clone(), container)).collect();
         let networks = [(source.clone(), networks)].into();
-        Ok(Some(Slice { vantage, world: Arc::new(World { containers, networks }) }))
+        let nodes = nodes.into_iter().map(|nodes| (source.clone(), nodes)).collect();
+        Ok(Some(Slice { vantage, world: Arc::new(World { containers, networks, nodes }) }))
     }
 
     /// Replaces a slice.
@@ -70,6 +73,7 @@ impl SliceStore {
             vantage: vantage.clone(),
             containers: world.containers.values().cloned().collect(),
             networks: world.networks.get(source).cloned().unwrap_or_default(),
+            nodes: world.nodes.get(source).cloned(),
         };
         self.0.write(source, &file)
     }
@@ -104,7 +108,9 @@ mod tests {
         let engine = "10.0.0.2".parse().unwrap();
         let own_addresses = ["10.0.0.1".parse().unwrap()].into();
         let vantage = Vantage::Remote { engine, own_addresses };
-        Slice { vantage, world: Arc::new(World { containers, networks }) }
+        let nodes =
+            [(source.clone(), Arc::new(NodeReport { up: 1, ..NodeReport::default() }))].into();
+        Slice { vantage, world: Arc::new(World { containers, networks, nodes }) }
     }
 
     #[test]

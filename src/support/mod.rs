@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod backoff;
 pub mod durable;
 pub mod escape;
+pub mod etcd;
 pub mod format;
 pub mod log;
 pub mod map_diff;

@@ -27,6 +27,13 @@ impl Outage {
         Self { since: None, backoff: Backoff::new(RETRY_BACKOFF) }
     }
 
+    /// Creates one whose pauses are not longer than this.
+    pub fn with_longest_pause(longest: Duration) -> Self {
+        let (shortest, default) = RETRY_BACKOFF;
+        let longest = longest.clamp(shortest, default);
+        Self { since: None, backoff: Backoff::new((shortest, longest)) }
+    }
+
     /// Records one more failure. Returns how to report it, and how long to wait before the next try.
     pub fn record_failure(&mut self, now: Instant) -> (FailureReport, Duration) {
         let report =

@@ -30,6 +30,7 @@ mod passthrough;
 mod plan_verb;
 mod ports;
 mod ready;
+mod registry;
 mod servers;
 mod service;
 mod sources;

@@ -135,6 +135,8 @@ pub fn container(labels: BTreeMap<String, String>) -> Container {
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
         created: 0,
         state: ContainerState::Running,
         health: Health::Unchecked,

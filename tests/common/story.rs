@@ -112,6 +112,8 @@ fn container(number: i64, words: &[&str]) -> Container {
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     };
     let mut network = "bridge";
     for word in &words[2..] {
@@ -129,6 +131,7 @@ fn container(number: i64, words: &[&str]) -> Container {
             ("paused", _) => container.state = ContainerState::Paused,
             ("exited", _) => container.state = ContainerState::Exited,
             ("leaving", _) => container.stopping = true,
+            ("lost", _) => container.is_lost = true,
             ("starting", _) => container.health = Health::Starting,
             ("healthy", _) => container.health = Health::Healthy,
             ("unhealthy", _) => container.health = Health::Unhealthy,
@@ -155,6 +158,7 @@ pub fn default_rules() -> Rules {
             vantage: Vantage::Host,
             silent_since: None,
             clock_skew: None,
+            allowed_addresses: Vec::new(),
         },
         sources: BTreeMap::new(),
         hold: Duration::from_mins(1),

@@ -6,7 +6,7 @@ use docker_glue::{
         container::{Container, ContainerId, NetworkMode},
         route::{OwnedName, Readiness, RouteKey},
         source_name::SourceName,
-        world::World,
+        world::{NodeReport, RecordFault, World},
     },
     routing::decide::{
         DecideState, Decision, MAX_LISTENERS, PortConflict, UnloadableListener, decide,
@@ -43,6 +43,70 @@ fn route_without_containers_is_held_until_timeout() {
     assert_eq!((format_routes(&back), back.wake_at), (vec!["a.test:80/ web".to_owned()], None));
     let over = decide(&story::parse_world(""), later.memory.clone(), start + second * 61, &rules);
     assert_eq!((format_routes(&over), over.wake_at), (vec![], None));
+}
+
+/// HAProxy's checks know whether a container of a lost machine serves; without checks, none does.
+#[test]
+fn container_of_a_lost_machine_serves_only_with_checks() {
+    let (rules, now) = (story::default_rules(), Instant::now());
+    for (labels, serves) in [
+        ("glue_http_80_host=a.test", true),
+        ("glue_http_80_host=a.test glue_http_80_check=/x", true),
+        ("glue_http_80_host=a.test glue_http_80_check=off", false),
+        ("glue_tcp_80_bind=5432", true),
+        ("glue_tcp_80_bind=5432 glue_tcp_80_check=off", false),
+        ("glue_udp_80_bind=5353", false),
+    ] {
+        for (word, expected) in [("", true), (" lost", serves)] {
+            let world = story::parse_world(&format!("web 172.17.0.2 {labels}{word}"));
+            let decision = decide(&world, DecideState::default(), now, &rules);
+            let mut endpoints = decision.routes.0.values().flat_map(|route| &route.endpoints);
+            let is_ready = endpoints.any(|endpoint| endpoint.readiness == Readiness::Ready);
+            assert_eq!(is_ready, expected, "{labels}{word}");
+        }
+    }
+}
+
+#[test]
+fn lost_machines_and_ignored_records_are_problems() {
+    let (rules, now) = (story::default_rules(), Instant::now());
+    let fault = |key: &str| RecordFault { key: key.into(), why: "no JSON".into() };
+    let lost = |names: &[&str]| names.iter().map(|name| ((*name).into(), 60)).collect();
+    for (report, expected) in [
+        (NodeReport { up: 3, ..NodeReport::default() }, &[][..]),
+        (
+            NodeReport { up: 3, lost: lost(&["a"]), ..NodeReport::default() },
+            &["option --source: fleet has had no sign of life of the machine a since \
+               1970-01-01T00:01:00Z; HAProxy's checks decide whether its 0 containers with labels are \
+               served"],
+        ),
+        (
+            NodeReport {
+                up: 3,
+                lost: lost(&["a", "b"]),
+                keeps_lost: true,
+                ..NodeReport::default()
+            },
+            &[
+                "option --source: fleet has no sign of life of 2 of 5 machines, the last of which was \
+               lost at 1970-01-01T00:01:00Z: etcd lost them, or the network did; HAProxy's checks \
+               decide what is served, and none is forgotten",
+            ],
+        ),
+        (
+            NodeReport { faults: vec![fault("a/x")], more_faults: 2, ..NodeReport::default() },
+            &[
+                "option --source: fleet has a record that is ignored, a/x: no JSON; so are 2 others \
+               that are not listed",
+            ],
+        ),
+    ] {
+        let source: SourceName = "fleet".parse().unwrap();
+        let world = World { nodes: [(source, Arc::new(report))].into(), ..World::default() };
+        let decision = decide(&world, DecideState::default(), now, &rules);
+        let texts: Vec<_> = decision.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, expected);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::common::story;
 use docker_glue::{
     haproxy::{
         config::Config,
-        diagnosis::{CheckReporting, Diagnosis, FAILURE_DELAY, HealthQuery, LOST_DELAY},
+        diagnosis::{CheckReporting, Diagnosis, FAILURE_DELAY, HealthQuery, LOST_DELAY, LossCause},
         health::{
             CapturedMessage, CheckFailure, CheckResult, FrontendErrorCounts, HealthReport,
             InvalidMessage, ServerHealth, ServerKey,
@@ -247,7 +247,7 @@ fn failing_check_becomes_a_problem_after_delay() {
 #[test]
 fn requests_are_cut_after_repeated_connection_timeouts() {
     let lost = |case: &mut Case| {
-        let lost = case.diagnosis.take_lost_servers(case.now);
+        let lost = case.diagnosis.take_lost_servers(case.now, &case.memory);
         lost.into_iter().map(|server| (server.server.1, server.is_new)).collect::<Vec<_>>()
     };
     let timed_out = failed_check(CheckFailure::Unreachable);
@@ -269,6 +269,26 @@ fn requests_are_cut_after_repeated_connection_timeouts() {
     assert_eq!(lost(&mut case), []);
     // A server whose check passes again keeps its requests.
     case.pass(LOST_DELAY).run_check("web", &CheckResult::Passed);
+    assert_eq!(lost(&mut case), []);
+}
+
+#[test]
+fn requests_to_a_failing_server_of_a_lost_machine_are_cut() {
+    let refused = failed_check(CheckFailure::Refused);
+    let mut case = Case::from_story("web 172.17.0.2 glue_http_80_host=a.test lost");
+    let lost = |case: &mut Case| {
+        let lost = case.diagnosis.take_lost_servers(case.now, &case.memory);
+        lost.into_iter().map(|server| (server.is_new, server.cause)).collect::<Vec<_>>()
+    };
+    case.run_check("web", &refused).pass(LOST_DELAY / 2).run_check("web", &refused);
+    assert_eq!(lost(&mut case), []);
+    case.pass(LOST_DELAY / 2).run_check("web", &refused);
+    assert_eq!(lost(&mut case), [(true, LossCause::Machine)]);
+    case.run_check("web", &refused);
+    assert_eq!(lost(&mut case), []);
+    case.pass(LOST_DELAY).run_check("web", &refused);
+    assert_eq!(lost(&mut case), [(false, LossCause::Machine)]);
+    case.run_check("web", &CheckResult::Passed).pass(LOST_DELAY);
     assert_eq!(lost(&mut case), []);
 }
 

@@ -67,6 +67,20 @@ fn until_gone(etcd: &Etcd, prefix: &str, container: &Container) {
     wait_for(&format!("{} is gone", container.name), || etcd.get(&key).is_empty().then_some(()));
 }
 
+/// Waits for a record of the container that satisfies the condition.
+fn wait_for_record(
+    etcd: &Etcd,
+    node: &str,
+    container: &Container,
+    is: impl Fn(&Value) -> bool,
+) -> Value {
+    wait_for_value(etcd, &format!("/docker-glue/{node}/served/"), container, is)
+}
+
+fn read_alive(etcd: &Etcd, node: &str) -> Value {
+    serde_json::from_str(&etcd.get(&format!("/docker-glue/{node}/alive"))).unwrap_or_default()
+}
+
 fn until_empty(etcd: &Etcd, prefix: &str) {
     wait_for(&format!("{prefix} is empty"), || etcd.keys(prefix).is_empty().then_some(()));
 }
@@ -415,4 +429,119 @@ fn publish_example_uses_the_engines_host_name() {
     );
     let _glue = Glue::plan(&docker).file("publisher.ini", &old).start();
     until_published(&etcd, &node, &web);
+}
+
+#[test]
+fn records_are_published_with_a_sign_of_life() {
+    let Some(docker) = common::find_docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").label("glue_http_80_host", "a.test").label("other", "x").start();
+    let plain = docker.run("plain").start();
+    let guest = format!("container:{}", plain.id);
+    let guest = docker
+        .run("guest")
+        .bare()
+        .option(&["--network", &guest])
+        .label("glue_http_81_host", "b.test")
+        .env("WHOAMI_PORT", "81")
+        .start();
+    let served =
+        Node::new(&docker, &etcd, "what=served\naddresses=192.0.2.7\non_stop=delete\nttl=3s");
+    let (served_node, both) = (served.name.clone(), Node::new(&docker, &etcd, "what=both"));
+    let (mut one, _) = served.start();
+    let both_node = both.name.clone();
+    let (mut two, inspections) = both.start();
+
+    let record = wait_for_record(&etcd, &served_node, &web, |_| true);
+    assert_eq!(record["name"], web.name.as_str());
+    assert_eq!(record["labels"]["glue_http_80_host"], "a.test");
+    assert_eq!(record["labels"].get("other"), None);
+    assert!(record["networks"]["bridge"]["ipv4"].is_string(), "{record}");
+    let record = wait_for_record(&etcd, &served_node, &guest, |_| true);
+    assert_eq!(record["mode"], format!("container:{}", plain.id));
+    // It lends its network.
+    wait_for_record(&etcd, &served_node, &plain, |_| true);
+    let alive = wait_for("a sign of life", || {
+        Some(read_alive(&etcd, &served_node)).filter(|alive| alive["state"] == "up")
+    });
+    assert_eq!(alive["addresses"], serde_json::json!(["192.0.2.7"]));
+    assert_eq!(alive["engine"], docker.run_docker(&["info", "--format", "{{.ID}}"]));
+    assert_eq!(etcd.keys(&key_prefix(&served_node)), [] as [String; 0]);
+    // By default, the address from which it connects.
+    let alive = wait_for("a sign of life", || {
+        Some(read_alive(&etcd, &both_node)).filter(|alive| alive["state"] == "up")
+    });
+    assert_eq!(alive["addresses"], serde_json::json!(["127.0.0.1"]));
+    two.wait_for_log(&["other machines cannot reach this one at 127.0.0.1; set addresses="]);
+    until_published(&etcd, &inspections, &web);
+    wait_for_record(&etcd, &both_node, &web, |_| true);
+
+    web.docker(&["pause"]);
+    wait_for_record(&etcd, &served_node, &web, |record| record["state"] == "paused");
+    web.docker(&["unpause"]);
+    wait_for_record(&etcd, &served_node, &web, |record| record["state"] == "running");
+
+    // A stop that deletes says that the node leaves, in the history of etcd before the keys go.
+    let history = etcd.watch(&format!("/docker-glue/{served_node}/"));
+    assert!(one.stop_with(Signal::SIGTERM).success(), "{}", one.log());
+    wait_for("the end of the keys", || {
+        etcd.keys(&format!("/docker-glue/{served_node}/")).is_empty().then_some(())
+    });
+    let text =
+        wait_for("the history", || Some(history.read()).filter(|text| text.contains("DELETE")));
+    let left = text.find(r#""state":"left""#).unwrap_or_else(|| panic!("{text}"));
+    assert!(left < text.find("DELETE").unwrap(), "{text}");
+    // Without that, the keys are kept for the next start.
+    let before = read_alive(&etcd, &both_node);
+    assert!(two.stop_with(Signal::SIGTERM).success(), "{}", two.log());
+    assert_eq!(read_alive(&etcd, &both_node), before);
+    two.start_again();
+    two.wait_for_log(&["watching Docker"]);
+    let late = docker.run("late").label("glue_http_80_host", "a.test").start();
+    wait_for_record(&etcd, &both_node, &late, |_| true);
+    assert_eq!(read_alive(&etcd, &both_node), before);
+}
+
+#[test]
+fn reloaded_handler_does_not_say_that_the_node_leaves() {
+    let Some(docker) = common::find_docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").label("glue_http_80_host", "a.test").start();
+    let node = Node::new(&docker, &etcd, "what=served\non_stop=delete\nttl=20s");
+    let name = node.name.clone();
+    let (glue, _) = node.start();
+    wait_for_record(&etcd, &name, &web, |_| true);
+    let text = glue.read("docker-glue.d/publish.ini");
+    glue.write_file("docker-glue.d/publish.ini", &text.replace("ttl=20s", "ttl=30s"));
+    glue.reload();
+    glue.wait_for_log(&["removed the keys"]);
+    wait_for("a sign of life", || (read_alive(&etcd, &name)["state"] == "up").then_some(()));
+    wait_for_record(&etcd, &name, &web, |_| true);
+}
+
+/// The stop signal is written before Docker answers any question about the container: here, Docker cannot answer for
+/// five seconds.
+#[test]
+fn stop_signal_is_published_before_docker_is_asked() {
+    let Some(docker) = common::find_docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker
+        .run("web")
+        .label("glue_http_80_host", "a.test")
+        .option(&["--stop-signal", "SIGWINCH", "--stop-timeout", "30"])
+        .start();
+    let node = Node::new(&docker, &etcd, "what=served");
+    let name = node.name.clone();
+    let (_glue, _) = node.start();
+    wait_for_record(&etcd, &name, &web, |record| record.get("leaving").is_none());
+    // Docker holds the container's lock until the stop is over, so an inspection waits for it.
+    let mut stop = docker.command(&["stop", &web.id]).spawn().unwrap();
+    wait_for_record(&etcd, &name, &web, |record| record["leaving"] == true);
+    web.docker(&["kill"]);
+    let key = format!("/docker-glue/{name}/served/{}", web.id);
+    wait_for("the key goes", || etcd.get(&key).is_empty().then_some(()));
+    stop.wait().unwrap();
 }

@@ -155,6 +155,8 @@ fn image_container(name: &str, image: Image) -> Container {
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     }
 }
 

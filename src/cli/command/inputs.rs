@@ -22,7 +22,7 @@ use crate::{
         status::Status,
     },
     routing::{decide::Rules, rollback::Rollback},
-    settings::Settings,
+    settings::{Settings, SourceKind},
     sources::{
         ContainerFilter, acme,
         certificate::{self, CertificateStore, CertificateWithKey},
@@ -49,9 +49,11 @@ const PERMISSION_HINT: &str = "run this command as root or as the user of docker
 #[error("Docker does not answer")]
 pub(crate) struct DockerQueryError;
 
-/// Connects to the engine whose images are read: the first of several sources.
+/// Connects to the engine whose images are read: the first of several sources that is one.
 pub(crate) async fn connect_engine(settings: &Settings) -> Result<Engine> {
-    let first = settings.named_sources.first().map_or(&settings.docker, |source| &source.engine);
+    let mut sources = settings.named_sources.iter();
+    let first = sources.find(|source| source.kind == SourceKind::Engine);
+    let first = first.map_or(&settings.docker, |source| &source.engine);
     Engine::connect(first).await.context(DockerQueryError)
 }
 

@@ -4,7 +4,7 @@ use super::Balancer;
 use crate::{
     controller::problem_log::ProblemLog,
     haproxy::{
-        diagnosis::{CheckReporting, Diagnosis, HealthQuery, LostServer},
+        diagnosis::{CheckReporting, Diagnosis, HealthQuery, LossCause, LostServer},
         health::HealthReport,
         health_query,
         stderr_log::CheckResultChange,
@@ -98,17 +98,26 @@ impl Balancer {
         }
     }
 
-    /// Closes the requests to lost servers, whose connections time out, so that clients do not have to wait for the
+    /// Closes the requests to lost servers, whose connections time out or whose machines are lost, so that clients do not have to wait for the
     /// time limit of the route.
     fn end_lost_requests(&mut self, now: Instant) {
-        let lost = self.health_monitor.diagnosis.take_lost_servers(now);
+        let lost = self.health_monitor.diagnosis.take_lost_servers(now, &self.memory);
         if lost.is_empty() {
             return;
         }
-        for LostServer { server: (backend, server), .. } in
+        for LostServer { server: (backend, server), cause, .. } in
             lost.iter().filter(|server| server.is_new)
         {
-            warn!("connections to server {backend}/{server} time out; closing its requests");
+            match cause {
+                LossCause::Timeouts => {
+                    warn!(
+                        "connections to server {backend}/{server} time out; closing its requests"
+                    );
+                }
+                LossCause::Machine => {
+                    warn!("the machine of server {backend}/{server} is lost; closing its requests");
+                }
+            }
         }
         let servers = lost.into_iter().map(|server| server.server).collect();
         let ending = self.proxy.end_sessions(servers);

@@ -3,10 +3,14 @@
 //! Pure. Only digests are kept, because the texts are many times larger. A text is rendered again when it is to be
 //! written.
 
-use super::params::PublishView;
+use super::{params::PublishView, remote_state::KeyName};
 use crate::{
+    label::{has_our_labels, is_relevant_label},
     model::container::ContainerId,
-    sources::{ContainerMap, Description},
+    sources::{
+        ContainerMap, Description,
+        registry::{SERVED_FOLDER, ServedRecord},
+    },
 };
 use serde_json::{Map, Value};
 use std::{
@@ -18,12 +22,30 @@ use std::{
 /// How many containers are processed before other tasks may run.
 const BATCH_SIZE: usize = 64;
 
+/// Before the id in the key of an inspection.
+pub(crate) const INSPECT_FOLDER: &str = "containers/";
+
 #[derive(Debug, Default)]
-pub(crate) struct LocalKeys {
-    /// The containers that were processed.
-    sources: BTreeMap<ContainerId, (Arc<Description>, StopPhase)>,
-    /// The digests of the texts to be published.
-    digests: BTreeMap<ContainerId, u64>,
+pub(crate) struct LocalKeys(BTreeMap<ContainerId, LocalContainer>);
+
+/// A container that was processed.
+#[derive(Debug)]
+struct LocalContainer {
+    description: Arc<Description>,
+    phase: StopPhase,
+    /// The digest of its inspection, if that is published.
+    inspection: Option<u64>,
+    record: Option<LocalRecord>,
+}
+
+/// The record of a container that runs.
+#[derive(Debug)]
+struct LocalRecord {
+    digest: u64,
+    /// Whether it has labels for docker-balancer.
+    has_labels: bool,
+    /// The container whose network it uses.
+    network_owner: Option<String>,
 }
 
 /// Whether a running container is about to stop.
@@ -42,38 +64,78 @@ impl LocalKeys {
         leaving: &BTreeSet<ContainerId>,
         view: &PublishView,
     ) -> bool {
-        let course = |id: &ContainerId| {
+        let phase = |id: &ContainerId| {
             if leaving.contains(id) { StopPhase::Leaving } else { StopPhase::Staying }
         };
-        self.sources.retain(|id, _| roster.contains_key(id));
-        self.digests.retain(|id, _| roster.contains_key(id));
+        self.0.retain(|id, _| roster.contains_key(id));
         let is_new = |(id, description): &(&ContainerId, &Arc<Description>)| {
-            !self.sources.get(*id).is_some_and(|(source, before)| {
-                Arc::ptr_eq(source, description) && *before == course(id)
+            !self.0.get(*id).is_some_and(|before| {
+                Arc::ptr_eq(&before.description, description) && before.phase == phase(id)
             })
         };
         let mut new: Vec<_> = roster.iter().filter(is_new).take(BATCH_SIZE + 1).collect();
         let has_more = BATCH_SIZE < new.len();
         new.truncate(BATCH_SIZE);
         for (id, description) in new {
-            let course = course(id);
-            match view.render_text(description, course) {
-                Some(text) => drop(self.digests.insert(id.clone(), hash_text(text.as_bytes()))),
-                None => drop(self.digests.remove(id)),
-            }
-            self.sources.insert(id.clone(), (Arc::clone(description), course));
+            self.0.insert(id.clone(), LocalContainer::new(description, phase(id), view));
         }
         has_more
     }
 
-    pub(crate) fn digests(&self) -> &BTreeMap<ContainerId, u64> {
-        &self.digests
+    /// Returns the digests of all texts to be published. A container whose network another one uses is needed with it.
+    pub(crate) fn digests(&self) -> BTreeMap<KeyName, u64> {
+        let records = || self.0.values().filter_map(|container| container.record.as_ref());
+        let owners: BTreeSet<_> =
+            records().filter_map(|one| one.network_owner.as_deref()).collect();
+        let mut digests = BTreeMap::new();
+        for (id, LocalContainer { inspection, record, .. }) in &self.0 {
+            digests.extend(inspection.map(|digest| (inspection_key(id), digest)));
+            let record =
+                record.as_ref().filter(|one| one.has_labels || owners.contains(id.as_str()));
+            digests.extend(record.map(|record| (record_key(id), record.digest)));
+        }
+        digests
     }
 
-    pub(crate) fn key_text(&self, id: &ContainerId, view: &PublishView) -> Option<String> {
-        let (description, course) = self.sources.get(id)?;
-        view.render_text(description, *course)
+    /// Returns the text of a key.
+    pub(crate) fn key_text(&self, key: &str, view: &PublishView) -> Option<String> {
+        // Keys have no names of sources.
+        let find = |id: &str| {
+            let mut all = self.0.iter();
+            all.find(|(other, _)| other.as_str() == id).map(|(_, container)| container)
+        };
+        if let Some(id) = key.strip_prefix(SERVED_FOLDER) {
+            let LocalContainer { description, phase, .. } = find(id)?;
+            return Some(view.build_record(description, *phase)?.to_json());
+        }
+        let LocalContainer { description, phase, .. } = find(key.strip_prefix(INSPECT_FOLDER)?)?;
+        view.render_text(description, *phase)
     }
+}
+
+impl LocalContainer {
+    fn new(description: &Arc<Description>, phase: StopPhase, view: &PublishView) -> Self {
+        let inspection = view.render_text(description, phase);
+        let record = view.build_record(description, phase);
+        Self {
+            description: Arc::clone(description),
+            phase,
+            inspection: inspection.map(|text| hash_text(text.as_bytes())),
+            record: record.map(|record| LocalRecord {
+                digest: hash_text(record.to_json().as_bytes()),
+                has_labels: has_our_labels(record.label_names()),
+                network_owner: record.network_owner().map(str::to_owned),
+            }),
+        }
+    }
+}
+
+fn inspection_key(id: &ContainerId) -> KeyName {
+    format!("{INSPECT_FOLDER}{}", id.as_str())
+}
+
+fn record_key(id: &ContainerId) -> KeyName {
+    format!("{SERVED_FOLDER}{}", id.as_str())
 }
 
 impl PublishView {
@@ -83,6 +145,9 @@ impl PublishView {
         description: &Description,
         course: StopPhase,
     ) -> Option<String> {
+        if !self.parts.has_inspections() {
+            return None;
+        }
         let mut object: Map<String, Value> = serde_json::from_str(&description.json).ok()?;
         let running = object.get("State").and_then(|state| state.get("Running"));
         let running = running.and_then(Value::as_bool);
@@ -94,6 +159,20 @@ impl PublishView {
             object.insert("leaving".to_owned(), Value::Bool(true));
         }
         serde_json::to_string(&object).ok()
+    }
+
+    /// Returns the record of a container that runs.
+    fn build_record(&self, description: &Description, phase: StopPhase) -> Option<ServedRecord> {
+        if !self.parts.has_records() {
+            return None;
+        }
+        let json: Value = serde_json::from_str(&description.json).ok()?;
+        let is_published = |label: &str| is_relevant_label(label) || self.labels.contains(label);
+        let record = ServedRecord::from_inspection(&json, is_published)?;
+        Some(match phase {
+            StopPhase::Staying => record,
+            StopPhase::Leaving => record.into_leaving(),
+        })
     }
 }
 
@@ -127,6 +206,7 @@ pub(crate) fn hash_text(text: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handlers::publish::params::PublishedParts;
 
     fn description(id: &str, json: &str) -> Arc<Description> {
         let id = ContainerId::new(id);
@@ -135,7 +215,12 @@ mod tests {
 
     fn view(include_stopped: bool, omit: &[&str]) -> PublishView {
         let steps = |path: &&str| path.split('.').map(str::to_owned).collect();
-        PublishView { include_stopped, omit: omit.iter().map(steps).collect() }
+        PublishView {
+            parts: PublishedParts::Inspect,
+            labels: BTreeSet::new(),
+            include_stopped,
+            omit: omit.iter().map(steps).collect(),
+        }
     }
 
     #[test]
@@ -208,13 +293,48 @@ mod tests {
         roster.pop_first();
         assert!(!local.update_batch(&roster, &none, &view));
         assert_eq!(local.digests().len(), 98);
-        let before = local.digests().clone();
+        let before = local.digests();
         let leaving = BTreeSet::from([ContainerId::new("008")]);
         assert!(!local.update_batch(&roster, &leaving, &view));
-        assert_ne!(local.digests(), &before);
+        assert_ne!(local.digests(), before);
         assert!(!local.update_batch(&roster, &none, &view));
-        assert_eq!(local.digests(), &before);
-        assert_eq!(local.key_text(&ContainerId::new("007"), &view), None);
-        assert_eq!(local.key_text(&ContainerId::new("008"), &view).as_deref(), Some(running));
+        assert_eq!(local.digests(), before);
+        assert_eq!(local.key_text("containers/007", &view), None);
+        assert_eq!(local.key_text("containers/008", &view).as_deref(), Some(running));
+    }
+
+    #[test]
+    fn records_are_of_containers_with_labels_and_of_those_whose_network_they_use() {
+        let container = |id: &str, mode: &str, labels: &str| {
+            let json = format!(
+                r#"{{"Name":"/{id}","State":{{"Running":true}},"HostConfig":{{"NetworkMode":"{mode}"}},"Config":{{"Labels":{{{labels}}}}}}}"#
+            );
+            description(id, &json)
+        };
+        let label = r#""glue_http_80_host":"a.test","other":"x""#;
+        let containers = [
+            container("a", "container:b", label),
+            container("b", "bridge", ""),
+            container("c", "bridge", r#""other":"x""#),
+            description("d", r#"{"State":{"Running":false}}"#),
+        ];
+        let roster: ContainerMap = containers
+            .into_iter()
+            .map(|description| (description.id.clone(), description))
+            .collect();
+        for (parts, expected) in [
+            (PublishedParts::Served, "served/a served/b"),
+            (PublishedParts::Inspect, "containers/a containers/b containers/c"),
+            (PublishedParts::Both, "containers/a containers/b containers/c served/a served/b"),
+        ] {
+            let view = PublishView { parts, ..view(false, &[]) };
+            let mut local = LocalKeys::default();
+            assert!(!local.update_batch(&roster, &BTreeSet::new(), &view));
+            let names: Vec<_> = local.digests().into_keys().collect();
+            assert_eq!(names.join(" "), expected, "{parts:?}");
+            let text = local.key_text("served/a", &view);
+            assert_eq!(text.is_some(), parts.has_records());
+            assert!(!text.unwrap_or_default().contains("other"));
+        }
     }
 }

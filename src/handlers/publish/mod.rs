@@ -1,11 +1,11 @@
 //! Publishes containers in etcd: `<prefix>/<node>/containers/<id>` is the output of `docker inspect` for one
-//! container.
+//! container, `<prefix>/<node>/served/<id>` what docker-balancer needs of it, and `<prefix>/<node>/alive` the node's sign
+//! of life.
 //!
 //! The list of containers is authoritative, and events only signal that it changed: all changes that arrive while
 //! etcd is slow or unreachable are written as one change. All keys belong to a lease that expires unless it is
 //! renewed, so the keys of a dead node are removed.
 
-mod etcd;
 mod literal;
 mod local_state;
 mod params;
@@ -75,7 +75,8 @@ async fn publish_once(mut publisher: Publisher, work: &mut HandlerContext) {
 }
 
 async fn publish_changes(mut publisher: Publisher, work: &mut HandlerContext) {
-    let mut outage = Outage::inactive();
+    // A reader must not lose the keys because of a pause after an outage of etcd.
+    let mut outage = Outage::with_longest_pause(publisher.ttl() / 4);
     let mut pending = None;
     let mut due: Option<Instant> = None;
     loop {

@@ -3,12 +3,13 @@
 //! Pure. `clientParams` from Docker Glue's example is accepted as well as the plain names.
 
 use super::literal::parse_literal;
-use crate::handlers::ini::{IniError, Section};
+use crate::{
+    handlers::ini::{IniError, Section},
+    support::etcd::{EtcdSettings, Password, parse_endpoint},
+};
 use serde_json::{Map, Value};
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
 
-/// etcd's default port.
-const DEFAULT_PORT: u16 = 2379;
 /// etcd grants no lease that is much shorter, and a request is sent after each third of it.
 const MIN_TTL: Duration = Duration::from_secs(2);
 const MAX_TTL: Duration = Duration::from_hours(24);
@@ -29,6 +30,9 @@ const PARAMS: &[&str] = &[
     "include_stopped",
     "omit",
     "on_stop",
+    "what",
+    "labels",
+    "addresses",
 ];
 
 /// What is omitted by default: the places where containers are usually given secrets.
@@ -44,24 +48,9 @@ pub struct Publish {
     pub(crate) ttl: Duration,
     pub(crate) on_stop: OnStop,
     pub(crate) view: PublishView,
-}
-
-/// How to connect to etcd.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EtcdSettings {
-    /// URLs such as `https://10.0.0.2:2379`; at least one.
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) user: Option<(String, Password)>,
-    /// `None` means the certificate authorities that the machine trusts.
-    pub(crate) ca: Option<PathBuf>,
-    /// The files of the client certificate and its key.
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Password {
-    Inline(String),
-    File(PathBuf),
+    /// Where other machines reach the ports that containers publish. `None`: at the address from which this machine
+    /// connects to etcd.
+    pub(crate) addresses: Option<Vec<IpAddr>>,
 }
 
 /// What happens to the keys when docker-glue stops.
@@ -72,21 +61,34 @@ pub(crate) enum OnStop {
     Keep,
 }
 
+/// Which keys are published of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PublishedParts {
+    /// What docker-balancer needs of containers with labels.
+    Served,
+    /// The output of `docker inspect`.
+    Inspect,
+    Both,
+}
+
 /// Which containers are published, and what is omitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublishView {
+    pub(crate) parts: PublishedParts,
+    /// Labels that records contain, besides those that docker-balancer always reads.
+    pub(crate) labels: BTreeSet<String>,
     pub(crate) include_stopped: bool,
     /// The paths in a container's description that are omitted, as lists of keys.
     pub(crate) omit: Vec<Vec<String>>,
 }
 
-/// Does not print the password.
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inline(_) => f.write_str("Said(…)"),
-            Self::File(file) => write!(f, "File({file:?})"),
-        }
+impl PublishedParts {
+    pub(crate) fn has_records(self) -> bool {
+        matches!(self, Self::Served | Self::Both)
+    }
+
+    pub(crate) fn has_inspections(self) -> bool {
+        matches!(self, Self::Inspect | Self::Both)
     }
 }
 
@@ -94,13 +96,17 @@ impl Publish {
     pub(crate) fn parse_params(params: &Section) -> Result<Self, IniError> {
         params.reject_unknown(PARAMS)?;
         check_backend(params)?;
+        let parts = parse_parts(params)?;
         Ok(Self {
             access: EtcdSettings::from_params(params)?,
             prefix: format!("{}/", parse_key_path(params, "prefix", "/docker-glue")?),
             node: parse_node(params)?,
             ttl: parse_ttl(params)?,
-            on_stop: parse_on_stop(params)?,
+            on_stop: parse_on_stop(params, parts)?,
+            addresses: parse_addresses(params)?,
             view: PublishView {
+                parts,
+                labels: params.split_list("labels").into_iter().map(str::to_owned).collect(),
                 include_stopped: params.parse_bool("include_stopped", false)?,
                 omit: parse_omit(params)?,
             },
@@ -150,8 +156,35 @@ fn parse_ttl(params: &Section) -> Result<Duration, IniError> {
     Ok(Duration::from_secs(ttl.as_secs()))
 }
 
-fn parse_on_stop(params: &Section) -> Result<OnStop, IniError> {
+fn parse_parts(params: &Section) -> Result<PublishedParts, IniError> {
+    match non_empty_param(params, "what") {
+        None | Some("inspect") => Ok(PublishedParts::Inspect),
+        Some("served") => Ok(PublishedParts::Served),
+        Some("both") => Ok(PublishedParts::Both),
+        Some(other) => {
+            let text = format!("what must be served, inspect or both, not {other:?}");
+            Err(params.error_at("what", text))
+        }
+    }
+}
+
+fn parse_addresses(params: &Section) -> Result<Option<Vec<IpAddr>>, IniError> {
+    let all = params.split_list("addresses");
+    let ip = |text: &str| match text.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(ip),
+        _ => {
+            let text = format!("{text:?} is not an address of this machine such as 10.0.0.2");
+            Err(params.error_at("addresses", text))
+        }
+    };
+    let all = all.into_iter().map(ip).collect::<Result<Vec<_>, _>>()?;
+    Ok((!all.is_empty()).then_some(all))
+}
+
+/// A registry keeps its keys: containers run on while docker-glue is upgraded, and their routes must not go.
+fn parse_on_stop(params: &Section, parts: PublishedParts) -> Result<OnStop, IniError> {
     match non_empty_param(params, "on_stop") {
+        None if parts.has_records() => Ok(OnStop::Keep),
         None | Some("delete") => Ok(OnStop::Delete),
         Some("keep") => Ok(OnStop::Keep),
         Some(other) => {
@@ -205,16 +238,6 @@ impl EtcdSettings {
         }
         Ok(Self { endpoints, user, ca: ca.map(PathBuf::from), identity })
     }
-
-    /// Whether the password could be read on the network.
-    pub(crate) fn sends_password_unencrypted(&self) -> bool {
-        let is_remote = |url: &String| {
-            let host = url.strip_prefix("http://")?;
-            let near = ["127.", "localhost:", "[::1]:"];
-            (!near.iter().any(|text| host.starts_with(text))).then_some(())
-        };
-        self.user.is_some() && self.endpoints.iter().any(|url| is_remote(url).is_some())
-    }
 }
 
 /// Returns a value that is set as a param or in clientParams. It is an error if both set it.
@@ -260,35 +283,6 @@ fn parse_endpoints(
     }
     let wrong = |message| params.error_at(key, message);
     all.iter().map(|text| parse_endpoint(text, secure).map_err(wrong)).collect()
-}
-
-/// Turns `10.0.0.2`, `etcd.test:2379` or `https://[::1]:2379/` into URLs such as `http://10.0.0.2:2379`.
-fn parse_endpoint(text: &str, secure: bool) -> Result<String, String> {
-    if text.contains('@') {
-        return Err(
-            "an endpoint must not contain a user and password; use user and password_file".into()
-        );
-    }
-    let wrong = || format!("{text:?} is not an endpoint such as http://10.0.0.2:2379");
-    let (scheme, authority) = match text.split_once("://") {
-        Some((scheme @ ("http" | "https"), authority)) => (scheme, authority),
-        Some(_) => return Err(wrong()),
-        None if secure => ("https", text),
-        None => ("http", text),
-    };
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let colon = authority.rfind(':').filter(|colon| authority.rfind(']') < Some(*colon));
-    let (host, port) = match colon {
-        Some(colon) => (&authority[..colon], authority[colon + 1..].parse().map_err(|_| wrong())?),
-        None => (authority, DEFAULT_PORT),
-    };
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let well = match inner {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(legal),
-    };
-    if well { Ok(format!("{scheme}://{host}:{port}")) } else { Err(wrong()) }
 }
 
 /// The content of clientParams, with the names of the Python etcd client.

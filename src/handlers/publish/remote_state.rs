@@ -2,8 +2,11 @@
 //!
 //! Pure.
 
-use crate::model::container::ContainerId;
+use crate::sources::registry::ALIVE_KEY;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What follows our prefix in a key: `containers/ID`, `served/ID` or `alive`.
+pub(crate) type KeyName = String;
 
 /// One key under our prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,23 +18,23 @@ pub(crate) struct RemoteKey {
     pub(crate) revision: i64,
 }
 
-pub(crate) type RemoteKeys = BTreeMap<ContainerId, RemoteKey>;
+pub(crate) type RemoteKeys = BTreeMap<KeyName, RemoteKey>;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyChanges {
-    pub(crate) puts: Vec<ContainerId>,
-    pub(crate) deletes: Vec<ContainerId>,
+    pub(crate) puts: Vec<KeyName>,
+    pub(crate) deletes: Vec<KeyName>,
 }
 
 /// Returns the keys to write and to delete. A key under another lease is written again, because it would be deleted
 /// with that lease.
 pub(crate) fn diff_keys(
     remote: &RemoteKeys,
-    local: &BTreeMap<ContainerId, u64>,
-    refused: &BTreeMap<ContainerId, u64>,
+    local: &BTreeMap<KeyName, u64>,
+    refused: &BTreeMap<KeyName, u64>,
     lease: i64,
 ) -> KeyChanges {
-    let is_current = |id: &ContainerId, digest: u64| {
+    let is_current = |id: &KeyName, digest: u64| {
         remote.get(id).is_some_and(|remote_key| {
             remote_key.digest == Some(digest) && remote_key.lease == lease
         })
@@ -39,13 +42,16 @@ pub(crate) fn diff_keys(
     let puts = local
         .iter()
         .filter(|(id, digest)| !is_current(id, **digest) && refused.get(*id) != Some(*digest));
-    let is_stale = |id: &&ContainerId| match local.get(*id) {
+    let is_stale = |id: &&KeyName| match local.get(*id) {
         None => true,
         // If the new value is refused, the old one is deleted, because it is out of date.
         Some(digest) => refused.get(*id) == Some(digest),
     };
+    // The sign of life comes last: to a reader, what is not there by then is gone.
+    let (last, first): (Vec<_>, Vec<_>) =
+        puts.map(|(id, _)| id.clone()).partition(|name| name == ALIVE_KEY);
     KeyChanges {
-        puts: puts.map(|(id, _)| id.clone()).collect(),
+        puts: first.into_iter().chain(last).collect(),
         deletes: remote.keys().filter(is_stale).cloned().collect(),
     }
 }
@@ -55,8 +61,8 @@ pub(crate) fn diff_keys(
 pub(crate) fn merge_fetched(
     remote: &RemoteKeys,
     fetched: RemoteKeys,
-) -> (RemoteKeys, BTreeSet<ContainerId>) {
-    let ours = |id: &ContainerId, route: &RemoteKey| {
+) -> (RemoteKeys, BTreeSet<KeyName>) {
+    let ours = |id: &KeyName, route: &RemoteKey| {
         remote
             .get(id)
             .filter(|remote_key| {
@@ -85,8 +91,8 @@ mod tests {
 
     const LEASE: i64 = 7;
 
-    fn container_id(name: &str) -> ContainerId {
-        ContainerId::new(name)
+    fn container_id(name: &str) -> KeyName {
+        name.to_owned()
     }
 
     /// Parses `a=1 b=2@3`: `b` has digest 2 and lease 3.
@@ -100,7 +106,7 @@ mod tests {
         text.split_whitespace().map(remote_key).collect()
     }
 
-    fn digests(text: &str) -> BTreeMap<ContainerId, u64> {
+    fn digests(text: &str) -> BTreeMap<KeyName, u64> {
         remote_keys(text)
             .into_iter()
             .map(|(id, remote_key)| (id, remote_key.digest.unwrap()))
@@ -124,12 +130,11 @@ mod tests {
             ("", "a=1 b=1", "a=1", "b", ""),
             ("a=1", "a=2", "a=2", "", "a"),
             ("", "a=2", "a=1", "a", ""),
+            ("", "alive=1 containers/a=1 served/a=1", "", "containers/a served/a alive", ""),
         ] {
             let changes =
                 diff_keys(&remote_keys(remote_key), &digests(local), &digests(refused), LEASE);
-            let words = |ids: &[ContainerId]| {
-                ids.iter().map(ContainerId::as_str).collect::<Vec<_>>().join(" ")
-            };
+            let words = |names: &[KeyName]| names.join(" ");
             let decided = (words(&changes.puts), words(&changes.deletes));
             assert_eq!(decided, (puts.into(), deletes.into()), "{remote_key} -> {local}");
         }

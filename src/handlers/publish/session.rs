@@ -5,10 +5,9 @@
 //! members restart, and leases expire while they cannot be renewed.
 
 use super::{
-    etcd::{EtcdClient, EtcdWriteError, KeyValue, KeyWrite},
-    local_state::{LocalKeys, hash_text},
+    local_state::{INSPECT_FOLDER, LocalKeys, hash_text},
     params::{OnStop, Publish},
-    remote_state::{self, RemoteKey, RemoteKeys},
+    remote_state::{self, KeyName, RemoteKey, RemoteKeys},
 };
 use crate::{
     handlers::{HandlerContext, state::HandlerState},
@@ -16,7 +15,9 @@ use crate::{
     sources::{
         ContainerMap,
         docker::{self, Engine},
+        registry::{ALIVE_KEY, AliveRecord, NodeState},
     },
+    support::etcd::{EtcdClient, EtcdWriteError, KeyValue, KeyWrite},
 };
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -24,10 +25,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     mem::take,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, LazyLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
+    net::{UdpSocket, lookup_host},
     sync::watch,
     task::yield_now,
     time::{Instant, timeout},
@@ -72,11 +75,10 @@ pub(crate) struct Publisher {
     containers: watch::Receiver<Arc<ContainerMap>>,
     leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     state: HandlerState,
-    /// The key up to the container's id; `None` until the engine has reported the name of its host.
-    key_prefix: Option<String>,
+    node: Option<NodeKeys>,
     local: LocalKeys,
     /// Digests of texts that etcd refuses as too large.
-    too_large: BTreeMap<ContainerId, u64>,
+    too_large: BTreeMap<KeyName, u64>,
     /// Independent of connections.
     lease: Option<i64>,
     session: Option<EtcdSession>,
@@ -84,11 +86,42 @@ pub(crate) struct Publisher {
     endpoint: usize,
     /// Whether another writer changes our keys. This is logged once.
     has_conflict: bool,
+    /// Whether it was logged that no other machine reaches this one.
+    has_warned: bool,
+}
+
+/// The keys of this node.
+#[derive(Debug, Clone)]
+struct NodeKeys {
+    /// What all of them begin with: `/docker-glue/NODE/`.
+    prefix: String,
+    /// What of that this publisher writes: all, or the inspections.
+    folder: &'static str,
+    /// The engine's id.
+    engine: String,
+}
+
+impl NodeKeys {
+    /// Returns the beginning of the keys that this publisher writes.
+    fn range(&self) -> String {
+        format!("{}{}", self.prefix, self.folder)
+    }
+
+    fn key_of(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn name_of(&self, value: &KeyValue) -> KeyName {
+        let key = String::from_utf8_lossy(&value.key);
+        key.strip_prefix(self.prefix.as_str()).unwrap_or(&key).to_owned()
+    }
 }
 
 #[derive(Debug)]
 struct EtcdSession {
     etcd: EtcdClient,
+    /// The sign of life, if there is one.
+    alive: Option<AliveRecord>,
     lease: i64,
     remote: RemoteKeys,
     /// When to renew the lease, and when to read the keys again.
@@ -119,9 +152,11 @@ impl fmt::Display for WriteReport {
 
 impl Publisher {
     pub(crate) fn new(publish: Publish, work: &HandlerContext) -> Self {
-        let node = publish.node.as_ref();
+        // The sign of life names the engine, which has to be asked for that.
+        let is_known = !publish.view.parts.has_records();
+        let node = publish.node.as_ref().filter(|_| is_known);
         Self {
-            key_prefix: node.map(|node| publish.key_prefix(node)),
+            node: node.map(|node| publish.node_keys(node, String::new())),
             publish,
             name: work.handler.name.clone(),
             docker: work.settings.first_engine().clone(),
@@ -134,7 +169,12 @@ impl Publisher {
             session: None,
             endpoint: 0,
             has_conflict: false,
+            has_warned: false,
         }
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        self.publish.ttl
     }
 
     /// Returns when the next pass is due without a message.
@@ -145,7 +185,7 @@ impl Publisher {
 
     /// Writes the current containers to etcd. Cancel safe: this future may be dropped at any await.
     pub(crate) async fn publish_changes(&mut self) -> Result<WriteReport> {
-        let key_prefix = self.resolve_key_prefix().await?;
+        let node = self.resolve_node().await?;
         let roster = Arc::clone(&self.containers.borrow_and_update());
         let leaving = Arc::clone(&self.leaving.borrow_and_update());
         while self.local.update_batch(&roster, &leaving, &self.publish.view) {
@@ -153,13 +193,13 @@ impl Publisher {
             yield_now().await;
         }
         if let Some(session) = self.session.take() {
-            match self.sync_keys(session, &key_prefix).await {
+            match self.sync_keys(session, &node).await {
                 Ok(report) => return Ok(report),
                 Err(error) => debug!(handler = self.name, "reconnecting: {error:#}"),
             }
         }
-        let session = self.open_session(&key_prefix).await?;
-        let report = self.sync_keys(session, &key_prefix).await;
+        let session = self.open_session(&node).await?;
+        let report = self.sync_keys(session, &node).await;
         report.with_context(|| self.endpoint_name())
     }
 
@@ -167,23 +207,24 @@ impl Publisher {
         format!("etcd at {}", self.publish.access.endpoints[self.endpoint])
     }
 
-    async fn resolve_key_prefix(&mut self) -> Result<String> {
-        if let Some(key_prefix) = &self.key_prefix {
-            return Ok(key_prefix.clone());
+    async fn resolve_node(&mut self) -> Result<NodeKeys> {
+        if let Some(node) = &self.node {
+            return Ok(node.clone());
         }
-        let (_, node) = Engine::connect(&self.docker).await?.query_node().await?;
-        if node.is_empty() {
+        let (engine, host) = Engine::connect(&self.docker).await?.query_node().await?;
+        let name = self.publish.node.clone().unwrap_or(host);
+        if name.is_empty() {
             bail!("Docker does not report the name of its host; set node=");
         }
-        Ok(self.key_prefix.insert(self.publish.key_prefix(&node)).clone())
+        Ok(self.node.insert(self.publish.node_keys(&name, engine)).clone())
     }
 
     /// Opens a session with the endpoint that answered last, or else with the next one that answers.
-    async fn open_session(&mut self, key_prefix: &str) -> Result<EtcdSession> {
+    async fn open_session(&mut self, node: &NodeKeys) -> Result<EtcdSession> {
         let endpoints = self.publish.access.endpoints.clone();
         let mut failures = Vec::new();
         for _ in &endpoints {
-            match self.open_endpoint(&endpoints[self.endpoint], key_prefix).await {
+            match self.open_endpoint(&endpoints[self.endpoint], node).await {
                 Ok(session) => return Ok(session),
                 Err(error) => failures.push(format!("{}: {error:#}", self.endpoint_name())),
             }
@@ -192,23 +233,49 @@ impl Publisher {
         bail!("{}", failures.join("; "))
     }
 
-    async fn open_endpoint(&mut self, endpoint: &str, key_prefix: &str) -> Result<EtcdSession> {
+    async fn open_endpoint(&mut self, endpoint: &str, node: &NodeKeys) -> Result<EtcdSession> {
         let etcd = EtcdClient::connect(&self.publish.access, endpoint).await?;
-        let lease = self.acquire_lease(&etcd, key_prefix).await?;
+        let lease = self.acquire_lease(&etcd, &node.range()).await?;
         let mut found = RemoteKeys::new();
-        etcd.read_keys(key_prefix, false, |value| {
-            found.insert(id_of(&value, key_prefix), RemoteKey::from(&value));
+        etcd.read_keys(&node.range(), false, |value| {
+            found.insert(node.name_of(&value), RemoteKey::from(&value));
         })
         .await?;
         let now = Instant::now();
         let ttl = self.publish.ttl;
         Ok(EtcdSession {
+            alive: self.build_alive_record(endpoint, node).await?,
             etcd,
             lease,
             remote: found,
             keep_alive_at: now + ttl / 3,
             verify_at: now + ttl * 2,
         })
+    }
+
+    /// Returns the sign of life, if records are published.
+    async fn build_alive_record(
+        &mut self,
+        endpoint: &str,
+        node: &NodeKeys,
+    ) -> Result<Option<AliveRecord>> {
+        if !self.publish.view.parts.has_records() {
+            return Ok(None);
+        }
+        let addresses = match &self.publish.addresses {
+            Some(addresses) => addresses.clone(),
+            None => vec![find_own_address(endpoint).await?],
+        };
+        let is_reached = |ip: &IpAddr| !ip.is_loopback();
+        if !addresses.iter().any(is_reached) && !std::mem::replace(&mut self.has_warned, true) {
+            warn!(
+                handler = self.name,
+                "other machines cannot reach this one at {}; set addresses= to an address of its \
+                 network",
+                addresses[0]
+            );
+        }
+        Ok(Some(AliveRecord::new(addresses, node.engine.clone())))
     }
 
     /// Returns the current lease if it has not expired, or else the lease of an earlier process, or a new one.
@@ -260,37 +327,41 @@ impl Publisher {
     async fn sync_keys(
         &mut self,
         mut session: EtcdSession,
-        key_prefix: &str,
+        node: &NodeKeys,
     ) -> Result<WriteReport> {
         session.keep_alive(self.publish.ttl).await?;
         if session.verify_at <= Instant::now() {
-            let foreign = session.verify_keys(key_prefix, self.publish.ttl).await?;
+            let foreign = session.verify_keys(node, self.publish.ttl).await?;
             self.log_conflict(foreign);
         }
-        let digests = self.local.digests();
-        self.too_large.retain(|id, digest| digests.get(id) == Some(digest));
+        let alive = session.alive.as_ref().map(AliveRecord::to_json);
+        let mut digests = self.local.digests();
+        digests
+            .extend(alive.as_ref().map(|text| (ALIVE_KEY.to_owned(), hash_text(text.as_bytes()))));
+        self.too_large.retain(|name, digest| digests.get(name) == Some(digest));
         let changes =
-            remote_state::diff_keys(&session.remote, digests, &self.too_large, session.lease);
-        let mut report = WriteReport {
-            puts: 0,
-            deletes: changes.deletes.len(),
-            key_prefix: key_prefix.to_owned(),
-        };
-        for ids in changes.deletes.chunks(MAX_BATCH_KEYS) {
-            session.delete_keys(ids, key_prefix).await?;
+            remote_state::diff_keys(&session.remote, &digests, &self.too_large, session.lease);
+        let mut report =
+            WriteReport { puts: 0, deletes: changes.deletes.len(), key_prefix: node.range() };
+        for names in changes.deletes.chunks(MAX_BATCH_KEYS) {
+            session.delete_keys(names, node).await?;
         }
         let mut batch = Vec::new();
         let mut bytes = 0;
-        for id in changes.puts {
-            let Some(text) = self.local.key_text(&id, &self.publish.view) else { continue };
+        for name in changes.puts {
+            let text = match &alive {
+                Some(text) if name == ALIVE_KEY => Some(text.clone()),
+                _ => self.local.key_text(&name, &self.publish.view),
+            };
+            let Some(text) = text else { continue };
             if MAX_BATCH_KEYS <= batch.len() || MAX_BATCH_BYTES < bytes + text.len() {
-                report.puts += self.put_batch(&mut session, take(&mut batch), key_prefix).await?;
+                report.puts += self.put_batch(&mut session, take(&mut batch), node).await?;
                 bytes = 0;
             }
             bytes += text.len();
-            batch.push((id, text));
+            batch.push((name, text));
         }
-        report.puts += self.put_batch(&mut session, batch, key_prefix).await?;
+        report.puts += self.put_batch(&mut session, batch, node).await?;
         self.session = Some(session);
         Ok(report)
     }
@@ -300,28 +371,29 @@ impl Publisher {
     async fn put_batch(
         &mut self,
         session: &mut EtcdSession,
-        batch: Vec<(ContainerId, String)>,
-        key_prefix: &str,
+        batch: Vec<(KeyName, String)>,
+        node: &NodeKeys,
     ) -> Result<usize> {
         session.keep_alive(self.publish.ttl).await?;
         let mut count = 0;
-        match session.put_keys(&batch, key_prefix).await {
+        match session.put_keys(&batch, node).await {
             Ok(()) => return Ok(batch.len()),
             Err(EtcdWriteError::TooLarge) => {}
             Err(EtcdWriteError::Failed(error)) => return Err(error),
         }
         for one in batch {
-            match session.put_keys(std::slice::from_ref(&one), key_prefix).await {
+            match session.put_keys(std::slice::from_ref(&one), node).await {
                 Ok(()) => count += 1,
                 Err(EtcdWriteError::TooLarge) => {
-                    let (id, text) = one;
+                    let (name, text) = one;
                     let bytes = text.len();
+                    let id = ContainerId::new(name.rsplit('/').next().unwrap_or(&name));
                     warn!(
                         handler = self.name,
                         "container {id} is not published: etcd refuses its {bytes} bytes as too \
                          large"
                     );
-                    self.too_large.insert(id, hash_text(text.as_bytes()));
+                    self.too_large.insert(name, hash_text(text.as_bytes()));
                 }
                 Err(EtcdWriteError::Failed(error)) => return Err(error),
             }
@@ -332,7 +404,7 @@ impl Publisher {
     fn log_conflict(&mut self, foreign: usize) {
         let was = std::mem::replace(&mut self.has_conflict, 0 < foreign);
         if !was && self.has_conflict {
-            let key_prefix = self.key_prefix.as_deref().unwrap_or_default();
+            let key_prefix = self.node.as_ref().map(NodeKeys::range).unwrap_or_default();
             warn!(
                 handler = self.name,
                 "another writer uses {key_prefix} ({foreign} keys); check that no other node has \
@@ -349,13 +421,14 @@ impl Publisher {
             info!(handler, "keeping the keys for up to {ttl}s");
             return;
         }
-        let own = self.key_prefix.as_deref().map(|key_prefix| self.lease_record(key_prefix));
+        let own = self.node.as_ref().map(|node| self.lease_record(&node.range()));
         if own.is_some() && self.state.read_value(LEASE_FILE).await == own {
             self.state.remove_value(LEASE_FILE).await;
         }
         let session = self.session.take();
         let revoked = timeout(SHUTDOWN_TIMEOUT, async {
-            if let Some(session) = session
+            if let (Some(session), Some(node)) = (session, &self.node)
+                && session.leave(node).await.is_ok()
                 && session.etcd.revoke_lease(lease).await.is_ok()
             {
                 return Ok(());
@@ -380,8 +453,9 @@ impl Publisher {
 }
 
 impl Publish {
-    fn key_prefix(&self, node: &str) -> String {
-        format!("{}{node}/containers/", self.prefix)
+    fn node_keys(&self, node: &str, engine: String) -> NodeKeys {
+        let folder = if self.view.parts.has_records() { "" } else { INSPECT_FOLDER };
+        NodeKeys { prefix: format!("{}{node}/", self.prefix), folder, engine }
     }
 }
 
@@ -397,13 +471,20 @@ impl EtcdSession {
         Ok(())
     }
 
+    /// Writes that the keys go because docker-glue was stopped, unless another handler has taken them over.
+    async fn leave(&self, node: &NodeKeys) -> Result<(), EtcdWriteError> {
+        let Some(alive) = &self.alive else { return Ok(()) };
+        let left = alive.clone().with_state(NodeState::Left);
+        self.etcd.rewrite_key(node.key_of(ALIVE_KEY), left.to_json(), self.lease).await
+    }
+
     /// Reads the keys again. Returns how many were changed by another writer.
-    async fn verify_keys(&mut self, key_prefix: &str, ttl: Duration) -> Result<usize> {
+    async fn verify_keys(&mut self, node: &NodeKeys, ttl: Duration) -> Result<usize> {
         let mut fetched = RemoteKeys::new();
         let bare = |value: &KeyValue| RemoteKey { digest: None, ..RemoteKey::from(value) };
         self.etcd
-            .read_keys(key_prefix, true, |value| {
-                fetched.insert(id_of(&value, key_prefix), bare(&value));
+            .read_keys(&node.range(), true, |value| {
+                fetched.insert(node.name_of(&value), bare(&value));
             })
             .await?;
         let (found, foreign) = remote_state::merge_fetched(&self.remote, fetched);
@@ -412,37 +493,52 @@ impl EtcdSession {
         Ok(foreign.len())
     }
 
-    async fn delete_keys(&mut self, ids: &[ContainerId], key_prefix: &str) -> Result<()> {
-        let delete = |id: &ContainerId| KeyWrite::Delete { key: key_of(id, key_prefix) };
-        self.etcd.write_keys(ids.iter().map(delete).collect()).await?;
-        for id in ids {
-            self.remote.remove(id);
+    async fn delete_keys(&mut self, names: &[KeyName], node: &NodeKeys) -> Result<()> {
+        let delete = |name: &KeyName| KeyWrite::Delete { key: node.key_of(name) };
+        self.etcd.write_keys(names.iter().map(delete).collect()).await?;
+        for name in names {
+            self.remote.remove(name);
         }
         Ok(())
     }
 
     async fn put_keys(
         &mut self,
-        all: &[(ContainerId, String)],
-        key_prefix: &str,
+        all: &[(KeyName, String)],
+        node: &NodeKeys,
     ) -> Result<(), EtcdWriteError> {
         let lease = self.lease;
         if all.is_empty() {
             return Ok(());
         }
-        let put = |(id, text): &(ContainerId, String)| KeyWrite::Put {
-            key: key_of(id, key_prefix),
+        let put = |(name, text): &(KeyName, String)| KeyWrite::Put {
+            key: node.key_of(name),
             value: text.clone(),
             lease,
         };
         let revision = self.etcd.write_keys(all.iter().map(put).collect()).await?;
-        for (id, text) in all {
+        for (name, text) in all {
             let remote_key =
                 RemoteKey { digest: Some(hash_text(text.as_bytes())), lease, revision };
-            self.remote.insert(id.clone(), remote_key);
+            self.remote.insert(name.clone(), remote_key);
         }
         Ok(())
     }
+}
+
+/// Returns the address from which this machine connects to an endpoint.
+async fn find_own_address(endpoint: &str) -> Result<IpAddr> {
+    let place = endpoint.split_once("://").map_or(endpoint, |(_, place)| place);
+    let found = lookup_host(place).await.with_context(|| format!("no address of {place}"))?;
+    let remote = found.into_iter().next().with_context(|| format!("no address of {place}"))?;
+    let any: SocketAddr = match remote {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    // This sends nothing: the kernel only chooses a route.
+    let socket = UdpSocket::bind(any).await?;
+    socket.connect(remote).await?;
+    Ok(socket.local_addr()?.ip())
 }
 
 impl From<&KeyValue> for RemoteKey {
@@ -453,13 +549,4 @@ impl From<&KeyValue> for RemoteKey {
             revision: value.mod_revision,
         }
     }
-}
-
-fn key_of(id: &ContainerId, key_prefix: &str) -> String {
-    format!("{key_prefix}{}", id.as_str())
-}
-
-fn id_of(value: &KeyValue, key_prefix: &str) -> ContainerId {
-    let key = String::from_utf8_lossy(&value.key);
-    ContainerId::new(key.strip_prefix(key_prefix).unwrap_or(&key))
 }

@@ -99,6 +99,8 @@ fn from_labels(labels: impl IntoIterator<Item = (String, String)>) -> Container 
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     }
 }
 

@@ -377,6 +377,23 @@ impl ProblemKind {
                 "The clock of a source of `--source` differs from this machine's by more than two seconds.",
                 "Synchronize the clocks, for example with chrony or systemd-timesyncd.",
             ),
+            Self::NodeLost => row(
+                "A machine of a registry shows no sign of life. HAProxy's checks decide whether its containers are served; \
+                 without checks they are not. After the time of `forget` they go.",
+                "Start docker-glue on the machine, or mend its connection to etcd.",
+            ),
+            Self::NodesLost => row(
+                "More than a third of the machines of a registry show no sign of life. None of them is forgotten.",
+                "Look at etcd, and at the network between etcd and the machines.",
+            ),
+            Self::RecordIgnored => row(
+                "A record of a registry is not used: it is invalid, or its container is one of another machine, too.",
+                "Look at what writes the key; machines that are copies need new containers.",
+            ),
+            Self::AddressRefused => row(
+                "The address of a container of another machine must not be used.",
+                "Correct `addresses` of the publisher there, or `allow_addresses` of the source.",
+            ),
             Self::RouteRefused => row(
                 "HAProxy refused the configuration because of this route. The route is ignored.",
                 "Read HAProxy's message; report it if the labels are valid.",

@@ -42,7 +42,7 @@ fn check_named(
         networks.insert(name.into(), Network { driver: driver.into(), subnets });
     }
     let networks = [(SourceName::NONE, networks)].into();
-    let world = World { containers: containers.collect(), networks };
+    let world = World { containers: containers.collect(), networks, ..World::default() };
     let web = &world.containers[&first];
     let actual =
         match resolve_address(web, (Transport::Tcp, 80), required, preferred, &world, vantage) {
@@ -93,6 +93,8 @@ fn container_on(id: &str, mode: NetworkMode, networks: &str) -> Container {
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     }
 }
 
@@ -287,6 +289,32 @@ fn remote_engine_uses_externally_published_port() {
     let on_host = container_on("web", NetworkMode::Host, "host");
     self::check(&[on_host], &vantage("192.0.2.1"), "192.0.2.1:80");
 }
+
+/// Each container of a registry names its own machine.
+#[test]
+fn container_of_a_registry_is_reached_at_its_machine() {
+    let own = ["10.0.0.5".parse().unwrap()].into();
+    let vantage = Vantage::Remote { engine: "0.0.0.0".parse().unwrap(), own_addresses: own };
+    let published = web_publishing(&[("0.0.0.0", 8080, 80)]);
+    let on_host = container_on("web", NetworkMode::Host, "host");
+    let own_machine = "the address 10.0.0.5, which another \
+                       machine names, is of this machine, or has another meaning on each; if the \
+                       containers are of this machine, give its own engine as a source";
+    for (host, expected_port, expected_host) in [
+        (Some("192.0.2.7"), "192.0.2.7:8080", "192.0.2.7:80"),
+        (Some("10.0.0.5"), own_machine, own_machine),
+        (None, NO_ADDRESS, NO_ADDRESS),
+    ] {
+        let host = host.map(|host| host.parse().unwrap());
+        check(&[Container { host, ..published.clone() }], &vantage, expected_port);
+        check(&[Container { host, ..on_host.clone() }], &vantage, expected_host);
+    }
+}
+
+/// What is said of a machine that names no address.
+const NO_ADDRESS: &str = "HAProxy cannot reach the container; its machine names no address that may \
+                          be used; set addresses= of the publisher there, to addresses that \
+                          allow_addresses= of the source contains, and that are not of this machine";
 
 #[test]
 fn container_on_host_network_has_host_address() {

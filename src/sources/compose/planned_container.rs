@@ -116,6 +116,8 @@ fn plan_container(
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     }
 }
 

@@ -601,6 +601,8 @@ fn running_container(line: &str) -> crate::model::container::Container {
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     }
 }
 

@@ -366,7 +366,7 @@ impl ContainerCache {
         // finds no change, so the list's change gets the event's name.
         self.publish_cause = self.publish_cause.take().or_else(|| self.next_cause.clone());
         let networks = BTreeMap::from([(self.filter.source.clone(), networks)]);
-        self.world = Arc::new(World { containers: kept, networks });
+        self.world = Arc::new(World { containers: kept, networks, nodes: BTreeMap::new() });
         let idle = self.world.containers.values().filter(|container| !container.is_up());
         let idle = idle.map(|container| container.id.clone()).collect();
         self.update_network_owners(idle, (!first).then_some(now));

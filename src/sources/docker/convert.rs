@@ -79,6 +79,8 @@ pub(crate) fn parse_container(
         image_id: response.image_id.filter(|id| !id.is_empty()).map(ImageId::new),
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     })
 }
 
@@ -193,7 +195,7 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     }
 }
 
-fn parse_nanoseconds(time: &str) -> Option<i64> {
+pub(crate) fn parse_nanoseconds(time: &str) -> Option<i64> {
     let time = humantime::parse_rfc3339(time).ok()?;
     time.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos().try_into().ok()
 }
@@ -340,7 +342,7 @@ fn parse_published_ports(ports: &[PortSummary]) -> Vec<PublishedPort> {
 }
 
 /// Parses `80/tcp`; a port without a protocol is TCP.
-fn parse_exposed_port(text: &str) -> Option<(Transport, u16)> {
+pub(crate) fn parse_exposed_port(text: &str) -> Option<(Transport, u16)> {
     match text.split_once('/') {
         Some((port, "tcp")) => Some((Transport::Tcp, port.parse().ok()?)),
         Some((port, "udp")) => Some((Transport::Udp, port.parse().ok()?)),

@@ -133,7 +133,7 @@ async fn resolve_ssh_alias(name: &str, settings: &EngineSettings) -> String {
 }
 
 /// Returns the addresses of this machine, or of the container that this process runs in.
-fn read_own_addresses() -> BTreeSet<IpAddr> {
+pub(crate) fn read_own_addresses() -> BTreeSet<IpAddr> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let ipv4 = from_fib_trie(&read("/proc/net/fib_trie"));
     let ipv6 = from_if_inet6(&read("/proc/net/if_inet6"));

@@ -1,4 +1,4 @@
-use super::{OnStop, Password, Publish};
+use super::{OnStop, Password, Publish, PublishedParts};
 use crate::handlers::ini::Ini;
 use std::time::Duration;
 
@@ -16,6 +16,24 @@ fn missing_params_have_defaults() {
     assert_eq!((plain.ttl, plain.on_stop), (Duration::from_secs(30), OnStop::Delete));
     let omit: Vec<_> = plain.view.omit.iter().map(|path| path.join(".")).collect();
     assert_eq!(omit, ["Config.Env", "HostConfig.LogConfig.Config"]);
+    assert_eq!((plain.view.parts, plain.addresses), (PublishedParts::Inspect, None));
+}
+
+#[test]
+fn keys_of_a_registry_are_kept_at_a_stop() {
+    for (params, parts, on_stop) in [
+        ("what=inspect", PublishedParts::Inspect, OnStop::Delete),
+        ("what=inspect\non_stop=keep", PublishedParts::Inspect, OnStop::Keep),
+        ("what=served", PublishedParts::Served, OnStop::Keep),
+        ("what=both", PublishedParts::Both, OnStop::Keep),
+        ("what=served\non_stop=delete", PublishedParts::Served, OnStop::Delete),
+    ] {
+        let publish = parse_publish(&format!("endpoints=a\n{params}")).unwrap();
+        assert_eq!((publish.view.parts, publish.on_stop), (parts, on_stop), "{params}");
+    }
+    let publish = parse_publish("endpoints=a\naddresses=10.0.0.2, fd00::2\nlabels=env").unwrap();
+    assert_eq!(publish.addresses.map(|addresses| addresses.len()), Some(2));
+    assert_eq!(publish.view.labels, ["env".to_owned()].into());
 }
 
 #[test]
@@ -106,6 +124,11 @@ fn error_names_its_line() {
         (also("ttl=1s"), "p.ini:4: ttl must be from 2s to 24h"),
         (also("node=a/b"), "p.ini:4: node must be a name without / and spaces"),
         (also("prefix=a b"), "p.ini:4: prefix must be a path such as /docker-glue"),
+        (also("what=all"), "p.ini:4: what must be served, inspect or both, not \"all\""),
+        (
+            also("addresses=0.0.0.0"),
+            "p.ini:4: \"0.0.0.0\" is not an address of this machine such as 10.0.0.2",
+        ),
         (also("on_stop=stay"), "p.ini:4: on_stop must be delete or keep, not \"stay\""),
         (
             also("omit=Config..Env"),

@@ -238,6 +238,8 @@ fn plain_container(id: &str) -> Container {
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     }
 }
 

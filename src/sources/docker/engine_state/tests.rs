@@ -232,6 +232,8 @@ fn container(id: &str) -> Container {
         image_id: None,
         label_fault: None,
         node: None,
+        host: None,
+        is_lost: false,
     }
 }
 

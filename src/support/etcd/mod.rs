@@ -1,14 +1,25 @@
-//! A client for etcd v3 with the calls that publishing needs. This is the only file that uses tonic and prost.
-//!
-//! The messages are those of etcd's `rpc.proto` and `kv.proto`, reduced to the fields that are used and written by
-//! hand: a client that is generated from those files would require protoc to build docker-glue.
+//! A client for etcd v3 with the calls that are needed, for publishers and readers. This is the only folder that uses tonic and prost.
 
-use super::params::{EtcdSettings, Password};
+mod message;
+mod settings;
+mod watch;
+
+pub(crate) use message::KeyValue;
+pub(crate) use settings::parse_endpoint;
+pub use settings::{EtcdSettings, Password};
+pub(crate) use watch::{EtcdWatch, KeyEvent, WatchMessage};
+
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::stream;
 use hyper::http::uri::PathAndQuery;
-use prost::{Message, Oneof};
-use std::{error::Error, fs, path::Path, time::Duration};
+use message::{
+    AuthenticateReply, AuthenticateRequest, Compare, EmptyReply, KeepAliveReply, LeaseGrantReply,
+    LeaseGrantRequest, LeaseRequest, RangeReply, RangeRequest, ReplyHeader, TxnOperation, TxnReply,
+    TxnRequest,
+};
+use prost::Message;
+use settings::read_file;
+use std::{error::Error, time::Duration};
 use tokio::time::timeout;
 use tonic::{
     Code, Request, Status,
@@ -30,6 +41,20 @@ const PAGE_SIZES: (i64, i64) = (1000, 100);
 pub(crate) struct EtcdClient {
     channel: Channel,
     token: Option<MetadataValue<Ascii>>,
+}
+
+/// Which state of which cluster an answer describes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StoreState {
+    pub(crate) cluster_id: u64,
+    /// The number of changes so far.
+    pub(crate) revision: i64,
+}
+
+impl From<ReplyHeader> for StoreState {
+    fn from(header: ReplyHeader) -> Self {
+        Self { cluster_id: header.cluster_id, revision: header.revision }
+    }
 }
 
 /// Why keys were not written.
@@ -102,18 +127,27 @@ impl EtcdClient {
         }
     }
 
-    /// Reads all keys with a prefix, in pages, and passes each to `found`.
+    /// Reads all keys with a prefix as they were at one revision, in pages, and passes each to `found`. Returns the
+    /// revision.
     pub(crate) async fn read_keys(
         &self,
         prefix: &str,
         keys_only: bool,
         mut found: impl FnMut(KeyValue),
-    ) -> Result<()> {
+    ) -> Result<StoreState> {
         let mut key = prefix.as_bytes().to_vec();
         let mut limit = PAGE_SIZES.0;
+        let mut state: Option<StoreState> = None;
         loop {
-            let message =
-                RangeRequest { key: key.clone(), end: prefix_end(prefix), limit, keys_only };
+            // Pages of different revisions would miss keys that are written between them.
+            let revision = state.map_or(0, |state| state.revision);
+            let message = RangeRequest {
+                key: key.clone(),
+                end: prefix_end(prefix),
+                limit,
+                revision,
+                keys_only,
+            };
             let page: RangeReply =
                 match self.try_call_unary("/etcdserverpb.KV/Range", message).await {
                     // The network is slow, or the values are many times as large as usual.
@@ -123,7 +157,8 @@ impl EtcdClient {
                     }
                     page => page?,
                 };
-            let Some(last) = page.kvs.last() else { return Ok(()) };
+            let state = *state.get_or_insert(StoreState::from(page.header.unwrap_or_default()));
+            let Some(last) = page.kvs.last() else { return Ok(state) };
             let next = [last.key.as_slice(), &[0]].concat();
             if next <= key {
                 bail!("etcd returned keys out of order");
@@ -131,16 +166,44 @@ impl EtcdClient {
             key = next;
             page.kvs.into_iter().for_each(&mut found);
             if !page.more {
-                return Ok(());
+                return Ok(state);
             }
         }
     }
 
+    /// Returns the current state of etcd. Members that have lost contact with the others do not answer.
+    pub(crate) async fn query_state(&self, prefix: &str) -> Result<StoreState> {
+        let (key, end) = (prefix.as_bytes().to_vec(), prefix_end(prefix));
+        let message =
+            RangeRequest { key, end, limit: 1, keys_only: true, ..RangeRequest::default() };
+        let page: RangeReply = self.call_unary("/etcdserverpb.KV/Range", message).await?;
+        Ok(page.header.unwrap_or_default().into())
+    }
+
     /// Writes all keys in one transaction. Returns etcd's revision after it.
     pub(crate) async fn write_keys(&self, all: Vec<KeyWrite>) -> Result<i64, EtcdWriteError> {
+        self.write_if(Vec::new(), all).await
+    }
+
+    /// Writes a key if it belongs to this lease, and stays in it.
+    pub(crate) async fn rewrite_key(
+        &self,
+        key: String,
+        value: String,
+        lease: i64,
+    ) -> Result<(), EtcdWriteError> {
+        let condition = Compare::lease_is(&key, lease);
+        self.write_if(vec![condition], vec![KeyWrite::Put { key, value, lease }]).await.map(drop)
+    }
+
+    async fn write_if(
+        &self,
+        compare: Vec<Compare>,
+        all: Vec<KeyWrite>,
+    ) -> Result<i64, EtcdWriteError> {
         let success =
             all.into_iter().map(|write| TxnOperation { request: Some(write.into()) }).collect();
-        match self.try_call_unary("/etcdserverpb.KV/Txn", TxnRequest { success }).await {
+        match self.try_call_unary("/etcdserverpb.KV/Txn", TxnRequest { compare, success }).await {
             Ok(TxnReply { header }) => Ok(header.unwrap_or_default().revision),
             Err(refusal) if refusal.is_too_large() => Err(EtcdWriteError::TooLarge),
             Err(refusal) => Err(anyhow!(refusal).into()),
@@ -185,15 +248,6 @@ impl EtcdClient {
     }
 }
 
-impl Password {
-    fn read_password(&self) -> Result<String> {
-        match self {
-            Self::Inline(text) => Ok(text.clone()),
-            Self::File(file) => Ok(read_file(file)?.trim_end_matches(['\r', '\n']).to_owned()),
-        }
-    }
-}
-
 async fn open_channel(access: &EtcdSettings, url: &str) -> Result<Channel> {
     let mut endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT_TIMEOUT);
     if url.starts_with("https:") {
@@ -215,10 +269,6 @@ async fn open_channel(access: &EtcdSettings, url: &str) -> Result<Channel> {
         Ok(Err(error)) => bail!(join_causes(error.to_string(), error.source())),
         Err(_) => bail!("no connection within {REPLY_TIMEOUT:?}"),
     }
-}
-
-fn read_file(file: &Path) -> Result<String> {
-    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// Returns the first key after all keys with this prefix. A prefix ends with a slash, so the last byte can be
@@ -247,17 +297,20 @@ impl EtcdCallError {
     }
 }
 
+impl From<Status> for EtcdCallError {
+    fn from(status: Status) -> Self {
+        let first = match status.message() {
+            "" => status.code().description(),
+            text => text,
+        };
+        let text = join_causes(first.to_owned(), status.source());
+        Self { status: Some(status.code()), text }
+    }
+}
+
 async fn await_reply<A>(call: impl Future<Output = Result<A, Status>>) -> Result<A, EtcdCallError> {
     match timeout(REPLY_TIMEOUT, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(status)) => {
-            let first = match status.message() {
-                "" => status.code().description(),
-                text => text,
-            };
-            let text = join_causes(first.to_owned(), status.source());
-            Err(EtcdCallError { status: Some(status.code()), text })
-        }
+        Ok(answer) => Ok(answer?),
         Err(_) => {
             Err(EtcdCallError { status: None, text: format!("no answer within {REPLY_TIMEOUT:?}") })
         }
@@ -276,141 +329,6 @@ fn join_causes(first: String, mut cause: Option<&(dyn Error + 'static)>) -> Stri
         cause = inner.source();
     }
     all.join(": ")
-}
-
-impl From<KeyWrite> for Change {
-    fn from(write: KeyWrite) -> Self {
-        match write {
-            KeyWrite::Put { key, value, lease } => {
-                Self::Put(PutRequest { key: key.into(), value: value.into(), lease })
-            }
-            KeyWrite::Delete { key } => Self::Delete(DeleteRequest { key: key.into() }),
-        }
-    }
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct EmptyReply {}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct AuthenticateRequest {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    password: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct AuthenticateReply {
-    #[prost(string, tag = "2")]
-    token: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct LeaseGrantRequest {
-    #[prost(int64, tag = "1")]
-    ttl: i64,
-    #[prost(int64, tag = "2")]
-    id: i64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct LeaseGrantReply {
-    #[prost(int64, tag = "2")]
-    id: i64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct LeaseRequest {
-    #[prost(int64, tag = "1")]
-    id: i64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct KeepAliveReply {
-    #[prost(int64, tag = "3")]
-    ttl: i64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct RangeRequest {
-    #[prost(bytes = "vec", tag = "1")]
-    key: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    end: Vec<u8>,
-    #[prost(int64, tag = "3")]
-    limit: i64,
-    #[prost(bool, tag = "8")]
-    keys_only: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct RangeReply {
-    #[prost(message, repeated, tag = "2")]
-    kvs: Vec<KeyValue>,
-    #[prost(bool, tag = "3")]
-    more: bool,
-}
-
-/// A key with its value, as etcd returns it.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub(crate) struct KeyValue {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(crate) key: Vec<u8>,
-    #[prost(int64, tag = "3")]
-    pub(crate) mod_revision: i64,
-    #[prost(bytes = "vec", tag = "5")]
-    pub(crate) value: Vec<u8>,
-    #[prost(int64, tag = "6")]
-    pub(crate) lease: i64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct TxnRequest {
-    #[prost(message, repeated, tag = "2")]
-    success: Vec<TxnOperation>,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct TxnOperation {
-    #[prost(oneof = "Change", tags = "2, 3")]
-    request: Option<Change>,
-}
-
-#[derive(Clone, PartialEq, Eq, Oneof)]
-enum Change {
-    #[prost(message, tag = "2")]
-    Put(PutRequest),
-    #[prost(message, tag = "3")]
-    Delete(DeleteRequest),
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct PutRequest {
-    #[prost(bytes = "vec", tag = "1")]
-    key: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-    #[prost(int64, tag = "3")]
-    lease: i64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct DeleteRequest {
-    #[prost(bytes = "vec", tag = "1")]
-    key: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct TxnReply {
-    #[prost(message, optional, tag = "1")]
-    header: Option<ReplyHeader>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-struct ReplyHeader {
-    #[prost(int64, tag = "3")]
-    revision: i64,
 }
 
 #[cfg(test)]
