@@ -397,7 +397,7 @@ impl Dispatcher {
             several => {
                 info!(
                     "watching Docker at {several} engines, which have {} containers",
-                    containers.len()
+                    containers.len();
                 )
             }
         }
@@ -407,7 +407,9 @@ impl Dispatcher {
             running.send_initial(&containers, &certificates);
             // The others start with all containers.
             if !running.handler.at_start && !running.handler.handles_all_containers() {
-                early_events.iter().for_each(|event| running.send_event(event));
+                for event in &early_events {
+                    running.send_event(event);
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::roster::Roster;
 use crate::{
     model::source_name::SourceName,
-    settings::GlueSettings,
+    settings::{GlueEngineSettings, GlueSettings},
     sources::{ContainerMap, DescriptionStore, docker, keep_written, write_in_background},
 };
 use anyhow::Result;
@@ -33,7 +33,7 @@ impl EngineStore {
         let mut opened = Self::default();
         let Some(state_dir) = &settings.state_dir else { return opened };
         let store = DescriptionStore::new(state_dir);
-        let names = settings.engines.iter().map(|engine| engine.name());
+        let names = settings.engines.iter().map(GlueEngineSettings::name);
         for path in store.remove_others(&names.clone().cloned().collect()) {
             info!("removed {}: there is no such source any more", path.display());
         }

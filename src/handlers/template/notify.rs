@@ -141,17 +141,14 @@ impl NotifyReport {
             if self.snapshot.delivered.is_delivered_to(notification, &key) {
                 continue;
             }
-            let (what, result) = match notification {
-                Notification::Signal(_, signal) => {
-                    let sent =
-                        async { scope.connect(id.source()).await?.send_signal(&id, signal).await };
-                    (format!("sent {signal} to {name}"), sent.await)
-                }
-                _ => {
-                    let restarted =
-                        async { scope.connect(id.source()).await?.restart_container(&id).await };
-                    (format!("restarted {name}"), restarted.await)
-                }
+            let (what, result) = if let Notification::Signal(_, signal) = notification {
+                let sent =
+                    async { scope.connect(id.source()).await?.send_signal(&id, signal).await };
+                (format!("sent {signal} to {name}"), sent.await)
+            } else {
+                let restarted =
+                    async { scope.connect(id.source()).await?.restart_container(&id).await };
+                (format!("restarted {name}"), restarted.await)
             };
             let succeeded = self.record_result(what, result);
             if succeeded {
