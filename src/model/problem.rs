@@ -314,6 +314,10 @@ pub enum Reason {
         /// Positive if it is ahead.
         seconds: i64,
     },
+    /// No engine that a source of a Swarm names is a manager.
+    NotAManager {
+        source: SourceName,
+    },
     RouteRefused {
         route: String,
         text: String,
@@ -999,6 +1003,11 @@ impl fmt::Display for ReasonText<'_> {
                  decided by their machines' clocks",
                 humantime::format_duration(Duration::from_secs(seconds.unsigned_abs())),
                 if *seconds < 0 { "behind" } else { "ahead of" }
+            ),
+            Reason::NotAManager { source } => write!(
+                f,
+                "{source} is not a manager of a Swarm, so the services of its Swarm are not known; \
+                 name managers"
             ),
             Reason::RouteRefused { route, text } => {
                 write!(f, "HAProxy refused {route}, so the route is ignored: {text}")

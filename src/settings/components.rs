@@ -84,7 +84,10 @@ impl Settings {
             own_labels: self.own_labels(),
             own_container: match vantage {
                 Vantage::Inside(own) => Some(own.clone()),
-                Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
+                Vantage::Host
+                | Vantage::Published(_)
+                | Vantage::Remote { .. }
+                | Vantage::Swarm { .. } => None,
             },
         }
     }
@@ -107,6 +110,7 @@ impl Settings {
             vantage: Vantage::Host,
             silent_since: None,
             clock_skew: None,
+            is_not_manager: false,
         };
         let named = self.named_sources.iter();
         Rules {
@@ -116,6 +120,7 @@ impl Settings {
                 vantage: Vantage::Host,
                 silent_since: None,
                 clock_skew: None,
+                is_not_manager: false,
             },
             sources: named.map(|source| (source.engine.source.clone(), rules(source))).collect(),
             hold: self.hold,

@@ -30,6 +30,8 @@ const PARAMETERS: [&str; 9] = [
 pub enum SourceKind {
     /// One Docker engine.
     Engine,
+    /// A Docker Swarm, by its managers.
+    Swarm,
 }
 
 impl SourceKind {
@@ -37,6 +39,9 @@ impl SourceKind {
     fn from_scheme(scheme: &str) -> Option<Self> {
         match scheme {
             "unix" | "tcp" | "http" | "https" | "ssh" => Some(Self::Engine),
+            "swarm+unix" | "swarm+tcp" | "swarm+http" | "swarm+https" | "swarm+ssh" => {
+                Some(Self::Swarm)
+            }
             _ => None,
         }
     }
@@ -46,7 +51,8 @@ impl SourceKind {
 /// parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceOption {
-    /// `unix:///PATH`, `tcp://HOST:PORT` or `ssh://USER@HOST`.
+    /// `unix:///PATH`, `tcp://HOST:PORT` or `ssh://USER@HOST`; for a Swarm with `swarm+` in front, and of TCP and SSH
+    /// with the hosts of several managers, separated by commas.
     pub url: String,
     pub kind: SourceKind,
     pub name: SourceName,
@@ -113,6 +119,9 @@ impl SourceOption {
             };
             result.map_err(|text| format!("{key}: {text}"))?;
         }
+        if source.kind == SourceKind::Swarm && source.host.is_some() {
+            return Err("host: the nodes of a Swarm have addresses of their own".to_owned());
+        }
         source.name =
             name.ok_or("a source needs a name: write tcp://10.0.0.2:2376?name=node2, for example")?;
         Ok(source)
@@ -162,9 +171,14 @@ fn parse_url(url: &str) -> Result<(String, SourceKind), String> {
         format!("{url:?} is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")
     })?;
     let kind = SourceKind::from_scheme(scheme).ok_or_else(|| {
-        format!("sources of {scheme}:// are not supported: write unix, tcp or ssh")
+        format!(
+            "sources of {scheme}:// are not supported: write unix, tcp or ssh, for a Swarm with \
+             swarm+ in front"
+        )
     })?;
-    if rest.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
+    let has_password =
+        |place: &str| place.split_once('@').is_some_and(|(user, _)| user.contains(':'));
+    if rest.split(',').any(has_password) {
         return Err("a URL must not contain a password".to_owned());
     }
     Ok((url.to_owned(), kind))
@@ -215,6 +229,8 @@ mod tests {
             ("10.0.0.2:2376?name=a", "is not unix:///PATH"),
             ("consul://10.0.0.2?name=a", "sources of consul:// are not supported"),
             ("tcp://me:secret@10.0.0.2?name=a", "must not contain a password"),
+            ("swarm+ssh://me@m1,me:secret@m2?name=a", "must not contain a password"),
+            ("swarm+tcp://m1:2376?name=a&host=10.0.0.3", "host: the nodes of a Swarm have"),
             ("tcp://10.0.0.2?name=Node-2", "name: \"Node-2\" is not a name of 1 to 16"),
             (
                 "tcp://10.0.0.2?name=a&weight=2",

@@ -155,6 +155,7 @@ pub fn default_rules() -> Rules {
             vantage: Vantage::Host,
             silent_since: None,
             clock_skew: None,
+            is_not_manager: false,
         },
         sources: BTreeMap::new(),
         hold: Duration::from_mins(1),

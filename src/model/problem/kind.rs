@@ -377,6 +377,10 @@ impl ProblemKind {
                 "The clock of a source of `--source` differs from this machine's by more than two seconds.",
                 "Synchronize the clocks, for example with chrony or systemd-timesyncd.",
             ),
+            Self::NotAManager => row(
+                "A source of `--source` is to be a Swarm, but what answers is no manager of one.",
+                "Name managers of the Swarm in the URL of the source.",
+            ),
             Self::RouteRefused => row(
                 "HAProxy refused the configuration because of this route. The route is ignored.",
                 "Read HAProxy's message; report it if the labels are valid.",

@@ -68,10 +68,14 @@ pub async fn find_vantage(
 /// Returns the id (or, from the host name, its first digits) of the container that this process seems to run in. Only
 /// the engine knows whether such a container exists.
 pub fn find_own_container_id() -> Option<String> {
+    let host_name = || std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    find_container_of_process().or_else(|| from_host_name(host_name().trim()))
+}
+
+/// Returns the id of the container that this process runs in, as the kernel shows it.
+pub(super) fn find_container_of_process() -> Option<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    from_mounts(&read("/proc/self/mountinfo"))
-        .or_else(|| from_cgroup(&read("/proc/self/cgroup")))
-        .or_else(|| from_host_name(read("/etc/hostname").trim()))
+    from_mounts(&read("/proc/self/mountinfo")).or_else(|| from_cgroup(&read("/proc/self/cgroup")))
 }
 
 /// Returns the container that this process runs in, if the engine has it.
@@ -133,7 +137,7 @@ async fn resolve_ssh_alias(name: &str, settings: &EngineSettings) -> String {
 }
 
 /// Returns the addresses of this machine, or of the container that this process runs in.
-fn read_own_addresses() -> BTreeSet<IpAddr> {
+pub(super) fn read_own_addresses() -> BTreeSet<IpAddr> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let ipv4 = from_fib_trie(&read("/proc/net/fib_trie"));
     let ipv6 = from_if_inet6(&read("/proc/net/if_inet6"));
