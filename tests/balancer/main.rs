@@ -35,6 +35,7 @@ mod service;
 mod sources;
 mod ssh;
 mod strangers;
+mod swarm;
 mod tasks;
 mod tcp_udp;
 mod why_down;
