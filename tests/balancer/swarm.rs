@@ -354,7 +354,7 @@ fn engine_that_is_no_manager_is_a_problem() {
 /// `GLUE_STALE=15` puts a proxy in between whose answers are up to 15 s old and which has no events: what a balancer sees
 /// that asks every 15 s.
 #[test]
-#[ignore = "takes half an hour; a benchmark"]
+#[ignore = "a benchmark, which takes six minutes"]
 fn soak() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let rounds: usize = number("GLUE_SOAK_ROUNDS").unwrap_or(20);
