@@ -260,7 +260,8 @@ impl Balancer {
 
     /// Sets which sources answer.
     pub fn set_source_states(&mut self, states: Vec<SourceState>) {
-        for SourceState { name, silent_since, clock_skew, .. } in &states {
+        for SourceState { name, silent_since, clock_skew, is_not_manager, .. } in &states {
+            self.rules.set_not_manager(name, *is_not_manager);
             let since = silent_since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
             self.rules.set_source_state(name, since.map(|since| since.as_secs()), *clock_skew);
         }

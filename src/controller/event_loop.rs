@@ -3,8 +3,8 @@
 use crate::{
     controller::{
         balancer::{
-            Balancer, PassReport, SourceStatus, journal::Journal, rollback::RollbackResult,
-            sleep_until,
+            Balancer, InternalEvent, PassReport, SourceStatus, journal::Journal,
+            rollback::RollbackResult, sleep_until,
         },
         certificate_follower::{CertificateEvent, CertificateFollower},
         certificate_publisher::CertificatePublisher,
@@ -155,9 +155,13 @@ async fn run_loop<S>(
         let wakeup = tokio::select! {
             () = &mut stop => break,
             () = watchdog.ping() => continue,
-            event = controller.balancer.next_event(world.as_deref()) => {
-                Wakeup::Pass(Trigger::Other, event.to_string())
-            }
+            event = controller.balancer.next_event(world.as_deref()) => match event {
+                InternalEvent::ServerDown { id } => {
+                    sources.on_server_down(&id);
+                    continue;
+                }
+                event => Wakeup::Pass(Trigger::Other, event.to_string()),
+            },
             event = certificates.next_event() => {
                 controller.on_certificate_event(event, &mut certificates)
             }

@@ -47,6 +47,8 @@ pub struct SourceSet {
     links: Vec<SourceLink>,
     merged: MergedWorld,
     started_at: Instant,
+    /// Whether it was logged that a Swarm and an engine have the same containers.
+    has_shared: bool,
     store: SliceStore,
     /// The tasks that follow the sources, and those that write their files.
     tasks: JoinSet<()>,
@@ -80,6 +82,8 @@ pub struct SourceState {
     pub silent_since: Option<SystemTime>,
     /// Seconds by which its clock is ahead of this machine's, if more than two; behind it if negative.
     pub clock_skew: Option<i64>,
+    /// Whether it is to be a Swarm, but what answers is no manager of one.
+    pub is_not_manager: bool,
 }
 
 impl SourceSet {
@@ -89,6 +93,7 @@ impl SourceSet {
             links: Vec::new(),
             merged: MergedWorld::default(),
             started_at: Instant::now(),
+            has_shared: false,
             store: SliceStore::new(&settings.state_dir),
             tasks: JoinSet::new(),
         };
@@ -214,7 +219,21 @@ impl SourceSet {
                 link.store(world);
             }
         }
+        self.log_shared();
         times
+    }
+
+    /// Logs once that an engine has tasks of a Swarm that is a source, too.
+    fn log_shared(&mut self) {
+        let is_swarm = |link: &SourceLink| link.settings.kind == SourceKind::Swarm;
+        if self.has_shared || self.links.len() < 2 || !self.links.iter().any(is_swarm) {
+            return;
+        }
+        let count = self.merged.count_shared();
+        if 0 < count {
+            self.has_shared = true;
+            info!("an engine has {count} tasks of the Swarm, too; they are served as tasks");
+        }
     }
 
     /// Writes what has changed since the files were written last.
@@ -259,6 +278,16 @@ impl SourceSet {
         })
     }
 
+    /// Makes the source of a server look at its container soon, because HAProxy has lost the server. `id` is its short
+    /// id.
+    pub fn on_server_down(&self, id: &str) {
+        let Some(container) = self.merged.find_container(id) else { return };
+        let mut links = self.links.iter();
+        if let Some(link) = links.find(|link| link.name == *container.id.source()) {
+            link.source.suspect_container(container.id.as_str());
+        }
+    }
+
     /// Whether all sources answer.
     pub fn is_connected(&self) -> bool {
         self.links.iter().all(|link| link.snapshot.borrow().connected)
@@ -277,6 +306,7 @@ impl SourceSet {
             connected: link.snapshot.borrow().connected,
             silent_since: link.silent_since,
             clock_skew: link.source.clock_skew().seconds(),
+            is_not_manager: link.snapshot.borrow().is_not_manager,
         };
         self.links.iter().map(state).collect()
     }
@@ -355,6 +385,11 @@ impl SourceLink {
                 }
                 Ok(()) = self.snapshot.changed() => {
                     let snapshot = self.snapshot.borrow();
+                    // A container may join another network at any time.
+                    let may_move = self.settings.kind == SourceKind::Swarm && self.lookup.is_none();
+                    if may_move {
+                        self.lookup = Some(find_vantage_again(self.settings.clone()).boxed());
+                    }
                     if self.reconnects.is_reconnect(snapshot.connected) {
                         self.lookup = Some(find_vantage_again(self.settings.clone()).boxed());
                     }
@@ -480,6 +515,7 @@ async fn list_source(
     let world = match source.kind {
         SourceKind::Engine => docker::list_once(&source.engine, &filter).await?,
         SourceKind::Registry => registry::list_once(&source.to_registry(), &filter).await?,
+        SourceKind::Swarm => docker::swarm::list_once(&source.engine, &filter).await?,
     };
     Ok(Slice { vantage, world: Arc::new(world) })
 }
@@ -489,6 +525,7 @@ async fn follow_source(settings: &SourceSettings, source: &Source, stored: Optio
     match settings.kind {
         SourceKind::Engine => docker::follow(&settings.engine, source).await,
         SourceKind::Registry => registry::follow(&settings.to_registry(), source, stored).await,
+        SourceKind::Swarm => docker::swarm::follow(&settings.engine, source).await,
     }
 }
 
@@ -519,6 +556,7 @@ async fn lookup_vantage(source: &SourceSettings) -> Result<Vantage> {
     match source.kind {
         SourceKind::Engine => lookup_engine_vantage(source).await,
         SourceKind::Registry => Ok(RegistrySettings::vantage()),
+        SourceKind::Swarm => Ok(docker::swarm::find_vantage(&source.engine, source.address)),
     }
 }
 

@@ -397,8 +397,8 @@ impl Dispatcher {
             several => {
                 info!(
                     "watching Docker at {several} engines, which have {} containers",
-                    containers.len();
-                )
+                    containers.len()
+                );
             }
         }
         let certificates = self.certificates.borrow();

@@ -37,7 +37,7 @@ use std::{
 pub const FAILURE_DELAY: Duration = Duration::from_secs(5);
 /// How long connections time out before the requests that a server already has are ended: its machine is lost, and
 /// would answer none of them.
-pub const LOST_DELAY: Duration = Duration::from_secs(5);
+pub const LOST_DELAY: Duration = Duration::from_secs(2);
 /// A server that changed more recently than this is queried at the fast interval.
 const RECENT_CHANGE: Duration = Duration::from_secs(15);
 const FAST_INTERVAL: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ pub mod trace;
 mod tests;
 
 use crate::model::{
-    container::Container,
+    container::{Container, ContainerState},
     label_option::{LabelProtocol, OptionValues},
     option_value::{HealthPolicy, HostMatch, Weight},
     problem::{LabelText, Problem, ProblemSubject, Reason},
@@ -113,11 +113,14 @@ pub enum HostNetwork {
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const SWARM_SERVICE_LABEL: &str = "com.docker.swarm.service.name";
+/// Tells an engine's container of a task from that of a manager.
+const SWARM_TASK_LABEL: &str = "com.docker.swarm.task.id";
 
 /// Whether a label of this name is read, regardless of the labels that the administrator's settings name.
 pub fn is_relevant_label(key: &str) -> bool {
     has_our_labels([key])
-        || [ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, SWARM_SERVICE_LABEL].contains(&key)
+        || [ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, SWARM_SERVICE_LABEL, SWARM_TASK_LABEL]
+            .contains(&key)
 }
 
 /// Returns the container's service, if Compose or a Swarm created the container.
@@ -125,6 +128,12 @@ pub fn service_name(container: &Container) -> Option<String> {
     let label = |key: &str| container.labels.get(key).map(String::as_str);
     let compose_service = || Some(format!("{}/{}", label(PROJECT_LABEL)?, label(SERVICE_LABEL)?));
     label(SWARM_SERVICE_LABEL).map(str::to_owned).or_else(compose_service)
+}
+
+/// Whether a manager of a Swarm lists the container, not the engine that runs it.
+fn is_listed_by_manager(container: &Container) -> bool {
+    let task = container.labels.get(SWARM_TASK_LABEL).map(String::as_str);
+    container.state == ContainerState::Expected || task == Some(container.id.as_str())
 }
 
 /// Whether the container's labels are parsed. Does not consider its state. A container whose labels cannot be compared

@@ -299,7 +299,9 @@ impl<'a> LabelParser<'a> {
         let is_reported = port.range.is_none_or(|range| range.first() == port.number);
         let number = port.number.get();
         let is_exposed = self.container.exposed.of(port.protocol.into()).contains(&number);
-        if has_own_network && is_reported && !is_exposed {
+        // A manager of a Swarm does not know what images expose.
+        let is_known = !super::is_listed_by_manager(self.container);
+        if has_own_network && is_reported && is_known && !is_exposed {
             self.report_problem(None, self.unexposed_reason(port.protocol, number));
         }
     }

@@ -201,6 +201,11 @@ impl Container {
         }
     }
 
+    /// Whether its labels claim routes: its processes exist, or its source expects them.
+    pub fn makes_claims(&self) -> bool {
+        self.is_up() || self.state == ContainerState::Expected
+    }
+
     /// Whether its processes exist; they may be paused.
     pub fn is_up(&self) -> bool {
         matches!(self.state, ContainerState::Running | ContainerState::Paused)
@@ -216,6 +221,8 @@ pub enum ContainerState {
     Removing,
     Exited,
     Dead,
+    /// No container, but the service of a Swarm that has none at the moment: its routes stay known.
+    Expected,
 }
 
 /// Result of the container's HEALTHCHECK.

@@ -353,6 +353,10 @@ pub enum Reason {
         address: IpAddr,
         fence: AddressFence,
     },
+    /// No engine that a source of a Swarm names is a manager.
+    NotAManager {
+        source: SourceName,
+    },
     RouteRefused {
         route: String,
         text: String,
@@ -1078,6 +1082,11 @@ impl fmt::Display for ReasonText<'_> {
             Reason::AddressRefused { address, fence: AddressFence::NotAllowed } => {
                 write!(f, "its address {address} is not in allow_addresses= of its source")
             }
+            Reason::NotAManager { source } => write!(
+                f,
+                "{source} is not a manager of a Swarm, so the services of its Swarm are not known; \
+                 name managers"
+            ),
             Reason::RouteRefused { route, text } => {
                 write!(f, "HAProxy refused {route}, so the route is ignored: {text}")
             }

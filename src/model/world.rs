@@ -56,13 +56,14 @@ pub type Networks = BTreeMap<String, Network>;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
-    /// `bridge`, `overlay`, `macvlan`, …
+    /// `bridge`, `overlay`, `macvlan`, …; `ingress` for the overlay network of the routing mesh.
     pub driver: String,
     pub subnets: Vec<IpNet>,
 }
 
 impl Network {
-    fn contains_ip(&self, ip: IpAddr) -> bool {
+    /// Whether one of its subnets contains the address.
+    pub fn contains_ip(&self, ip: IpAddr) -> bool {
         self.subnets.iter().any(|subnet| subnet.contains(&ip))
     }
 }
@@ -82,6 +83,15 @@ pub enum Vantage {
         engine: IpAddr,
         /// Addresses of HAProxy's own machine: connections to these stay on it.
         own_addresses: BTreeSet<IpAddr>,
+    },
+    /// The containers run on the nodes of a Swarm. HAProxy can reach overlay networks of which its own container has an
+    /// address, and ports that are published on the nodes (`mode=host`).
+    Swarm {
+        /// Addresses of HAProxy's own container. Empty if it runs in none, or in one on its host's network: a program
+        /// on a node cannot reach overlay networks, not even addresses of the same node.
+        own_addresses: BTreeSet<IpAddr>,
+        /// Whether HAProxy runs on the manager's machine and in no container, so that loopback addresses are there.
+        is_manager_here: bool,
     },
 }
 
@@ -106,7 +116,7 @@ impl World {
     /// as created ones. Neither routes nor problems depend on these.
     pub fn only_idle_containers_changed(&self, other: &Self) -> bool {
         let is_idle = |container: Option<&Arc<Container>>| {
-            container.is_none_or(|container| !container.is_up())
+            container.is_none_or(|container| !container.makes_claims())
         };
         let mut ids = BTreeSet::new();
         for (id, one, other) in diff_maps(&self.containers, &other.containers) {

@@ -196,12 +196,13 @@ fn state_style(server: &ServerStep) -> anstyle::Style {
 
 /// One line for each server, in columns.
 fn share_lines(servers: &[ServerStep]) -> Vec<String> {
-    let widest = |text: fn(&ServerStep) -> &String| {
+    let widest = |text: fn(&ServerStep) -> String| {
         servers.iter().map(|step| text(step).chars().count()).max().unwrap_or(0)
     };
-    let (to, then_to) = (widest(|step| &step.container), widest(|step| &step.address));
+    let (to, then_to) = (widest(ServerStep::place), widest(|step| step.address.clone()));
     let line = |step: &ServerStep| {
-        let ServerStep { container, address, weight, percent, .. } = step;
+        let ServerStep { address, weight, percent, .. } = step;
+        let container = step.place();
         let answer = state_text(step);
         format!("{container:to$}  {address:then_to$}  {answer}  weight {weight:<3}  {percent:>5} %")
     };

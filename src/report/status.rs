@@ -25,7 +25,7 @@ use crate::{
     routing::{
         rollback::Rollback,
         route_diff::{ChangeKind, RouteChange},
-        route_table::Eligibility,
+        route_table::{Claim, Eligibility},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -209,6 +209,9 @@ impl RouteStatus {
 pub struct ServerStatus {
     pub container: String,
     pub id: String,
+    /// The machine that it runs on, if its source has containers of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The container's port.
     pub port: u16,
     pub address: String,
@@ -492,6 +495,7 @@ fn server_status(
     ServerStatus {
         container: endpoint.container.qualified_name().into_owned(),
         id: endpoint.container.id().to_owned(),
+        node: claim.and_then(|claim| find_node(claim, snapshot)),
         port: endpoint.port,
         address: endpoint.address.to_string(),
         options: endpoint.options.clone(),
@@ -504,6 +508,11 @@ fn server_status(
             Some(Load::from_count(count))
         },
     }
+}
+
+fn find_node(claim: &Claim, snapshot: &StateSnapshot) -> Option<String> {
+    let container = snapshot.world.as_ref()?.containers.get(&claim.seniority.1)?;
+    container.node.as_deref().map(str::to_owned)
 }
 
 fn server_state(
@@ -528,6 +537,11 @@ pub(crate) fn port_conflict_cause(taken: &str) -> &str {
 }
 
 impl ServerStatus {
+    /// Returns the container, with its machine if that is known.
+    pub fn place(&self) -> String {
+        place_text(&self.container, self.node.as_deref())
+    }
+
     /// Returns the server's share of the route's requests.
     pub fn weight(&self) -> u16 {
         self.options.get::<Weight>().get()
@@ -611,4 +625,9 @@ impl From<&Problem> for ProblemStatus {
             text: problem.to_string(),
         }
     }
+}
+
+/// Returns `web.1 on node2`, or only the name of the container.
+pub(crate) fn place_text(container: &str, node: Option<&str>) -> String {
+    node.map_or_else(|| container.to_owned(), |node| format!("{container} on {node}"))
 }

@@ -31,10 +31,7 @@ pub fn resolve_address(
     let owner = running_network_owner(container, world)?;
     let ip = match (required, preferred, &owner.network_mode, vantage) {
         (Some(network), ..) if !is_host_network(owner, network) => network_ip(owner, network),
-        (_, _, NetworkMode::Host, Vantage::Remote { engine, .. }) => {
-            Ok(owner.host.unwrap_or(*engine))
-        }
-        (_, _, NetworkMode::Host, vantage) => host_network_ip(world, vantage),
+        (_, _, NetworkMode::Host, vantage) => host_network_ip(owner, world, vantage),
         (_, Some(network), ..) => network_ip(owner, network),
         (_, _, NetworkMode::None, _) => Err(address_error("connect it to a network; it has none")),
         (_, _, _, Vantage::Host) => bridge_ip(owner, world),
@@ -51,6 +48,13 @@ pub fn resolve_address(
             let address = published_address(owner, (transport, port), host, is_reached)?;
             check_machine(owner, address.ip(), own)?;
             return Ok(address);
+        }
+        (_, _, _, Vantage::Swarm { own_addresses, is_manager_here }) => {
+            let Some(ip) = overlay_ip(owner, own_addresses, world) else {
+                let vantage = (own_addresses, *is_manager_here);
+                return node_address(owner, (transport, port), vantage, world);
+            };
+            Ok(ip)
         }
     };
     let ip = ip?;
@@ -115,7 +119,10 @@ impl NetworkContext {
     pub fn new(world: &World, source: &SourceName, vantage: &Vantage) -> Self {
         let own = match vantage {
             Vantage::Inside(own) => world.containers.get(own),
-            Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
+            Vantage::Host
+            | Vantage::Published(_)
+            | Vantage::Remote { .. }
+            | Vantage::Swarm { .. } => None,
         };
         let owner = own.and_then(|own| world.containers.get(&final_network_owner(own, world)?.id));
         Self {
@@ -223,11 +230,81 @@ fn shared_network_ip(owner: &Container, own: &Container, world: &World) -> Resul
     })
 }
 
+/// Returns the address on the first overlay network that HAProxy's own container is on. Never on that of the routing
+/// mesh, which containers leave before they stop.
+fn overlay_ip(owner: &Container, own: &BTreeSet<IpAddr>, world: &World) -> Option<IpAddr> {
+    let networks = world.networks.get(owner.id.source())?;
+    let is_shared = |name: &str| {
+        networks.get(name).is_some_and(|network| {
+            network.driver == "overlay" && own.iter().any(|ip| network.contains_ip(*ip))
+        })
+    };
+    first_ip(owner, |name, _| is_shared(name))
+}
+
+/// Returns the address of a port that a container of a Swarm publishes on its node. The manager says where that is:
+/// other addresses than those of a machine are refused.
+fn node_address(
+    owner: &Container,
+    port: ContainerPort,
+    (own, is_manager_here): (&BTreeSet<IpAddr>, bool),
+    world: &World,
+) -> Result<SocketAddr, Reason> {
+    let (transport, number) = port;
+    let is_same = |published: &&PublishedPort| {
+        (published.transport, published.container_port) == (transport, number)
+    };
+    let Some(published) = owner.published.iter().find(is_same) else {
+        return Err(address_error(unpublished_hint(owner, port, own, world)));
+    };
+    let ip = published.host_ip;
+    let is_allowed = is_manager_here && ip.is_loopback();
+    if is_of_no_container(ip) && !is_allowed {
+        let node = owner.node.as_deref().unwrap_or("?");
+        return Err(address_error(format!(
+            "the manager says that node {node} has the address {ip}; join it to the Swarm with \
+             --advertise-addr"
+        )));
+    }
+    Ok(SocketAddr::new(ip, published.host_port))
+}
+
+/// Returns how a service that HAProxy does not reach can be reached.
+fn unpublished_hint(
+    owner: &Container,
+    (transport, port): ContainerPort,
+    own: &BTreeSet<IpAddr>,
+    world: &World,
+) -> String {
+    let suffix = if transport == Transport::Udp { ",protocol=udp" } else { "" };
+    let publish =
+        format!("publish the port on its node: --publish mode=host,target={port}{suffix}");
+    let networks = world.networks.get(owner.id.source()).into_iter().flatten();
+    let shared: Vec<_> = networks
+        .filter(|(_, network)| {
+            network.driver == "overlay" && own.iter().any(|ip| network.contains_ip(*ip))
+        })
+        .map(|(name, _)| name.as_str())
+        .collect();
+    match shared[..] {
+        [] => format!(
+            "{publish}, or run docker-balancer in a container on an overlay network of the service"
+        ),
+        _ => format!("add its service to HAProxy's network {}, or {publish}", shared.join(" or ")),
+    }
+}
+
 /// Returns the address of a container on the host's network.
-fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
+fn host_network_ip(owner: &Container, world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     let own = match vantage {
         Vantage::Host => return Ok(Ipv4Addr::LOCALHOST.into()),
-        Vantage::Published(ip) | Vantage::Remote { engine: ip, .. } => return Ok(*ip),
+        Vantage::Published(ip) => return Ok(*ip),
+        Vantage::Remote { engine, .. } => return Ok(owner.host.unwrap_or(*engine)),
+        Vantage::Swarm { .. } => {
+            let node = owner.networks.get("host").and_then(NetworkEndpoint::ip);
+            return node
+                .ok_or_else(|| address_error("the manager does not know its node's address"));
+        }
         Vantage::Inside(own) => world.containers.get(own).ok_or_else(own_container_error)?,
     };
     let own = final_network_owner(own, world).ok_or_else(own_container_error)?;

@@ -38,7 +38,7 @@ use crate::{
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroU16,
     sync::Arc,
     time::{Duration, Instant},
@@ -101,6 +101,8 @@ pub struct SourceRules {
     pub clock_skew: Option<i64>,
     /// Networks of the addresses that its containers may have; all if there is none.
     pub allowed_addresses: Vec<IpNet>,
+    /// Whether the source is to be a Swarm, but what answers is no manager of one.
+    pub is_not_manager: bool,
 }
 
 impl SourceRules {
@@ -136,6 +138,13 @@ impl Rules {
     ) {
         if let Some(rules) = self.sources.get_mut(source) {
             (rules.silent_since, rules.clock_skew) = (silent_since, clock_skew);
+        }
+    }
+
+    /// Sets whether what answers for a Swarm is no manager of one.
+    pub fn set_not_manager(&mut self, source: &SourceName, is_not_manager: bool) {
+        if let Some(rules) = self.sources.get_mut(source) {
+            rules.is_not_manager = is_not_manager;
         }
     }
 
@@ -481,7 +490,7 @@ fn update_containers(
             Some(now) => drop(memory.last_containers.insert(id.clone(), Arc::clone(now))),
             None => drop(memory.last_containers.remove(&id)),
         }
-        let now = now.filter(|container| container.is_up());
+        let now = now.filter(|container| container.makes_claims());
         memory.publishers.remove(&id);
         if let Some(now) = now.as_ref().filter(|container| !container.published.is_empty()) {
             memory.publishers.insert(id.clone(), Arc::clone(now));
@@ -500,7 +509,9 @@ fn update_containers(
         }
         match entry {
             Some(entry) => {
-                lives.push((id.clone(), Some(entry.container.stopping)));
+                if entry.container.is_up() {
+                    lives.push((id.clone(), Some(entry.container.stopping)));
+                }
                 memory.entries.insert(id, entry);
             }
             None if before.is_some() => lives.push((id, None)),
@@ -681,6 +692,10 @@ impl ClaimBuilder<'_> {
         port: ContainerPort,
         required_network: Option<&str>,
     ) -> Result<SocketAddr, Reason> {
+        if self.container.state == ContainerState::Expected {
+            // It is no server.
+            return Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.1));
+        }
         let SourceRules { network, vantage, allowed_addresses, .. } = self.rules;
         let found = resolve_address(
             self.container,
@@ -719,7 +734,9 @@ impl ClaimBuilder<'_> {
             port,
             address,
             options,
-            eligibility: if self.is_excluded || self.is_lost_unchecked(request) {
+            eligibility: if self.is_excluded && self.container.is_up()
+                || self.is_lost_unchecked(request)
+            {
                 Eligibility::Excluded
             } else {
                 container_eligibility(self.container, health_policy)
@@ -739,6 +756,7 @@ fn uses_host_network(container: &Container, world: &World) -> bool {
 fn container_eligibility(container: &Container, health_policy: HealthPolicy) -> Eligibility {
     let doubtful = matches!(container.health, Health::Starting | Health::Unhealthy);
     match health_policy {
+        _ if container.state == ContainerState::Expected => Eligibility::Absent,
         _ if container.state == ContainerState::Paused => Eligibility::Excluded,
         _ if container.stopping => Eligibility::LastResort,
         HealthPolicy::Obey if doubtful => Eligibility::Backup,
@@ -1099,7 +1117,7 @@ fn published_ports<'a>(
     ports.collect()
 }
 
-/// Reports sources that do not answer, and those whose clocks differ.
+/// Reports sources that do not answer or are no Swarm, and those whose clocks differ.
 fn source_problems(memory: &DecideState, rules: &Rules) -> Vec<Problem> {
     let reasons = |(source, rules): (&SourceName, &SourceRules)| {
         let silent = rules.silent_since.map(|since| {
@@ -1108,7 +1126,10 @@ fn source_problems(memory: &DecideState, rules: &Rules) -> Vec<Problem> {
         });
         let skewed =
             rules.clock_skew.map(|seconds| Reason::ClockSkew { source: source.clone(), seconds });
-        [silent, skewed].into_iter().flatten()
+        let not_manager =
+            rules.is_not_manager.then(|| Reason::NotAManager { source: source.clone() });
+        let silent = silent.filter(|_| not_manager.is_none());
+        [not_manager, silent, skewed].into_iter().flatten()
     };
     let reasons = rules.sources.iter().flat_map(reasons);
     let subject = ProblemSubject::Option("--source");

@@ -97,6 +97,8 @@ pub enum Eligibility {
     LastResort,
     /// Paused, drained, or crashing repeatedly.
     Excluded,
+    /// A service without containers. It claims the route, and is no server of it.
+    Absent,
 }
 
 /// All claims, and the resulting routes. Claims on the same listener, host and prefix share a route if they agree on
@@ -686,10 +688,12 @@ pub fn build_endpoints(claims: &[&Claim], before: &[Endpoint]) -> Vec<Endpoint> 
         Eligibility::LastResort => {
             fallback == Some(Eligibility::LastResort) && was_serving(claim, before)
         }
-        Eligibility::Excluded => false,
+        Eligibility::Excluded | Eligibility::Absent => false,
     };
+    let is_server = |claim: &&&Claim| claim.eligibility != Eligibility::Absent;
+    let servers = claims.iter().filter(is_server);
     let mut endpoints: Vec<_> =
-        claims.iter().map(|claim| build_endpoint(claim, is_ready(claim))).collect();
+        servers.map(|claim| build_endpoint(claim, is_ready(claim))).collect();
     endpoints.sort();
     endpoints.dedup_by(|a, b| a.container == b.container && a.port == b.port);
     endpoints

@@ -77,7 +77,10 @@ impl Settings {
             own_labels: self.own_labels(),
             own_container: match vantage {
                 Vantage::Inside(own) => Some(own.clone()),
-                Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
+                Vantage::Host
+                | Vantage::Published(_)
+                | Vantage::Remote { .. }
+                | Vantage::Swarm { .. } => None,
             },
         }
     }
@@ -101,6 +104,7 @@ impl Settings {
             silent_since: None,
             clock_skew: None,
             allowed_addresses: source.allowed_addresses.clone(),
+            is_not_manager: false,
         };
         let named = self.named_sources.iter();
         Rules {
@@ -111,6 +115,7 @@ impl Settings {
                 silent_since: None,
                 clock_skew: None,
                 allowed_addresses: Vec::new(),
+                is_not_manager: false,
             },
             sources: named.map(|source| (source.engine.source.clone(), rules(source))).collect(),
             hold: self.hold,

@@ -219,7 +219,7 @@ impl SourceSettings {
     /// their machines that are forgotten.
     pub fn forget_silent(&self) -> Option<Duration> {
         match self.kind {
-            SourceKind::Engine => self.forget,
+            SourceKind::Engine | SourceKind::Swarm => self.forget,
             SourceKind::Registry => None,
         }
     }

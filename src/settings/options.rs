@@ -84,6 +84,7 @@ pub struct Options {
     /// Serve the containers of several Docker engines, each with a name of its own
     ///
     /// Give it once for each engine: tcp://10.0.0.2:2376?name=node2&cert_path=DIR, in place of --docker-url.
+    /// A Swarm is swarm+tcp://MANAGER:2376,MANAGER:2376?name=swarm (also swarm+unix and swarm+ssh).
     /// Names are of a-z, 0-9 and _. Further parameters: address (container or published), host (the address
     /// of published ports), network, allow_hosts, allow_ports, allow_addresses, constraint, forget (how long the
     /// containers of a source that does not answer are kept). etcd://HOST,HOST/PREFIX, or etcds:// for TLS, is the

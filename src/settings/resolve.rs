@@ -45,12 +45,7 @@ impl Settings {
         let haproxy = haproxy_mode(&options)?;
         let acme = acme::acme_options(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
-        if metrics.is_some() && metrics == haproxy_metrics {
-            bail!(
-                "--metrics and --haproxy-metrics need different ports: docker-balancer serves one, \
-                 HAProxy the other"
-            );
-        }
+        check_metrics(metrics, haproxy_metrics)?;
         let own = own_ports([metrics, haproxy_metrics, options.dashboard]);
         let state_dir = options.state_dir.map_or_else(|| paths::default_state_dir(machine), Ok)?;
         let runtime_dir =
@@ -134,6 +129,16 @@ impl Settings {
             notes,
         })
     }
+}
+
+fn check_metrics(metrics: Option<SocketAddr>, haproxy: Option<SocketAddr>) -> Result<()> {
+    if metrics.is_some() && metrics == haproxy {
+        bail!(
+            "--metrics and --haproxy-metrics need different ports: docker-balancer serves one, HAProxy \
+             the other"
+        );
+    }
+    Ok(())
 }
 
 /// # Errors

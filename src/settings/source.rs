@@ -51,6 +51,8 @@ pub enum SourceKind {
     Engine,
     /// Containers of many machines in etcd, where the docker-glue of each publishes them.
     Registry,
+    /// A Docker Swarm, by its managers.
+    Swarm,
 }
 
 impl SourceKind {
@@ -59,13 +61,16 @@ impl SourceKind {
         match scheme {
             "unix" | "tcp" | "http" | "https" | "ssh" => Some(Self::Engine),
             "etcd" | "etcds" => Some(Self::Registry),
+            "swarm+unix" | "swarm+tcp" | "swarm+http" | "swarm+https" | "swarm+ssh" => {
+                Some(Self::Swarm)
+            }
             _ => None,
         }
     }
 
     fn default_forget(self) -> Option<Duration> {
         match self {
-            Self::Engine => None,
+            Self::Engine | Self::Swarm => None,
             Self::Registry => Some(FORGET_NODE),
         }
     }
@@ -82,10 +87,13 @@ impl SourceKind {
                  are, and its other parameters are {}",
                 REGISTRY_PARAMETERS.join(", ")
             )),
-            Self::Engine if REGISTRY_PARAMETERS.contains(&key) => {
+            Self::Engine | Self::Swarm if REGISTRY_PARAMETERS.contains(&key) => {
                 Err("only a source of etcd:// or etcds:// has it".to_owned())
             }
-            Self::Engine | Self::Registry => Ok(()),
+            Self::Swarm if key == "host" => {
+                Err("the nodes of a Swarm have addresses of their own".to_owned())
+            }
+            Self::Engine | Self::Registry | Self::Swarm => Ok(()),
         }
     }
 }
@@ -94,7 +102,8 @@ impl SourceKind {
 /// parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceOption {
-    /// `unix:///PATH`, `tcp://HOST:PORT`, `ssh://USER@HOST`, or `etcd://HOST,HOST/PREFIX`.
+    /// `unix:///PATH`, `tcp://HOST:PORT` or `ssh://USER@HOST`; for a Swarm with `swarm+` in front, and of TCP and SSH
+    /// with the hosts of several managers, separated by commas; or `etcd://HOST,HOST/PREFIX`.
     pub url: String,
     pub kind: SourceKind,
     pub name: SourceName,
@@ -275,9 +284,14 @@ fn parse_url(url: &str) -> Result<(String, SourceKind), String> {
         format!("{url:?} is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")
     })?;
     let kind = SourceKind::from_scheme(scheme).ok_or_else(|| {
-        format!("sources of {scheme}:// are not supported: write unix, tcp, ssh or etcd")
+        format!(
+            "sources of {scheme}:// are not supported: write unix, tcp, ssh or etcd, for a Swarm with \
+             swarm+ in front"
+        )
     })?;
-    if rest.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
+    let has_password =
+        |place: &str| place.split_once('@').is_some_and(|(user, _)| user.contains(':'));
+    if rest.split(',').any(has_password) {
         return Err("a URL must not contain a password".to_owned());
     }
     Ok((url.to_owned(), kind))
@@ -361,6 +375,8 @@ mod tests {
             ("10.0.0.2:2376?name=a", "is not unix:///PATH"),
             ("consul://10.0.0.2?name=a", "sources of consul:// are not supported"),
             ("tcp://me:secret@10.0.0.2?name=a", "must not contain a password"),
+            ("swarm+ssh://me@m1,me:secret@m2?name=a", "must not contain a password"),
+            ("swarm+tcp://m1:2376?name=a&host=10.0.0.3", "host: the nodes of a Swarm have"),
             ("tcp://10.0.0.2?name=Node-2", "name: \"Node-2\" is not a name of 1 to 16"),
             (
                 "tcp://10.0.0.2?name=a&weight=2",

@@ -1,18 +1,31 @@
 //! The worlds of several sources as one.
 //!
-//! Pure.
+//! Pure. The container of a task of a Swarm may be known twice: to its engine, and to a manager. Then it is that of the
+//! manager, which knows before its engine that it will stop, and the engine adds what it knows sooner: its end.
 
 use crate::{
-    model::{source_name::SourceName, world::World},
-    support::map_diff::replace_part,
+    model::{
+        container::{Container, ContainerId},
+        source_name::SourceName,
+        world::World,
+    },
+    support::map_diff::diff_maps,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The label by which an engine names the task of a container.
+const TASK_LABEL: &str = "com.docker.swarm.task.id";
 
 /// One world of all sources. What a source has not changed stays the very same value.
 #[derive(Debug, Default)]
 pub struct MergedWorld {
     slices: BTreeMap<SourceName, Arc<World>>,
     world: Arc<World>,
+    /// The containers that engines have of each task, by the task's id.
+    task_containers: BTreeMap<Box<str>, BTreeSet<ContainerId>>,
 }
 
 impl MergedWorld {
@@ -40,6 +53,21 @@ impl MergedWorld {
         slice.containers.len()
     }
 
+    /// Returns the container of this short id.
+    pub fn find_container(&self, short_id: &str) -> Option<&Container> {
+        let first = ContainerId::first_with_short(short_id);
+        let (_, found) = self.world.containers.range(first..).next()?;
+        (found.id.short() == short_id).then_some(&**found)
+    }
+
+    /// Returns how many containers an engine and a Swarm both have.
+    pub fn count_shared(&self) -> usize {
+        let is_shared = |task: &str, engines: &BTreeSet<ContainerId>| {
+            engines.iter().any(|id| self.task_of(task, id.source()).is_some())
+        };
+        self.task_containers.iter().filter(|(task, engines)| is_shared(task, engines)).count()
+    }
+
     /// Replaces the world of a source, in time proportional to its changes once the differences are found.
     pub fn replace(&mut self, source: &SourceName, slice: Arc<World>) {
         let before = self.slices.insert(source.clone(), Arc::clone(&slice));
@@ -47,9 +75,27 @@ impl MergedWorld {
             self.world = slice;
             return;
         }
+        if self.slices.len() == 2 && before.is_none() {
+            self.index_first(source);
+        }
         let before = before.unwrap_or_default();
+        let mut changed = BTreeSet::new();
+        for (id, before, after) in diff_maps(&before.containers, &slice.containers) {
+            changed.insert(id.clone());
+            self.index_task(before, after);
+            let tasks = [before, after].into_iter().flatten().filter_map(|one| engine_task(one));
+            changed.extend(tasks.filter_map(|task| self.task_of(task, source)));
+            changed.extend(self.task_containers.get(id.as_str()).into_iter().flatten().cloned());
+        }
+        for id in changed {
+            let container = self.merge_container(&id);
+            let world = Arc::make_mut(&mut self.world);
+            match container {
+                Some(container) => drop(world.containers.insert(id, container)),
+                None => drop(world.containers.remove(&id)),
+            }
+        }
         let world = Arc::make_mut(&mut self.world);
-        replace_part(&mut world.containers, &before.containers, &slice.containers);
         let networks = slice.networks.get(source).cloned().unwrap_or_default();
         if world.networks.get(source) != Some(&networks) {
             world.networks.insert(source.clone(), networks);
@@ -61,6 +107,68 @@ impl MergedWorld {
                 .extend(slice.nodes.get_key_value(source).map(|(s, n)| (s.clone(), Arc::clone(n))));
         }
     }
+
+    /// Adds the tasks of the first source, which had no other to share them with.
+    fn index_first(&mut self, second: &SourceName) {
+        let first = self.slices.iter().find(|(source, _)| *source != second);
+        let Some(world) = first.map(|(_, world)| Arc::clone(world)) else { return };
+        world.containers.values().for_each(|container| self.index_task(None, Some(container)));
+    }
+
+    fn index_task(&mut self, before: Option<&Arc<Container>>, after: Option<&Arc<Container>>) {
+        if let Some(container) = before
+            && let Some(task) = engine_task(container)
+            && let Some(containers) = self.task_containers.get_mut(task)
+        {
+            containers.remove(&container.id);
+            if containers.is_empty() {
+                self.task_containers.remove(task);
+            }
+        }
+        if let Some(container) = after
+            && let Some(task) = engine_task(container)
+        {
+            let containers = self.task_containers.entry(task.into()).or_default();
+            containers.insert(container.id.clone());
+        }
+    }
+
+    /// Returns the task of this id, if another source than `source` is a Swarm that has it.
+    fn task_of(&self, task: &str, source: &SourceName) -> Option<ContainerId> {
+        let others = self.slices.iter().filter(|(other, _)| *other != source);
+        let mut ids = others.map(|(other, world)| {
+            let id = ContainerId::in_source(other.clone(), task);
+            world.containers.contains_key(&id).then_some(id)
+        });
+        ids.find_map(|id| id)
+    }
+
+    /// Returns the container as it is known to all sources. `None` if it is gone, or left to another source.
+    fn merge_container(&self, id: &ContainerId) -> Option<Arc<Container>> {
+        let container = self.slices.get(id.source())?.containers.get(id)?;
+        if let Some(task) = engine_task(container) {
+            let is_left = self.task_of(task, id.source()).is_some();
+            return (!is_left).then(|| Arc::clone(container));
+        }
+        let engines = self.task_containers.get(id.as_str()).into_iter().flatten();
+        let mut engines = engines.filter_map(|engine| {
+            self.slices.get(engine.source())?.containers.get(engine).filter(|_| engine != id)
+        });
+        let ends = engines.any(|engine| engine.stopping || !engine.is_up());
+        if ends && container.is_up() && !container.stopping {
+            return Some(Arc::new(Container { stopping: true, ..Container::clone(container) }));
+        }
+        Some(Arc::clone(container))
+    }
+}
+
+fn task_label(container: &Container) -> Option<&str> {
+    container.labels.get(TASK_LABEL).map(String::as_str)
+}
+
+/// Returns the task of a container that an engine has. The container of a Swarm is its task itself.
+fn engine_task(container: &Container) -> Option<&str> {
+    task_label(container).filter(|task| *task != container.id.as_str())
 }
 
 #[cfg(test)]
@@ -68,7 +176,7 @@ mod tests {
     use super::MergedWorld;
     use crate::{
         model::{
-            container::Container,
+            container::{Container, ContainerId, ContainerState},
             source_name::SourceName,
             world::{Network, World},
         },
@@ -129,6 +237,56 @@ mod tests {
                 expected.values().flat_map(|world| world.networks.clone()).collect();
             prop_assert_eq!(&merged.world().containers, &containers);
             prop_assert_eq!(&merged.world().networks, &networks);
+        }
+    }
+
+    /// Returns a container of an engine, or of a Swarm if its id is that of the task.
+    fn with_task(source: &SourceName, id: &str, task: &str, stopping: bool) -> Arc<World> {
+        let container = container(source, 1, "web");
+        let container = Container {
+            id: ContainerId::in_source(source.clone(), id),
+            labels: Arc::new([("com.docker.swarm.task.id".to_owned(), task.to_owned())].into()),
+            state: ContainerState::Running,
+            stopping,
+            ..Container::clone(&container)
+        };
+        let containers = [(container.id.clone(), Arc::new(container))].into();
+        Arc::new(World { containers, ..World::default() })
+    }
+
+    #[test]
+    fn task_is_left_to_the_swarm_that_has_it() {
+        let [engine, swarm] = ["engine", "swarm"].map(|name| name.parse::<SourceName>().unwrap());
+        let show = |merged: &MergedWorld| {
+            let containers = merged.world().containers.values();
+            let text = |one: &Arc<Container>| {
+                format!("{}{}", one.id, if one.stopping { " stopping" } else { "" })
+            };
+            containers.map(text).collect::<Vec<_>>().join(", ")
+        };
+        let empty = || Arc::new(World::default());
+        for is_engine_first in [true, false] {
+            let mut merged = MergedWorld::default();
+            let of_engine = |stopping| with_task(&engine, "c1", "t1", stopping);
+            let of_swarm = || with_task(&swarm, "t1", "t1", false);
+            if is_engine_first {
+                merged.replace(&engine, of_engine(false));
+                assert_eq!(show(&merged), "c1.engine");
+                merged.replace(&swarm, of_swarm());
+            } else {
+                merged.replace(&swarm, of_swarm());
+                merged.replace(&engine, of_engine(false));
+            }
+            assert_eq!(show(&merged), "t1.swarm");
+            assert_eq!(merged.count_shared(), 1);
+            merged.replace(&engine, of_engine(true));
+            assert_eq!(show(&merged), "t1.swarm stopping", "the engine knows it first");
+            merged.replace(&engine, empty());
+            assert_eq!(show(&merged), "t1.swarm");
+            merged.replace(&engine, of_engine(false));
+            merged.replace(&swarm, empty());
+            assert_eq!(show(&merged), "c1.engine", "the Swarm no longer has it");
+            assert_eq!(merged.count_shared(), 0);
         }
     }
 

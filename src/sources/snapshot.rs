@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub cause: Option<EventCause>,
     /// Whether the source answers: false before the first answer and during an outage.
     pub connected: bool,
+    /// Whether all that answers are engines that are no managers of a Swarm, although the source is one.
+    pub is_not_manager: bool,
     pub event_times: EventTimes,
 }
 

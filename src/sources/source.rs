@@ -25,7 +25,12 @@ pub struct Source {
     consumers: Arc<watch::Sender<Consumers>>,
     bookmark: Bookmark,
     clock_skew: ClockSkew,
+    /// Ids of containers that do not answer, as far as they were not taken.
+    hints: Arc<watch::Sender<BTreeSet<String>>>,
 }
+
+/// Limit of the hints that are kept: more containers are found by the next list.
+const MAX_HINTS: usize = 1000;
 
 impl Source {
     pub fn new(name: SourceName) -> Self {
@@ -74,6 +79,27 @@ impl Source {
     /// Returns how far its clock is from that of this machine. It is measured for sources with names.
     pub fn clock_skew(&self) -> &ClockSkew {
         &self.clock_skew
+    }
+
+    /// Makes the source look at a container soon, because it does not answer. `id` is its id at the source. Sources
+    /// that report each change by themselves ignore this.
+    pub fn suspect_container(&self, id: &str) {
+        self.hints.send_if_modified(|hints| hints.len() < MAX_HINTS && hints.insert(id.to_owned()));
+    }
+
+    /// Returns a receiver that is notified of suspected containers.
+    pub(crate) fn hints(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.hints.subscribe()
+    }
+
+    /// Takes the ids of the suspected containers.
+    pub(crate) fn take_hints(&self) -> BTreeSet<String> {
+        let mut hints = BTreeSet::new();
+        self.hints.send_if_modified(|kept| {
+            hints = std::mem::take(kept);
+            false
+        });
+        hints
     }
 
     pub(crate) fn bookmark(&self) -> &Bookmark {

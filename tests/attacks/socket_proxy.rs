@@ -1,4 +1,5 @@
-//! Which requests pass `examples/socket-proxy.cfg` to Docker: only the reads that docker-balancer uses.
+//! Which requests pass the examples of a socket proxy to Docker, and to a manager of a Swarm: only the reads that
+//! docker-balancer uses.
 
 use crate::common::{haproxy, wait_for};
 use std::{
@@ -26,14 +27,14 @@ struct Site {
 }
 
 impl Site {
-    fn start() -> Option<Self> {
+    fn start(example: &str) -> Option<Self> {
         let bin = haproxy::find_haproxy()?;
         let folder = TempDir::with_prefix("glue").unwrap();
         let socket = folder.path().join("docker.sock");
         let lines = record(&socket);
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let example = fs::read_to_string("examples/socket-proxy.cfg").unwrap();
+        let example = fs::read_to_string(example).unwrap();
         let config = example
             .replace("bind :2375", &format!("bind 127.0.0.1:{port}"))
             .replace("/host/run/docker.sock", socket.to_str().unwrap());
@@ -88,6 +89,104 @@ fn record(socket: &Path) -> Arc<Mutex<Vec<String>>> {
         }
     });
     lines
+}
+
+/// Paths that may arrive at a manager.
+const HARMLESS_AT_MANAGER: [&str; 7] =
+    ["/_ping", "/version", "/events", "/services", "/tasks", "/nodes", "/networks"];
+
+fn is_harmless_at_manager(line: &str) -> bool {
+    let words: Vec<_> = line.split(' ').collect();
+    let [method, target, _] = words[..] else { return false };
+    let path = target.split('?').next().unwrap();
+    let path = path.strip_prefix("/v1.41").unwrap_or(path);
+    ["GET", "HEAD"].contains(&method) && HARMLESS_AT_MANAGER.contains(&path)
+}
+
+/// Paths of a Swarm that docker-balancer does not use, with tricks that lead to them.
+const REFUSED_AT_MANAGER: &[&str] = &[
+    "/secrets",
+    "/secrets/abc",
+    "/configs",
+    "/configs/abc",
+    "/swarm",
+    "/swarm/unlockkey",
+    "/swarm/join",
+    "/info",
+    "/services/create",
+    "/services/abc",
+    "/services/abc/update",
+    "/services/abc/logs",
+    "/tasks/abc",
+    "/tasks/abc/logs",
+    "/nodes/abc",
+    "/containers/json",
+    "/containers/abc/json",
+    "/networks/create",
+    "/networks/abc",
+    "/services/../secrets",
+    "/services/%2e%2e/secrets",
+    "/services%2f..%2fsecrets",
+    "/services;/../configs",
+    "/services//",
+    "/services/",
+    "//services",
+    "//secrets",
+    "/./secrets",
+    "/tasks/..;/swarm",
+    "/nodes%00",
+    "/nodes%0a/secrets",
+    "/v1.41/secrets",
+    "/v1.41/swarm",
+    "/v1.41/../secrets",
+    "/v1.41/v1.41/services",
+    "/v1.41//swarm",
+    "/SERVICES",
+    "/services#/../secrets",
+    "http://x/secrets",
+    "http://x/v1.41/configs",
+    "*",
+    "",
+    "/",
+];
+
+#[test]
+fn socket_proxy_of_managers_passes_on_lists_of_the_swarm_alone() {
+    let Some(site) = Site::start("examples/swarm/socket-proxy.cfg") else { return };
+    for path in
+        ["/_ping", "/v1.41/services", "/tasks?filters=%7B%7D", "/nodes", "/networks", "/events"]
+    {
+        let answer = site.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    for path in REFUSED_AT_MANAGER {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = site.send(request.as_bytes());
+        let is_refused = ["403", "400"].iter().any(|code| answer.contains(code));
+        assert!(is_refused, "{path}: {answer}");
+        site.send(request.replace("1.1", "1.0").as_bytes());
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "GETX"] {
+        for path in
+            ["/services", "/services/create", "/secrets", "/swarm/leave", "/nodes", "/_ping"]
+        {
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}");
+            site.send(head.as_bytes());
+        }
+    }
+    let smuggled = "GET /secrets HTTP/1.1\r\nHost: x\r\n\r\n";
+    for head in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+        "\r\n",
+    ] {
+        site.send(format!("GET /nodes HTTP/1.1\r\nHost: x\r\n{head}{smuggled}").as_bytes());
+    }
+    let lines = site.lines.lock().unwrap();
+    let harmful: Vec<_> = lines.iter().filter(|line| !is_harmless_at_manager(line)).collect();
+    assert!(harmful.is_empty(), "{harmful:#?}");
 }
 
 fn is_harmless(line: &str) -> bool {
@@ -179,7 +278,7 @@ const REFUSED: &[&str] = &[
 
 #[test]
 fn socket_proxy_passes_on_questions_alone() {
-    let Some(site) = Site::start() else { return };
+    let Some(site) = Site::start("examples/socket-proxy.cfg") else { return };
     for path in
         ["/_ping", "/v1.41/containers/json?all=1", "/v1.41/containers/abc/json", "/networks/a.b"]
     {

@@ -36,6 +36,7 @@ mod service;
 mod sources;
 mod ssh;
 mod strangers;
+mod swarm;
 mod tasks;
 mod tcp_udp;
 mod why_down;

@@ -38,6 +38,7 @@ pub mod sim;
 pub mod six;
 pub mod sshd;
 pub mod story;
+pub mod swarm;
 pub mod systemd;
 pub mod tls_change;
 pub mod tls_server;

@@ -159,6 +159,7 @@ pub fn default_rules() -> Rules {
             silent_since: None,
             clock_skew: None,
             allowed_addresses: Vec::new(),
+            is_not_manager: false,
         },
         sources: BTreeMap::new(),
         hold: Duration::from_mins(1),

@@ -61,6 +61,7 @@ fn server_status(name: &str, number: u8, state: ServerState, load: Load) -> Serv
     ServerStatus {
         container: name.to_owned(),
         id: format!("c0ffee0000{number:02x}"),
+        node: None,
         port: 8080,
         address: format!("172.17.0.{number}:8080"),
         options: weight(if state == ServerState::ZeroWeight { "0" } else { "100" }),

@@ -28,10 +28,14 @@ const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
 /// The blocks that are not run in a session. Each is run in another test.
-const ELSEWHERE: [&str; 23] = [
+const ELSEWHERE: [&str; 26] = [
     // The keeper's tests have a node that is removed for good; the block needs a fleet.
     "etcdctl put /docker-glue/web-7/alive '{\"v\":1,\"state\":\"left\",\"addresses\":[]}'\n\
      etcdctl del --prefix /docker-glue/web-7/\n",
+    // tests/balancer/swarm.rs has a Swarm of three managers, and deploys the stack of the examples.
+    "docker-balancer --watch --source 'swarm+tcp://10.0.0.1:2376,10.0.0.2:2376?name=swarm&cert_path=/etc/docker-glue/swarm'\n",
+    "docker service create --name web --replicas 3 --network front --label glue_http_80_host=app.example.com nginx\n",
+    "docker stack deploy --compose-file examples/swarm/stack.yaml edge\n",
     // tests/balancer/sources.rs starts three engines, and drains a container of one.
     "docker-balancer --watch --source 'unix:///var/run/docker.sock?name=here' \\\n    \
      --source 'tcp://10.0.0.2:2376?name=node2&cert_path=/etc/docker-glue/node2'\n",

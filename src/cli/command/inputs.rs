@@ -49,11 +49,15 @@ const PERMISSION_HINT: &str = "run this command as root or as the user of docker
 #[error("Docker does not answer")]
 pub(crate) struct DockerQueryError;
 
-/// Connects to the engine whose images are read: the first of several sources that is one.
+/// Connects to the engine whose images are read: the first of several sources that is an engine. A manager of a Swarm
+/// has the images of its own node only.
 pub(crate) async fn connect_engine(settings: &Settings) -> Result<Engine> {
     let mut sources = settings.named_sources.iter();
-    let first = sources.find(|source| source.kind == SourceKind::Engine);
-    let first = first.map_or(&settings.docker, |source| &source.engine);
+    let first = match sources.find(|source| source.kind == SourceKind::Engine) {
+        Some(source) => &source.engine,
+        None if settings.named_sources.is_empty() => &settings.docker,
+        None => bail!("images are read from an engine, and no --source is one"),
+    };
     Engine::connect(first).await.context(DockerQueryError)
 }
 

@@ -9,6 +9,7 @@ use crate::{
         check_scope::{self, AcceptedConfig, CheckScope, UncheckedSections},
         config::Config,
         error::ApplyError,
+        name,
         process::{ExitReason, ProcessEvent},
         proxy::{Draft, FileCheck, WrittenFiles},
         render,
@@ -34,7 +35,7 @@ const WORKER_CHECK_DELAY: Duration = Duration::from_secs(1);
 const WRITE_RETRY: Duration = Duration::from_secs(5);
 
 /// Why a pass is needed although the world has not changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InternalEvent {
     RestartDue,
     /// HAProxy refused the file of a configuration that it runs already.
@@ -43,6 +44,10 @@ pub enum InternalEvent {
     WorkerReplaced,
     /// docker-glue-udp serves other listeners than before, or does not answer any more.
     UdpChanged,
+    /// HAProxy's check of a server has failed. `id` is the short id of its container.
+    ServerDown {
+        id: String,
+    },
 }
 
 /// HAProxy's exits: after the first one it is restarted at once, then after growing pauses.
@@ -131,7 +136,12 @@ impl Balancer {
                         if let Some(observed) = &mut self.live.observed {
                             observed.apply_health(&change);
                         }
-                        continue;
+                        match name::container_id(&change.server) {
+                            Some(id) if !change.up => {
+                                return InternalEvent::ServerDown { id: id.to_owned() };
+                            }
+                            _ => continue,
+                        }
                     }
                     ProcessEvent::CheckResultChanged(change) => {
                         self.on_check_result(&change);
@@ -308,6 +318,7 @@ impl fmt::Display for InternalEvent {
             Self::FileRefused => "HAProxy refused a configuration file",
             Self::WorkerReplaced => "HAProxy was reloaded by another program",
             Self::UdpChanged => "docker-glue-udp",
+            Self::ServerDown { .. } => "a server that HAProxy cannot reach",
         })
     }
 }

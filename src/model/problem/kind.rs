@@ -394,6 +394,10 @@ impl ProblemKind {
                 "The address of a container of another machine must not be used.",
                 "Correct `addresses` of the publisher there, or `allow_addresses` of the source.",
             ),
+            Self::NotAManager => row(
+                "A source of `--source` is to be a Swarm, but what answers is no manager of one.",
+                "Name managers of the Swarm in the URL of the source.",
+            ),
             Self::RouteRefused => row(
                 "HAProxy refused the configuration because of this route. The route is ignored.",
                 "Read HAProxy's message; report it if the labels are valid.",

@@ -13,7 +13,7 @@ mod route_match;
 mod selected_route;
 mod tls_step;
 
-use super::StateSnapshot;
+use super::{StateSnapshot, status::place_text};
 use crate::{
     haproxy::stats::Counters, model::route::RouteKey, support::format::format_duration,
     udp::engine::Engine,
@@ -162,6 +162,9 @@ pub struct RouteStep {
 pub struct ServerStep {
     pub container: String,
     pub id: String,
+    /// The machine that it runs on, if its source has containers of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     pub address: String,
     pub weight: u16,
     /// Its share of the route's requests, from 0 to 100.
@@ -171,6 +174,13 @@ pub struct ServerStep {
     pub haproxy: Option<String>,
     /// The label of its weight. Absent for the default weight, and while a rollback is active.
     pub label: Option<LabelSource>,
+}
+
+impl ServerStep {
+    /// Returns the container, with its machine if that is known.
+    pub fn place(&self) -> String {
+        place_text(&self.container, self.node.as_deref())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -71,6 +71,7 @@ impl<'a> SelectedRoute<'a> {
         let step = |status: &status::ServerStatus| ServerStep {
             container: status.container.clone(),
             id: status.id.clone(),
+            node: status.node.clone(),
             address: status.address.clone(),
             weight: status.weight(),
             percent: if 0.0 < all { (1000.0 * share(status) / all).round() / 10.0 } else { 0.0 },

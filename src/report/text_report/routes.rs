@@ -92,7 +92,7 @@ pub(crate) fn count_serving(route: &RouteStatus) -> usize {
 fn server_row(server: &ServerStatus) -> TableRow {
     let (style, word) = state_text(server);
     let before = [
-        format!("  {}", server.container).into(),
+        format!("  {}", server.place()).into(),
         Cell::new(style, word),
         server.weight().to_string().into(),
     ];

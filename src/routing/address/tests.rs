@@ -35,9 +35,13 @@ fn check_named(
     let bare = |driver: &str| Network { driver: driver.into(), subnets: Vec::new() };
     let networks = drivers.map(|(name, driver)| (name.into(), bare(driver)));
     let mut networks: Networks = networks.collect();
-    for (name, driver, subnet) in
-        [("bridge", "bridge", "10.88.0.0/16"), ("b-macvlan", "macvlan", "10.90.0.0/16")]
-    {
+    for (name, driver, subnet) in [
+        ("bridge", "bridge", "10.88.0.0/16"),
+        ("b-macvlan", "macvlan", "10.90.0.0/16"),
+        ("net", "overlay", "10.60.0.0/24"),
+        ("mesh", "ingress", "10.61.0.0/24"),
+        ("other", "overlay", "10.62.0.0/24"),
+    ] {
         let subnets = vec![subnet.parse().unwrap()];
         networks.insert(name.into(), Network { driver: driver.into(), subnets });
     }
@@ -445,4 +449,74 @@ fn network_without_ipv4_uses_ipv6() {
     check(&[web_on("six=fd00::2")], &HOST, "[fd00::2]:80");
     check(&[web_on("six=fd00::2"), haproxy_on("six")], &inside_haproxy(), "[fd00::2]:80");
     check_named(&[web_on("six=fd00::2")], &HOST, Some("six"), None, "[fd00::2]:80");
+}
+
+/// HAProxy outside of the Swarm, or in a container with this address.
+fn on_swarm(own: &str) -> Vantage {
+    let own_addresses = own.split_whitespace().map(|ip| ip.parse().unwrap()).collect();
+    Vantage::Swarm { own_addresses, is_manager_here: false }
+}
+
+/// A task that publishes `host_ip host_port` for its port 80 on its node.
+fn task_on(networks: &str, published: &[(&str, u16, u16)]) -> Container {
+    let published = web_publishing(published).published;
+    Container { published, node: Some("node1".into()), ..web_on(networks) }
+}
+
+#[test]
+fn task_of_a_swarm_is_reached_on_a_shared_overlay_or_at_its_node() {
+    let port = [("192.0.2.1", 32768, 80)];
+    for (networks, own, ports, expected) in [
+        ("net=10.60.0.5", "10.60.0.9", &[][..], "10.60.0.5:80"),
+        ("net=10.60.0.5", "10.60.0.9", &port, "10.60.0.5:80"),
+        ("mesh=10.61.0.5 net=10.60.0.5", "10.61.0.9 10.60.0.9", &[], "10.60.0.5:80"),
+        ("net=10.60.0.5", "", &port, "192.0.2.1:32768"),
+        ("net=10.60.0.5", "172.17.0.2", &port, "192.0.2.1:32768"),
+        ("mesh=10.61.0.5", "10.61.0.9", &port, "192.0.2.1:32768"),
+        ("", "", &port, "192.0.2.1:32768"),
+        // A bridge has the same addresses on each node.
+        ("bridge=10.88.0.5", "10.88.0.9", &port, "192.0.2.1:32768"),
+    ] {
+        check(&[task_on(networks, ports)], &on_swarm(own), expected);
+    }
+}
+
+#[test]
+fn task_that_is_not_reached_is_told_both_ways() {
+    let no = "HAProxy cannot reach the container; ";
+    let publish = "publish the port on its node: --publish mode=host,target=80";
+    let elsewhere = ", or run docker-balancer in a container on an overlay network of the service";
+    for (networks, own, expected) in [
+        ("other=10.62.0.5", "", format!("{no}{publish}{elsewhere}")),
+        ("", "10.61.0.9", format!("{no}{publish}{elsewhere}")),
+        (
+            "other=10.62.0.5",
+            "10.60.0.9",
+            format!("{no}add its service to HAProxy's network net, or {publish}"),
+        ),
+    ] {
+        check(&[task_on(networks, &[])], &on_swarm(own), &expected);
+    }
+}
+
+#[test]
+fn address_of_a_node_that_is_none_is_refused() {
+    for ip in ["127.0.0.1", "0.0.0.0", "224.0.0.1", "::1"] {
+        let expected = format!(
+            "HAProxy cannot reach the container; the manager says that node node1 has the address \
+             {ip}; join it to the Swarm with --advertise-addr"
+        );
+        check(&[task_on("", &[(ip, 8080, 80)])], &on_swarm(""), &expected);
+    }
+    let here = Vantage::Swarm { own_addresses: [].into(), is_manager_here: true };
+    check(&[task_on("", &[("127.0.0.1", 8080, 80)])], &here, "127.0.0.1:8080");
+}
+
+#[test]
+fn task_on_the_host_network_is_reached_at_its_node() {
+    let task = |networks| container_on("web", NetworkMode::Host, networks);
+    check(&[task("host=192.0.2.1")], &on_swarm(""), "192.0.2.1:80");
+    let unknown =
+        "HAProxy cannot reach the container; the manager does not know its node's address";
+    check(&[task("host")], &on_swarm(""), unknown);
 }

@@ -312,7 +312,7 @@ fn parse_endpoint(response: &EndpointSettings) -> NetworkEndpoint {
     }
 }
 
-fn parse_optional<T: FromStr>(text: Option<&str>) -> Option<T> {
+pub(super) fn parse_optional<T: FromStr>(text: Option<&str>) -> Option<T> {
     text?.parse().ok()
 }
 

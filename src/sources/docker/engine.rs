@@ -196,7 +196,7 @@ impl Engine {
     }
 
     /// Ignores a message that cannot be parsed.
-    fn stream_messages<T, F: FnMut(EventMessage) -> Option<T>>(
+    pub(super) fn stream_messages<T, F: FnMut(EventMessage) -> Option<T>>(
         &self,
         path: &str,
         mut convert: F,

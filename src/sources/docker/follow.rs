@@ -59,7 +59,7 @@ pub async fn follow(settings: &EngineSettings, source: &Source) {
 }
 
 /// Marks the engine as disconnected when following ends, including by a panic. The world is kept.
-struct DisconnectGuard<'a>(&'a Source);
+pub(super) struct DisconnectGuard<'a>(pub(super) &'a Source);
 
 impl Drop for DisconnectGuard<'_> {
     fn drop(&mut self) {

@@ -29,7 +29,7 @@ mod request;
 mod signal;
 mod ssh;
 mod stopping;
-mod swarm;
+pub mod swarm;
 mod vantage;
 
 pub use connect::{DEFAULT_URL, EngineSettings, Timeouts};

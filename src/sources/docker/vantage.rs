@@ -68,10 +68,14 @@ pub async fn find_vantage(
 /// Returns the id (or, from the host name, its first digits) of the container that this process seems to run in. Only
 /// the engine knows whether such a container exists.
 pub fn find_own_container_id() -> Option<String> {
+    let host_name = || std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    find_container_of_process().or_else(|| from_host_name(host_name().trim()))
+}
+
+/// Returns the id of the container that this process runs in, as the kernel shows it.
+pub(super) fn find_container_of_process() -> Option<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    from_mounts(&read("/proc/self/mountinfo"))
-        .or_else(|| from_cgroup(&read("/proc/self/cgroup")))
-        .or_else(|| from_host_name(read("/etc/hostname").trim()))
+    from_mounts(&read("/proc/self/mountinfo")).or_else(|| from_cgroup(&read("/proc/self/cgroup")))
 }
 
 /// Returns the container that this process runs in, if the engine has it.

@@ -1,9 +1,8 @@
-//! Requests to a manager of a Swarm.
+//! What templates of docker-glue read of a Swarm, and what restarts a service.
 
-use super::engine::Engine;
+use super::{super::engine::Engine, query::is_not_manager_error};
 use anyhow::Result;
 use bollard::{
-    errors::Error,
     models::{Node, Service, Task},
     query_parameters::{InspectServiceOptions, UpdateServiceOptionsBuilder},
 };
@@ -64,11 +63,4 @@ impl Engine {
         };
         Ok(Some(list.entries.iter().map(serde_json::to_value).collect::<Result<_, _>>()?))
     }
-}
-
-fn is_not_manager_error(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref(),
-        Some(Error::DockerResponseServerError { status_code: 503 | 406, .. })
-    )
 }
