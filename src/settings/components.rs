@@ -1,8 +1,8 @@
 //! The settings of each component of docker-balancer.
 
 use super::{
-    AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceOption, SourceSettings,
-    resolve::named_sources,
+    AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings, SourceKind, SourceOption,
+    SourceSettings, resolve::named_sources,
 };
 use crate::{
     haproxy::{
@@ -27,7 +27,7 @@ use crate::{
         world::Vantage,
     },
     routing::decide::{Rules, SourceRules},
-    sources::{ContainerFilter, OwnLabels, certificate::CaDirectories},
+    sources::{ContainerFilter, OwnLabels, certificate::CaDirectories, compose::Deployment},
 };
 use anyhow::{Context as _, Result};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities};
@@ -46,6 +46,16 @@ impl Settings {
             vec![self.unnamed_source()]
         } else {
             self.named_sources.clone()
+        }
+    }
+
+    /// Returns how compose files are deployed: to a Swarm, if a source is one.
+    pub fn deployment(&self) -> Deployment {
+        let mut sources = self.named_sources.iter();
+        if sources.any(|source| source.kind == SourceKind::Swarm) {
+            Deployment::Swarm
+        } else {
+            Deployment::Compose
         }
     }
 

@@ -37,7 +37,7 @@ impl SourceFiles {
         let paths = entries.map(|entry| entry.path());
         let is_ours = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "json");
         let others = paths.filter(|path| is_ours(path) && !kept.contains(path));
-        others.filter(|path| fs::remove_file(path).is_ok()).collect()
+        others.filter(|path| durable::remove(path).is_ok()).collect()
     }
 
     /// Reads a file; `None` if there is none.

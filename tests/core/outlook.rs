@@ -20,6 +20,7 @@ use docker_glue::{
         label_option::TypedOption,
         option_value::CheckMethod,
         route::{Route, RouteKey, Routes, Strip},
+        source_name::SourceName,
         world::World,
     },
     report::{
@@ -31,7 +32,7 @@ use docker_glue::{
     },
     routing::rollback::Rollback,
     sources::compose::{
-        Project, ReadContext,
+        Deployment, Project, ReadContext,
         planned_container::{self, Placeholders},
     },
 };
@@ -88,10 +89,14 @@ fn world_after(case: &Path) -> (World, Placeholders) {
     let Ok(text) = fs::read_to_string(case.join("compose.yaml")) else {
         return (world, Placeholders::default());
     };
-    let outside = ReadContext { folder: case.to_owned(), environment: BTreeMap::new() };
+    let outside = ReadContext {
+        folder: case.to_owned(),
+        environment: BTreeMap::new(),
+        deployment: Deployment::Compose,
+    };
     let project = Project::parse_project("compose.yaml", &text, &outside).unwrap();
     let planned = planned_container::plan_containers(&project, &BTreeMap::new());
-    planned_container::merge_into_world(&world, &project, planned)
+    planned_container::merge_into_world(&world, &project, planned, &SourceName::NONE)
 }
 
 /// As it is where there is no terminal.

@@ -17,6 +17,7 @@ use crate::{
         },
         problem::{LabelText, Problem, ProblemSubject, Reason, Severity},
         route::{Listener, RouteKey},
+        source_name::SourceName,
         world::World,
     },
     report::style::{ERROR, LOCATION, WARN, apply_style},
@@ -50,7 +51,10 @@ pub(crate) async fn run_check(
     let report = match (compose, image) {
         (Some(file), _) => {
             let environment = std::env::vars().collect();
-            check_project(&compose::read_project(file, &environment)?, settings)
+            check_project(
+                &compose::read_project(file, &environment, settings.deployment())?,
+                settings,
+            )
         }
         (None, Some(image)) => check_image(image, settings).await?,
         (None, None) => check_containers(settings).await?,
@@ -185,8 +189,12 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
         .iter()
         .filter(|container| label::participates(&container.container, &settings.fences));
     let labelled = takes_part.count();
-    let (world, masks) =
-        planned_container::merge_into_world(&World::default(), &project, planned.clone());
+    let (world, masks) = planned_container::merge_into_world(
+        &World::default(),
+        &project,
+        planned.clone(),
+        &SourceName::NONE,
+    );
     let rules = settings.rules();
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
     // Certificates and CAs are on the machine where the containers will run.

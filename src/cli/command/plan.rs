@@ -147,7 +147,8 @@ impl PlanInput {
     }
 
     async fn from_compose(file: &Path, settings: &Settings) -> Result<Self> {
-        let mut project = compose::read_project(file, &std::env::vars().collect())?;
+        let mut project =
+            compose::read_project(file, &std::env::vars().collect(), settings.deployment())?;
         if !settings.include_env {
             project.services.iter_mut().for_each(|service| service.environment.clear());
         }
@@ -159,6 +160,7 @@ impl PlanInput {
         })
         .await?;
         let engine = inputs::connect_engine(settings).await?;
+        let source = engine.source().clone();
         let is_problem = |note: &&ComposeNote| note.severity() == Severity::Problem;
         let mut notes: Vec<_> = project
             .notes
@@ -168,13 +170,17 @@ impl PlanInput {
             .collect();
         let images = inspect_images(&engine, &project, settings, &mut notes).await;
         let mut planned = planned_container::plan_containers(&project, &images);
+        for container in &mut planned {
+            container.assign_to(&source);
+        }
         keep_own_labels(&mut planned, &images, settings);
         let without_image =
             planned.iter().filter(|container| !images.contains_key(&container.service.name));
         let without_image =
             without_image.map(|container| container.container.name.clone()).collect();
         let runs = world;
-        let (mut world, masks) = planned_container::merge_into_world(&runs, &project, planned);
+        let (mut world, masks) =
+            planned_container::merge_into_world(&runs, &project, planned, &source);
         // HAProxy's own container is kept in any case, because its networks decide how the others are reached.
         if let Vantage::Inside(own) = &rules.base.vantage
             && let Some(container) = runs.containers.get(own)

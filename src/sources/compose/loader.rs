@@ -2,7 +2,7 @@
 //! files.
 
 use super::{
-    extend, interpolate,
+    Deployment, extend, interpolate,
     note::{ComposeNote, FileError, Remark},
     variables,
     yaml::{self, Content, Node, Position},
@@ -39,6 +39,7 @@ pub(crate) struct ProjectLoader {
     pub(crate) notes: BTreeSet<ComposeNote>,
     /// Base of relative paths: the folder of the first file.
     pub(crate) folder: PathBuf,
+    pub(crate) deployment: Deployment,
     bytes_read: u64,
     bytes_filled: usize,
     node_count: usize,
@@ -54,9 +55,9 @@ struct SourceFile<'a> {
 }
 
 impl ProjectLoader {
-    pub(crate) fn new(folder: &Path) -> Self {
-        let folder = folder.to_owned();
-        Self { notes: BTreeSet::new(), folder, bytes_read: 0, bytes_filled: 0, node_count: 0 }
+    pub(crate) fn new(folder: &Path, deployment: Deployment) -> Self {
+        let (notes, folder) = (BTreeSet::new(), folder.to_owned());
+        Self { notes, folder, deployment, bytes_read: 0, bytes_filled: 0, node_count: 0 }
     }
 
     /// Loads a file from its text, with all files that it includes.

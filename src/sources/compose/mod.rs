@@ -40,11 +40,25 @@ use std::{
 const COMPOSE_CONFIG_HINT: &str =
     "let docker compose resolve it: docker compose config | docker-balancer … --compose -";
 
+/// How a file is deployed, which decides who gets the labels under `deploy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deployment {
+    /// By `docker compose`, which gives them to nobody.
+    #[default]
+    Compose,
+    /// By `docker stack deploy`. They are the labels of services, which are laid over those of the containers.
+    Swarm,
+}
+
 /// Reads the file (`-`: standard input) and the files that it refers to; `environment` is the shell's.
 ///
 /// # Errors
 /// The error names the file and usually the line.
-pub fn read_project(path: &Path, environment: &BTreeMap<String, String>) -> Result<Project> {
+pub fn read_project(
+    path: &Path,
+    environment: &BTreeMap<String, String>,
+    deployment: Deployment,
+) -> Result<Project> {
     let (name, folder) = match path.to_str() {
         Some("-") => ("(standard input)".to_owned(), PathBuf::from(".")),
         _ => (path.display().to_string(), parent_folder(path)),
@@ -54,7 +68,8 @@ pub fn read_project(path: &Path, environment: &BTreeMap<String, String>) -> Resu
         _ => File::open(path).and_then(loader::read_text),
     };
     let text = text.with_context(|| format!("cannot read {name}"))?;
-    Project::parse_project(&name, &text, &ReadContext { folder, environment: environment.clone() })
+    let environment = environment.clone();
+    Project::parse_project(&name, &text, &ReadContext { folder, environment, deployment })
 }
 
 fn parent_folder(path: &Path) -> PathBuf {
@@ -68,4 +83,5 @@ pub struct ReadContext {
     pub folder: PathBuf,
     /// The shell's environment.
     pub environment: BTreeMap<String, String>,
+    pub deployment: Deployment,
 }

@@ -202,7 +202,7 @@ impl fmt::Display for Remark {
             Self::MisplacedLabel { key, under } if under == "deploy" => write!(
                 f,
                 "label {}: labels under deploy are for the Swarm service, and containers do not \
-                 get them; move it to the service's labels",
+                 get them; move it to the service's labels, or give the Swarm as a --source",
                 SingleLine(Truncated(key))
             ),
             Self::MisplacedLabel { key, under } => write!(

@@ -36,6 +36,18 @@ pub struct PlannedContainer<'a> {
     number: u32,
 }
 
+impl PlannedContainer<'_> {
+    /// Makes it a container of this source.
+    pub fn assign_to(&mut self, source: &SourceName) {
+        let of_source =
+            |id: &ContainerId| ContainerId::in_source(source.clone(), id.as_str().to_owned());
+        self.container.id = of_source(&self.container.id);
+        if let NetworkMode::Container(owner) = &mut self.container.network_mode {
+            *owner = of_source(owner);
+        }
+    }
+}
+
 /// Returns every container of the project. `images` maps service names to images, as far as they are known.
 pub fn plan_containers<'a>(
     project: &'a Project,
@@ -162,12 +174,13 @@ pub struct Placeholders {
     addresses: BTreeMap<String, String>,
 }
 
-/// Returns the world after the project is started. Running containers that match the file stay, all others of the
-/// project are planned.
+/// Returns the world after the project is started at a source. Running containers that match the file stay, all others of
+/// the project are planned. Containers of other sources stay as they are.
 pub fn merge_into_world(
     world: &World,
     project: &Project,
     planned: Vec<PlannedContainer<'_>>,
+    source: &SourceName,
 ) -> (World, Placeholders) {
     let mut after = world.clone();
     let mut placeholders = Placeholders::default();
@@ -175,7 +188,8 @@ pub fn merge_into_world(
         project.services.iter().map(|service| service.name.as_str()).collect();
     let is_of_project = |container: &Container| {
         let label = |key: &str| container.labels.get(key).map(String::as_str);
-        label(PROJECT_LABEL) == Some(&project.name)
+        container.id.source() == source
+            && label(PROJECT_LABEL) == Some(&project.name)
             && label(SERVICE_LABEL).is_some_and(|text| services.contains(text))
     };
     let (ours, others): (BTreeMap<_, _>, _) =
@@ -193,20 +207,25 @@ pub fn merge_into_world(
         };
         after.containers.insert(container.id.clone(), container);
     }
-    resolve_network_owners(&mut after, &kept);
+    resolve_network_owners(&mut after, &kept, source);
     for (name, driver) in &project.networks {
         let driver = driver.clone().unwrap_or_else(|| "bridge".to_owned());
-        let networks = after.networks.entry(SourceName::NONE).or_default();
+        let networks = after.networks.entry(source.clone()).or_default();
         networks.entry(name.clone()).or_insert(Network { driver, ..Network::default() });
     }
     (after, placeholders)
 }
 
 /// Resolves containers that share a network: that of a container that stays, or of one outside the file, by its name.
-fn resolve_network_owners(world: &mut World, kept: &BTreeMap<ContainerId, ContainerId>) {
+fn resolve_network_owners(
+    world: &mut World,
+    kept: &BTreeMap<ContainerId, ContainerId>,
+    source: &SourceName,
+) {
     let by_name: BTreeMap<_, _> = world
         .containers
         .values()
+        .filter(|container| container.id.source() == source)
         .map(|container| (container.name.clone(), container.id.clone()))
         .collect();
     for container in world.containers.values_mut() {

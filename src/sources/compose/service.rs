@@ -1,6 +1,7 @@
 //! One service of a compose file, as far as its containers' traffic is concerned.
 
 use super::{
+    Deployment,
     interpolate::{EmptyCause, EmptyVariable},
     loader::{ProjectLoader, Variables},
     note::{ComposeNote, Remark},
@@ -105,7 +106,7 @@ impl ServiceParser<'_> {
     }
 
     /// Reads the labels in order of increasing priority: of the image if it is built here, of
-    /// files, of the service itself.
+    /// files, of the service itself, and those that a Swarm lays over them.
     fn parse_labels(&mut self, name: &str, node: &Node) -> NamedValues {
         let mut labels = NamedValues::default();
         if let Some(built) = node.get("build").and_then(|node| node.get("labels")) {
@@ -130,8 +131,19 @@ impl ServiceParser<'_> {
         if let Some(own) = node.get("labels") {
             self.parse_label_pairs(name, own, &mut labels);
         }
+        if let Some(own) = self.service_labels(node) {
+            self.parse_label_pairs(name, own, &mut labels);
+        }
         self.note_empty_variables(name, &labels);
         labels
+    }
+
+    /// Returns the labels of the service of a Swarm, if there is one.
+    fn service_labels<'a>(&self, node: &'a Node) -> Option<&'a Node> {
+        match self.loader.deployment {
+            Deployment::Compose => None,
+            Deployment::Swarm => node.get("deploy")?.get("labels"),
+        }
     }
 
     /// Adds a note for each unset variable, and for each one that is meant to be empty if the value
@@ -324,6 +336,7 @@ impl ServiceParser<'_> {
             match entry.key.as_str() {
                 // Labels under `build` are the image's and apply to its containers.
                 "labels" | "environment" | "command" | "entrypoint" | "build" => {}
+                "deploy" if self.service_labels(node).is_some() => {}
                 under => {
                     let mut found = Vec::new();
                     visit_our_labels(&entry.value, &mut |key, position| {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::container::Transport;
+use crate::model::{container::Transport, source_name::SourceName, world::World};
 use planned_container::Placeholders;
 use proptest::strategy::Strategy as _;
 use std::fs;
@@ -52,6 +52,14 @@ fn env_file_is_parsed_with_quotes_and_references() {
 
 /// A project in its own folder, with these files next to it.
 fn load_project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
+    load_deployed(files, environment, Deployment::Compose)
+}
+
+fn load_deployed(
+    files: &[(&str, &str)],
+    environment: &str,
+    deployment: Deployment,
+) -> Result<Project> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -59,10 +67,24 @@ fn load_project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
         fs::write(path, text).unwrap();
     }
     let (name, text) = files[0];
-    let context =
-        ReadContext { folder: folder.path().to_owned(), environment: parse_pairs(environment) };
+    let (folder, environment) = (folder.path().to_owned(), parse_pairs(environment));
+    let context = ReadContext { folder, environment, deployment };
     let shop = |project: Project| Project { name: project.name, ..project };
     Project::parse_project(name, text, &context).map(shop)
+}
+
+#[test]
+fn labels_under_deploy_are_laid_over_the_containers_in_a_swarm() {
+    let text = "services:\n  a:\n    labels: {x: 1, y: 1}\n    deploy: {labels: [y=2, glue_z=3]}\n";
+    for (deployment, expected, has_notes) in
+        [(Deployment::Compose, "x=1 y=1", true), (Deployment::Swarm, "glue_z=3 x=1 y=2", false)]
+    {
+        let project = load_deployed(&[("c.yaml", text)], "", deployment).unwrap();
+        let labels = project.services[0].labels.iter();
+        let labels: Vec<_> = labels.map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(labels.join(" "), expected);
+        assert_eq!(!project.notes.is_empty(), has_notes, "{:?}", project.notes);
+    }
 }
 
 /// One line per service: `service ×scale on networks: labels`.
@@ -542,6 +564,28 @@ fn project_name_is_derived_like_compose() {
 }
 
 #[test]
+fn project_is_planned_at_one_source_and_stays_at_others() {
+    let text = "name: shop\nservices:\n  web: {scale: 2, labels: {glue_http_80_host: a.test}}\n";
+    let project = load_project(&[("c.yaml", text)], "").unwrap();
+    let [here, there]: [SourceName; 2] = ["here", "there"].map(|name| name.parse().unwrap());
+    let start_at = |world: &World, source: &SourceName| {
+        let mut planned = planned_container::plan_containers(&project, &BTreeMap::new());
+        for container in &mut planned {
+            container.assign_to(source);
+        }
+        planned_container::merge_into_world(world, &project, planned, source).0
+    };
+    let world = start_at(&World::default(), &there);
+    let world = start_at(&world, &here);
+    let ids: Vec<_> = world.containers.keys().map(ToString::to_string).collect();
+    assert_eq!(
+        ids,
+        ["planned00000.here", "planned00001.here", "planned00000.there", "planned00001.there"]
+    );
+    assert_eq!(world.networks.keys().collect::<Vec<_>>(), [&here, &there]);
+}
+
+#[test]
 fn placeholder_ids_and_addresses_are_masked() {
     let text = "name: shop\nservices:\n  web: {scale: 2}\n";
     let project = load_project(&[("c.yaml", text)], "").unwrap();
@@ -550,6 +594,7 @@ fn placeholder_ids_and_addresses_are_masked() {
         &crate::model::world::World::default(),
         &project,
         planned,
+        &SourceName::NONE,
     );
     let second = world.containers.values().nth(1).unwrap();
     let address = second.networks["shop_default"].ipv4.unwrap();
@@ -617,7 +662,8 @@ fn unchanged_running_container_is_kept_and_others_are_planned() {
         let world =
             crate::model::world::World { containers: containers.collect(), ..Default::default() };
         let planned = planned_container::plan_containers(&project, &BTreeMap::new());
-        let (world, placeholders) = planned_container::merge_into_world(&world, &project, planned);
+        let (world, placeholders) =
+            planned_container::merge_into_world(&world, &project, planned, &SourceName::NONE);
         let actual = world.containers.values().map(|container| {
             placeholders.mask_sentence(&format!("{} {}", container.name, container.id))
         });
@@ -650,7 +696,8 @@ fn network_sharer_refers_to_owner_container() {
     let containers = runs.map(|container| (container.id.clone(), std::sync::Arc::new(container)));
     let world = crate::model::world::World { containers: containers.into(), ..Default::default() };
     let planned = planned_container::plan_containers(&project, &BTreeMap::new());
-    let (world, _) = planned_container::merge_into_world(&world, &project, planned);
+    let (world, _) =
+        planned_container::merge_into_world(&world, &project, planned, &SourceName::NONE);
     let owner = |name: &str| {
         let container = world.containers.values().find(|container| container.name == name).unwrap();
         world.network_owner(container).map(|container| container.id.as_str().to_owned())
@@ -678,7 +725,11 @@ proptest::proptest! {
         ),
     ) {
         let text = pieces.concat();
-        let context = ReadContext { folder: PathBuf::from("/nonexistent"), environment: parse_pairs("A=1") };
+        let context = ReadContext {
+            folder: PathBuf::from("/nonexistent"),
+            environment: parse_pairs("A=1"),
+            deployment: Deployment::Swarm,
+        };
         if let Ok(project) = Project::parse_project("c.yaml", &text, &context) {
             planned_container::plan_containers(&project, &BTreeMap::new());
         }

@@ -48,6 +48,11 @@ const RESTART_MARGIN: Duration = Duration::from_mins(1);
 const MAX_RESTART: Duration = Duration::from_hours(1);
 
 impl Engine {
+    /// Returns the name of the source that the engine is.
+    pub fn source(&self) -> &SourceName {
+        &self.source
+    }
+
     /// Connects to an engine. No request has been sent yet.
     pub async fn connect(settings: &EngineSettings) -> Result<Self> {
         let docker = connect_client(settings).await?;

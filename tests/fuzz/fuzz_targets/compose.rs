@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use docker_glue::sources::compose;
+use docker_glue::sources::compose::{self, Deployment};
 use libfuzzer_sys::fuzz_target;
 use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
@@ -16,5 +16,6 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fuzz_target!(|text: &[u8]| {
     std::fs::write(&*FILE, text).expect("it can be written");
-    let _ = compose::read_project(&FILE, &BTreeMap::from([("TAG".to_owned(), "1".to_owned())]));
+    let variables = BTreeMap::from([("TAG".to_owned(), "1".to_owned())]);
+    let _ = compose::read_project(&FILE, &variables, Deployment::Swarm);
 });
