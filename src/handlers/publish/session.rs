@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     handlers::{HandlerContext, state::HandlerState},
-    model::container::ContainerId,
+    model::{container::ContainerId, source_name::SourceName},
     sources::{
         ContainerMap,
         docker::{self, Engine},
@@ -150,6 +150,15 @@ impl fmt::Display for WriteReport {
     }
 }
 
+/// Returns the containers of one of several engines. A node publishes those of its own machine.
+fn containers_of(engine: &SourceName, all: &Arc<ContainerMap>) -> Arc<ContainerMap> {
+    if all.keys().all(|id| id.source() == engine) {
+        return Arc::clone(all);
+    }
+    let own = all.iter().filter(|(id, _)| id.source() == engine);
+    Arc::new(own.map(|(id, container)| (id.clone(), Arc::clone(container))).collect())
+}
+
 impl Publisher {
     pub(crate) fn new(publish: Publish, work: &HandlerContext) -> Self {
         // The sign of life names the engine, which has to be asked for that.
@@ -186,7 +195,7 @@ impl Publisher {
     /// Writes the current containers to etcd. Cancel safe: this future may be dropped at any await.
     pub(crate) async fn publish_changes(&mut self) -> Result<WriteReport> {
         let node = self.resolve_node().await?;
-        let roster = Arc::clone(&self.containers.borrow_and_update());
+        let roster = containers_of(&self.docker.source, &self.containers.borrow_and_update());
         let leaving = Arc::clone(&self.leaving.borrow_and_update());
         while self.local.update_batch(&roster, &leaving, &self.publish.view) {
             // Other tasks may need to run.
@@ -548,5 +557,29 @@ impl From<&KeyValue> for RemoteKey {
             lease: value.lease,
             revision: value.mod_revision,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::containers_of;
+    use crate::{
+        model::{container::ContainerId, source_name::SourceName},
+        sources::{ContainerMap, Description},
+    };
+    use std::sync::Arc;
+
+    #[test]
+    fn node_publishes_the_containers_of_its_own_engine() {
+        let [here, there]: [SourceName; 2] = ["here", "there"].map(|name| name.parse().unwrap());
+        let container = |source: &SourceName| {
+            let id = ContainerId::in_source(source.clone(), "0".repeat(64));
+            let (name, json) = ("web".to_owned(), "{}".into());
+            (id.clone(), Arc::new(Description { id, name, json }))
+        };
+        let only: Arc<ContainerMap> = Arc::new([container(&here)].into());
+        assert!(Arc::ptr_eq(&containers_of(&here, &only), &only));
+        let both = Arc::new([container(&here), container(&there)].into());
+        assert_eq!(containers_of(&here, &both), only);
     }
 }
