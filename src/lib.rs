@@ -19,6 +19,7 @@
 //! - `report/`: what an operator reads: status, explain, plan, history; pure
 //! - `haproxy/`: desired configuration, observed state, plan, runtime commands, the HAProxy process
 //! - `sources/`: reads containers: from a Docker engine that it follows, or once from a compose file
+//! - `fleet/`: several balancers that know each other through etcd: what each serves, and drains of all
 //! - `routing/`: from containers to routes, over time; pure
 //! - `label/`: parses the text of labels into options; pure
 //! - `model/`: containers, routes, options and problems as values; pure
@@ -28,6 +29,7 @@
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod fleet;
 pub mod handlers;
 pub mod haproxy;
 pub mod label;

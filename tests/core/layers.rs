@@ -18,7 +18,7 @@ use source::{Source, read_sources};
 use token::read_code;
 
 /// The layers from top to bottom, each with its purpose. The documentation of src/lib.rs has the same lines.
-const LAYERS: [(&str, &str); 14] = [
+const LAYERS: [(&str, &str); 15] = [
     ("bin", "the `main` functions of the programs"),
     ("cli", "runs subcommands, and starts the programs with their tasks and channels"),
     (
@@ -36,6 +36,10 @@ const LAYERS: [(&str, &str); 14] = [
     (
         "sources",
         "reads containers: from a Docker engine that it follows, or once from a compose file",
+    ),
+    (
+        "fleet",
+        "several balancers that know each other through etcd: what each serves, and drains of all",
     ),
     ("routing", "from containers to routes, over time; pure"),
     ("label", "parses the text of labels into options; pure"),
