@@ -41,6 +41,10 @@ pub fn run_remote(request: &DaemonRequest) -> ExitCode {
         DaemonCommand::Undrain { container } => {
             block_on(drain::undrain_container(&socket, container))
         }
+        DaemonCommand::Status { fleet: true, json: true, .. } => {
+            block_on(status::fetch_json(&socket, "/fleet"))
+        }
+        DaemonCommand::Status { fleet: true, .. } => block_on(status::show_fleet(&socket)),
         DaemonCommand::Status { watch: true, .. } => block_on(status::watch_status(&socket)),
         DaemonCommand::Status { json: true, .. } => {
             block_on(status::fetch_json(&socket, "/status"))

@@ -8,6 +8,7 @@ mod apply;
 mod certificates;
 mod draining;
 mod exporter;
+mod fleet;
 mod health;
 mod http3;
 pub mod journal;
@@ -22,6 +23,7 @@ use crate::{
     controller::{
         control_error::ApiError,
         find,
+        fleet_link::FleetLink,
         inflight::{InflightFlows, InflightWork},
         metrics::Metrics,
         problem_log::{self, ProblemLog},
@@ -129,6 +131,7 @@ pub struct Balancer {
     /// `None` where UDP is not forwarded.
     udp: Option<UdpPlane>,
     source_states: Vec<SourceState>,
+    fleet: Option<FleetLink>,
 }
 
 /// A reload that failed, and when it is tried again. Until then the changes that need no reload are made over the
@@ -250,6 +253,7 @@ impl Balancer {
             certificates: CertificateState::default(),
             udp: None,
             source_states: Vec::new(),
+            fleet: None,
         }
     }
 
@@ -471,6 +475,7 @@ impl Balancer {
         self.retry_exporter(begun);
         self.retry_http3(begun);
         self.live.draining.expire(begun);
+        self.apply_fleet_drains(world);
         let unloadable = self.memory.unloadable_listeners.clone();
         for _ in 0..MAX_TRIES {
             let mut decided = self.decide_routes(world, begun);
@@ -692,6 +697,7 @@ impl Balancer {
         decided.problems.extend(self.exporter.problem());
         decided.problems.extend(self.http3.problem());
         decided.problems.extend(self.certificate_problems());
+        decided.problems.extend(self.fleet_problems());
         decided.problems.extend(self.update_udp_plane(&decided.routes));
         self.problem_log.log_changes(decided.problems);
         let delta = RouteDelta::from_routes(&self.served_routes, &decided.routes);
@@ -700,10 +706,14 @@ impl Balancer {
         let changes: Vec<_> = changes.iter().map(ChangeStatus::from).collect();
         let keys: Vec<_> = delta.0.keys().map(ToString::to_string).collect();
         self.served_routes = decided.routes;
+        if let Some(fleet) = &mut self.fleet {
+            fleet.record_routes(&delta);
+        }
         let (routes, took) = (self.route_count(), begun.elapsed());
         self.record_generation(delta, outcome, cause, took);
         self.persist_owners();
         self.on_servers_changed(&keys);
+        self.update_fleet();
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some(how) = outcome.apply_method() {
             let (at_ms, cause) = (unix_millis(), cause.to_owned());

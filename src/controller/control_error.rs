@@ -37,6 +37,10 @@ pub enum ApiError {
     NotApplied(String),
     CountFailed(String),
     CutFailed(String),
+    /// This docker-balancer has no `--fleet`.
+    NoFleet,
+    /// The change applies here, but etcd does not have it yet.
+    FleetSilent,
     Stopping,
     PathNotFound(String),
     /// The method that the path accepts.
@@ -52,6 +56,7 @@ impl ApiError {
             Self::UnknownContainer { .. }
             | Self::UnknownHost { .. }
             | Self::NoGeneration(_)
+            | Self::NoFleet
             | Self::PathNotFound(_) => StatusCode::NOT_FOUND,
             Self::AmbiguousContainer { .. }
             | Self::SeveralSources { .. }
@@ -63,6 +68,7 @@ impl ApiError {
             | Self::NotApplied(_)
             | Self::CountFailed(_)
             | Self::CutFailed(_)
+            | Self::FleetSilent
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -120,6 +126,11 @@ impl fmt::Display for ApiError {
             Self::CutFailed(why) => write!(
                 f,
                 "the container gets no new requests, but those in flight could not be ended: {why}"
+            ),
+            Self::NoFleet => f.write_str("this docker-balancer has no fleet; see --fleet"),
+            Self::FleetSilent => f.write_str(
+                "applied on this balancer, but the etcd of the fleet does not answer; the other \
+                 balancers follow when it does",
             ),
             Self::Stopping => f.write_str("docker-balancer is stopping"),
             Self::PathNotFound(path) => {

@@ -9,6 +9,7 @@ use crate::{
         certificate_follower::{CertificateEvent, CertificateFollower},
         certificate_publisher::CertificatePublisher,
         control_error::ApiError,
+        fleet_link::{FleetEvents, FleetLink},
         request::{ControlRequest, DrainTarget, LiveSnapshot},
         source_set::{SourceEvent, SourceSet, Taking, list_sources},
         udp_plane::{UdpOwner, UdpPlane},
@@ -36,6 +37,7 @@ use anyhow::{Result, bail};
 use futures_util::{FutureExt, future::FusedFuture};
 use std::{
     collections::BTreeSet,
+    future::pending,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -135,6 +137,12 @@ async fn run_loop<S>(
     let mut certificates = CertificateFollower::start(settings)?;
     balancer.set_certificate_store(certificates.store());
     balancer.set_wildcards(settings.wildcards.clone());
+    let mut fleet_events = settings.fleet.clone().map(|fleet| {
+        let fleet = FleetLink::start(fleet);
+        let events = fleet.events();
+        balancer.set_fleet(fleet);
+        events
+    });
     let (request_sender, mut requests) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &request_sender, passes)?;
@@ -151,6 +159,7 @@ async fn run_loop<S>(
     controller.balancer.restore_state(journal, past);
     keeps_running &= run_until_stop(certificates.wait_until_complete(), &mut stop).await;
     controller.balancer.set_certificates(certificates.current());
+    keeps_running &= run_until_stop(controller.balancer.wait_for_fleet(), &mut stop).await;
     while keeps_running {
         let wakeup = tokio::select! {
             () = &mut stop => break,
@@ -177,6 +186,9 @@ async fn run_loop<S>(
                 }
                 SourceEvent::Changed { cause } => Wakeup::Pass(Trigger::Docker, cause),
             },
+            () = next_fleet_event(&mut fleet_events) => {
+                Wakeup::Pass(Trigger::Other, "fleet".to_owned())
+            }
             _ = probe.tick() => {
                 controller.check_docker(&sources);
                 continue;
@@ -222,6 +234,13 @@ async fn run_loop<S>(
     Ok(())
 }
 
+async fn next_fleet_event(events: &mut Option<FleetEvents>) {
+    match events {
+        Some(events) => events.next_event().await,
+        None => pending().await,
+    }
+}
+
 /// Writes the files of the last changes, and stops HAProxy if the settings require it.
 async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
     let end = match haproxy {
@@ -233,6 +252,7 @@ async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
             "the files of the last changes were not written; the next start reads HAProxy's state"
         );
     }
+    balancer.finish_fleet().await;
     balancer.finish_udp_plane(end).await;
     balancer.proxy.shutdown(end).await;
     info!("stopped");
@@ -493,16 +513,27 @@ impl Controller {
                 let docker = (is_docker_connected, docker_age);
                 let _ = answer.send(self.balancer.metrics_snapshot(docker));
             }
+            ControlRequest::Fleet { answer } => {
+                let _ = answer.send(self.balancer.fleet_state());
+            }
             ControlRequest::Drain { container, reply: answer } => {
-                let _ =
-                    answer.send(self.set_drain(world, &container, "drain", Balancer::drain).await);
+                let action = |balancer: &mut Balancer, id: &ContainerId| {
+                    balancer.drain(id);
+                    balancer.request_fleet_drain(id, false);
+                };
+                let _ = answer.send(self.set_drain(world, &container, "drain", action).await);
             }
             ControlRequest::Undrain { container, answer } => {
-                let result = self.set_drain(world, &container, "undrain", Balancer::undrain).await;
+                let action = |balancer: &mut Balancer, id: &ContainerId| {
+                    balancer.undrain(id);
+                    balancer.request_fleet_undrain(id);
+                };
+                let result = self.set_drain(world, &container, "undrain", action).await;
                 let _ = answer.send(result);
             }
             ControlRequest::CutFlows { id, answer } => {
                 self.balancer.cut_flows(&id);
+                self.balancer.request_fleet_drain(&id, true);
                 let _ = answer.send(());
             }
             ControlRequest::Rollback { generation, answer } => {
@@ -550,7 +581,8 @@ impl Controller {
             None => {
                 let inflight = self.balancer.inflight_work(id);
                 let unserved = self.balancer.unserved_routes(id);
-                Ok(DrainTarget { name: name.clone(), id: id.clone(), inflight, unserved })
+                let fleet = self.balancer.fleet_drain(id);
+                Ok(DrainTarget { name: name.clone(), id: id.clone(), inflight, unserved, fleet })
             }
             Some(last_error) => Err(ApiError::NotApplied(last_error.text.clone())),
         }

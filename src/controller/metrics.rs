@@ -6,6 +6,7 @@
 
 mod builder;
 mod certificates;
+mod fleet;
 mod sources;
 mod udp;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 use builder::MetricsBuilder;
 use certificates::CertificateMetrics;
+use fleet::FleetMetrics;
 use prometheus::{
     Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     process_collector::ProcessCollector,
@@ -52,6 +54,7 @@ pub struct Metrics {
     certificates: CertificateMetrics,
     udp: UdpMetrics,
     sources: SourceMetrics,
+    fleet: FleetMetrics,
     rollback_active: IntGauge,
     docker_connected: IntGauge,
     stream_age: Gauge,
@@ -144,6 +147,7 @@ impl Metrics {
             certificates: CertificateMetrics::new(&builder),
             udp: UdpMetrics::new(&builder),
             sources: SourceMetrics::new(&builder),
+            fleet: FleetMetrics::new(&builder),
             rollback_active: builder.add_int_gauge(
                 "docker_glue_rollback_active",
                 "Whether a rollback is active (0 or 1).",
@@ -248,6 +252,7 @@ impl Metrics {
         self.udp.set_report(census.udp.as_deref());
         self.rollback_active.set(census.rollback_active.into());
         self.sources.set_sources(&census.sources);
+        self.fleet.set_counts(census.fleet);
         self.docker_connected.set(census.docker_connected.into());
         self.stream_age.set(census.stream_age.as_secs_f64());
         self.haproxy_answers.set(census.haproxy_answers.into());

@@ -6,6 +6,7 @@ mod certificate_publisher;
 pub mod control_error;
 pub mod event_loop;
 pub mod find;
+pub mod fleet_link;
 pub mod inflight;
 pub mod metrics;
 pub mod problem_log;

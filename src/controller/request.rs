@@ -3,12 +3,15 @@
 use super::control_error::ApiError;
 use crate::{
     controller::{
-        balancer::rollback::RollbackResult, inflight::InflightWork, metrics::MetricsSnapshot,
+        balancer::rollback::RollbackResult, fleet_link::FleetDrain, inflight::InflightWork,
+        metrics::MetricsSnapshot,
     },
+    fleet::FleetState,
     haproxy::stats::StatsClient,
     model::container::ContainerId,
     report::StateSnapshot,
 };
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// A request to the balancer.
@@ -27,6 +30,10 @@ pub enum ControlRequest {
     CutFlows {
         id: ContainerId,
         answer: ReplySender<()>,
+    },
+    /// What is known of the fleet; `None` without one.
+    Fleet {
+        answer: ReplySender<Option<Arc<FleetState>>>,
     },
     Snapshot {
         answer: ReplySender<LiveSnapshot>,
@@ -90,6 +97,8 @@ pub struct DrainTarget {
     pub inflight: Option<InflightWork>,
     /// The routes that the container shares and that no container serves now.
     pub unserved: Vec<String>,
+    /// Waits for the other balancers, if there is a fleet.
+    pub fleet: Option<FleetDrain>,
 }
 
 /// Sends a request to the balancer and waits for its answer.

@@ -340,6 +340,22 @@ pub enum Reason {
         /// Unix time of the last loss, in seconds.
         since: u64,
     },
+    /// Balancers of the fleet have served different routes for some seconds.
+    FleetDiffers {
+        /// Those that serve something else than most.
+        apart: Vec<String>,
+        /// Those that serve the same.
+        same: Vec<String>,
+    },
+    /// The etcd of the fleet does not answer.
+    FleetSilent {
+        /// Unix time, in seconds.
+        since: u64,
+    },
+    /// Another balancer of the fleet has the name of this one.
+    FleetNameTaken {
+        name: String,
+    },
     /// A record of a registry is not used.
     RecordIgnored {
         source: SourceName,
@@ -1060,6 +1076,23 @@ impl fmt::Display for ReasonText<'_> {
                  lost at {}: etcd lost them, or the network did; HAProxy's checks decide what is \
                  served, and none is forgotten",
                 humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*since)),
+            ),
+            Reason::FleetDiffers { apart, same } => write!(
+                f,
+                "{} {} other routes than {}; docker-balancer status --fleet shows what each balancer serves",
+                apart.join(" and "),
+                if apart.len() == 1 { "serves" } else { "serve" },
+                same.join(" and "),
+            ),
+            Reason::FleetSilent { since } => write!(
+                f,
+                "etcd has not answered since {}; what is served does not change, but it is not compared with \
+                 that of other balancers, and drains are of this balancer only",
+                humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*since)),
+            ),
+            Reason::FleetNameTaken { name } => write!(
+                f,
+                "another balancer of the fleet has the name {name}; give each a name of its own"
             ),
             Reason::RecordIgnored { source, key, why, more } => {
                 write!(

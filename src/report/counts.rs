@@ -3,7 +3,10 @@
 //! Pure. Counts only what is already known, so that 10,000 routes take about a millisecond and HAProxy is not queried.
 //! HAProxy reports check results by itself, but only to the process that started it.
 
-use super::{certificates::CertificateCounts, source_status::SourceReport, status::ServerState};
+use super::{
+    certificates::CertificateCounts, fleet::FleetCounts, source_status::SourceReport,
+    status::ServerState,
+};
 use crate::{
     haproxy::{
         config::{AdminState, Config},
@@ -45,6 +48,8 @@ pub struct StateCounts {
     pub docker_connected: bool,
     /// Those with names.
     pub sources: Vec<SourceReport>,
+    /// `None` without `--fleet`.
+    pub fleet: Option<FleetCounts>,
     /// Time since the last message.
     pub stream_age: Duration,
     /// Whether HAProxy's state could be read.

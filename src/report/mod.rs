@@ -15,6 +15,7 @@ pub mod counts;
 pub mod exclusion;
 pub mod explain;
 pub mod explain_text;
+pub mod fleet;
 pub mod history;
 pub mod history_file;
 pub mod label_reference;

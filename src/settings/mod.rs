@@ -6,6 +6,7 @@
 pub mod acme;
 mod components;
 mod error;
+mod fleet;
 mod glue;
 mod haproxy_options;
 mod host_env;
@@ -22,6 +23,7 @@ pub use self::acme::AcmeOptions;
 pub use self::options::{AccessLog, HaproxyUser, OnOff};
 use self::options::{BalancerCommand, DaemonCommand, LocalCommand, Options};
 use crate::{
+    fleet::FleetSettings,
     haproxy::{render::Bind, settings::ReloadVia},
     label::LabelLimits,
     model::{option_value::Host, tls::TlsPolicy},
@@ -33,6 +35,7 @@ use crate::{
     udp::engine::Engine,
 };
 pub use error::SettingsError;
+pub use fleet::FleetOption;
 pub use glue::{GlueEngineSettings, GlueSettings, GlueTask};
 pub use host_env::HostEnv;
 use layer::RawOption;
@@ -139,6 +142,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long an old worker may run for its remaining connections.
     pub hard_stop_after: Duration,
+    /// The other balancers, if there is a fleet.
+    pub fleet: Option<FleetSettings>,
     /// The address of the dashboard, if it is enabled.
     pub dashboard: Option<SocketAddr>,
     /// Host names that the dashboard accepts besides its address.

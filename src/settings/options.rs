@@ -19,7 +19,7 @@ use crate::{
         tls::{TlsMode, TlsPolicy},
     },
     settings::{
-        SourceOption,
+        FleetOption, SourceOption,
         acme::AcmeDns,
         value::{self, PortSet},
     },
@@ -572,6 +572,17 @@ pub struct Options {
     #[arg(long, value_name = "LABEL[=VALUE]", help_heading = FENCES, value_parser = value::parse_constraint)]
     pub constraint: Vec<Constraint>,
 
+    /// Compare this balancer with others through etcd
+    ///
+    /// URL is etcd://HOST,HOST/PREFIX?name=lb1, or etcds:// for TLS. The name is this balancer's own in the
+    /// fleet, of a-z, 0-9, _ and -. Further parameters: user, password_file, ca_file, cert_file and key_file.
+    /// docker-balancer status --fleet shows what each balancer serves, and drain applies to all of them.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "URL", help_heading = OUTPUT, value_parser = FleetOption::parse)]
+    #[arg(hide_short_help = true)]
+    pub fleet: Option<FleetOption>,
+
     /// Serve a live page with the routes at this address
     ///
     /// ADDRESS is a port of loopback (9000 and :9000 are 127.0.0.1:9000) or ADDRESS:PORT. The page is
@@ -759,9 +770,11 @@ fn build_command<P: Program>() -> Command {
 /// The help of commands lists its own.
 pub(crate) fn share_options(program: Command) -> Command {
     let is_shared = |arg: &Arg| !["once", "watch"].contains(&arg.get_id().as_str());
+    // `status` has its own --fleet, and no command uses that of the program: the others only accept it.
+    let is_global = |arg: &Arg| is_shared(arg) && arg.get_id() != "fleet";
     let shared: Vec<_> = program.get_arguments().filter(|arg| is_shared(arg)).cloned().collect();
     program
-        .mut_args(|arg| if is_shared(&arg) { arg.global(true) } else { arg })
+        .mut_args(|arg| if is_global(&arg) { arg.global(true) } else { arg })
         .mut_subcommands(|command| add_hidden_options(command, &shared))
 }
 

@@ -1,8 +1,8 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, SourceOption,
-    SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
+    AccessLog, AtExit, FleetOption, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote,
+    SourceOption, SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
 };
 use crate::{
     haproxy::{
@@ -117,6 +117,7 @@ impl Settings {
             wait_for_start: options.wait_for_start,
             connect_timeout: options.connect_timeout,
             hard_stop_after: options.hard_stop_after,
+            fleet: options.fleet.map(FleetOption::into_settings),
             dashboard: options.dashboard,
             dashboard_hosts: options.dashboard_host,
             metrics,
@@ -264,6 +265,8 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
             .then_some(SettingsNote::OnlyWith { option: "--dashboard-host", with: "--dashboard" }),
         (command == RunMode::Once && options.metrics.is_some())
             .then_some(SettingsNote::OnlyWith { option: "--metrics", with: "--watch" }),
+        (command == RunMode::Once && options.fleet.is_some())
+            .then_some(SettingsNote::OnlyWith { option: "--fleet", with: "--watch" }),
         needs_acme(options.acme_email.is_some(), "--acme-email"),
         needs_acme(options.acme_challenge != AcmeChallenge::Http, "--acme-challenge"),
         needs_acme(options.acme_dns.is_some(), "--acme-dns"),

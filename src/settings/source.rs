@@ -34,9 +34,12 @@ const PARAMETERS: [&str; 15] = [
 ];
 
 /// Those that only a registry has, and those that it does not have.
-const REGISTRY_PARAMETERS: [&str; 5] =
+pub(super) const REGISTRY_PARAMETERS: [&str; 5] =
     ["user", "password_file", "ca_file", "cert_file", "key_file"];
 const ENGINE_PARAMETERS: [&str; 3] = ["cert_path", "address", "host"];
+
+pub(super) const PASSWORD_IN_URL: &str =
+    "a password in a URL is visible in the list of processes; write password_file";
 
 /// How long the containers of a machine of a registry are kept that shows no sign of life.
 const FORGET_NODE: Duration = Duration::from_mins(5);
@@ -78,10 +81,7 @@ impl SourceKind {
     /// Refuses a parameter that sources of this kind do not have.
     fn check_parameter(self, key: &str) -> Result<(), String> {
         match self {
-            Self::Registry if key == "password" => {
-                Err("a password in a URL is visible in the list of processes; write password_file"
-                    .to_owned())
-            }
+            Self::Registry if key == "password" => Err(PASSWORD_IN_URL.to_owned()),
             Self::Registry if ENGINE_PARAMETERS.contains(&key) => Err(format!(
                 "a source of etcd:// does not have it; its publishers say where their containers \
                  are, and its other parameters are {}",
@@ -172,11 +172,7 @@ impl SourceOption {
                 "allow_addresses" => {
                     value::parse_network(value).map(|network| source.allow_addresses.push(network))
                 }
-                "user" => value::parse_text(value).map(|user| etcd.user = Some(user)),
-                "password_file" => value::parse_path(value).map(|path| etcd.password = Some(path)),
-                "ca_file" => value::parse_path(value).map(|path| etcd.ca = Some(path)),
-                "cert_file" => value::parse_path(value).map(|path| etcd.cert = Some(path)),
-                "key_file" => value::parse_path(value).map(|path| etcd.key = Some(path)),
+                key if REGISTRY_PARAMETERS.contains(&key) => etcd.set(key, value),
                 "forget" => parse_forget(value).map(|time| source.forget = time),
                 _ => {
                     Err(format!("there is no such parameter; there are {}", PARAMETERS.join(", ")))
@@ -215,7 +211,7 @@ impl SourceOption {
 
 /// The files and the user with which etcd is reached.
 #[derive(Debug, Default)]
-struct EtcdFiles {
+pub(super) struct EtcdFiles {
     user: Option<String>,
     password: Option<PathBuf>,
     ca: Option<PathBuf>,
@@ -224,8 +220,20 @@ struct EtcdFiles {
 }
 
 impl EtcdFiles {
+    /// Sets one of [`REGISTRY_PARAMETERS`].
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "user" => value::parse_text(value).map(|user| self.user = Some(user)),
+            "password_file" => value::parse_path(value).map(|path| self.password = Some(path)),
+            "ca_file" => value::parse_path(value).map(|path| self.ca = Some(path)),
+            "cert_file" => value::parse_path(value).map(|path| self.cert = Some(path)),
+            "key_file" => value::parse_path(value).map(|path| self.key = Some(path)),
+            _ => Err("there is no such parameter".to_owned()),
+        }
+    }
+
     /// Parses `etcd://HOST,HOST:PORT/PREFIX`.
-    fn build_access(self, url: &str) -> Result<RegistryAccess, String> {
+    pub(super) fn build_access(self, url: &str) -> Result<RegistryAccess, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let is_secure = scheme == "etcds";
@@ -279,7 +287,7 @@ fn texts<'a>(key: &str, value: &'a Spanned<DeValue<'_>>) -> Result<Vec<&'a str>>
 }
 
 /// A password in a URL would be visible in the list of processes.
-fn parse_url(url: &str) -> Result<(String, SourceKind), String> {
+pub(super) fn parse_url(url: &str) -> Result<(String, SourceKind), String> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
         format!("{url:?} is not unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")
     })?;

@@ -191,8 +191,14 @@ fn daemon_answers_match_the_document_and_its_examples() {
     let all = documented_operations();
     // The answer of `/metrics` is text.
     let text = ("GET".to_owned(), "/metrics".to_owned());
-    let gets: Vec<_> = all.iter().filter(|pair| pair.0 == "GET" && **pair != text).collect();
-    assert_eq!(gets.len() + ordered.len() + 3, all.len(), "an operation that is not tried");
+    // This balancer has no fleet; tests/balancer/fleet.rs has one.
+    let fleet = ("GET".to_owned(), "/fleet".to_owned());
+    let (status, answer) = run_curl_json(&balancer, example_source("GET", &fleet.1), &web);
+    assert_eq!(status, "404", "{answer}");
+    check_answer("GET", &fleet.1, "404", &answer);
+    let is_tried = |pair: &&(String, String)| pair.0 == "GET" && **pair != text && **pair != fleet;
+    let gets: Vec<_> = all.iter().filter(is_tried).collect();
+    assert_eq!(gets.len() + ordered.len() + 4, all.len(), "an operation that is not tried");
     for (method, path) in ordered {
         works(method, path);
         // Each GET works in every state.

@@ -16,6 +16,7 @@ mod docker;
 mod drain;
 mod elsewhere;
 mod explain_live;
+mod fleet;
 mod http3;
 mod https;
 mod https_browser;

@@ -107,6 +107,12 @@ impl BalancerPlan {
         self
     }
 
+    /// Serves the containers of another balancer, too.
+    pub fn sharing_containers_of(mut self, other: &Self) -> Self {
+        self.constraint.clone_from(&other.constraint);
+        self
+    }
+
     /// Adds options of docker-balancer.
     pub fn option(mut self, words: &[&str]) -> Self {
         self.options.extend(words.iter().map(ToString::to_string));

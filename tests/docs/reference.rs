@@ -11,7 +11,7 @@ use docker_glue::{
     },
     model::problem::{Description, ProblemKind, Reason, Severity},
     report::{
-        certificates::CertificateCounts, counts::StateCounts, label_reference,
+        certificates::CertificateCounts, counts::StateCounts, fleet::FleetCounts, label_reference,
         source_status::SourceReport,
     },
     settings::options::{self, Program, glue, udp::udp_command},
@@ -207,6 +207,7 @@ fn census(engine: Engine) -> StateCounts {
             containers: 1,
             clock_skew: Some(3),
         }],
+        fleet: Some(FleetCounts { balancers: 3, differs: false }),
         stream_age: Duration::ZERO,
         haproxy_answers: true,
         budget: ReloadBudget::full(now),

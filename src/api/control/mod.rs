@@ -87,9 +87,21 @@ pub struct DrainStatus {
     /// What `cut` ended; absent if nothing was left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<CutCount>,
+    /// Other balancers of the fleet that have not finished; absent if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<UndrainedBalancer>,
     /// The routes of this container that no other container serves now, as `host:port/prefix/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unserved: Vec<String>,
+}
+
+/// Another balancer that still serves something of a drained container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndrainedBalancer {
+    pub balancer: String,
+    /// Requests, connections and flows; absent if it has not reported them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u64>,
 }
 
 /// What was still open at the end of the wait, and was ended.

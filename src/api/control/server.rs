@@ -3,7 +3,7 @@
 
 use super::{
     CutCount, DrainRequest, DrainStatus, ErrorBody, RenewRequest, RenewResponse, RollbackRequest,
-    RollbackResponse, UndrainRequest, explain, socket_path,
+    RollbackResponse, UndrainRequest, UndrainedBalancer, explain, socket_path,
 };
 use crate::{
     api::http::{self, ServerLimits},
@@ -13,10 +13,12 @@ use crate::{
         inflight::{InflightCount, InflightWork},
         request::{ControlRequest, DrainTarget, LiveSnapshot, fetch_snapshot, send_request},
     },
+    fleet::OtherDrain,
     report::{
         self,
         certificates::CertificateList,
         explain::Explanation,
+        fleet::FleetStatus,
         history::GenerationStatus,
         status::{Healthz, ProblemStatus, RouteStatus, Status},
     },
@@ -43,7 +45,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     net::{UnixListener, UnixStream, unix::SocketAddr},
@@ -177,6 +179,7 @@ fn build_router(orders: Requests) -> Router {
         .route("/drain", post(post_drain))
         .route("/undrain", post(post_undrain))
         .route("/status", get(get_status))
+        .route("/fleet", get(get_fleet))
         .route("/healthz", get(get_healthz))
         .route("/routes", get(get_routes))
         .route("/problems", get(get_problems))
@@ -220,6 +223,13 @@ async fn get_problems(
     State(orders): State<Requests>,
 ) -> Result<JsonText<Vec<ProblemStatus>>, ApiError> {
     fetch_status(&orders).await.map(|status| JsonText(status.problems))
+}
+
+async fn get_fleet(State(orders): State<Requests>) -> Result<JsonText<FleetStatus>, ApiError> {
+    let state = send_request(&orders, |answer| ControlRequest::Fleet { answer }).await?;
+    let state = state.ok_or(ApiError::NoFleet)?;
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Ok(JsonText(FleetStatus::from_state(&state, at)))
 }
 
 async fn get_metrics(State(orders): State<Requests>) -> Result<Response, ApiError> {
@@ -326,14 +336,16 @@ async fn post_drain(
     let end = Instant::now() + Duration::from_millis(wait_ms).min(MAX_DRAIN_WAIT);
     let target = send_request(&orders, |answer| ControlRequest::Drain { container, reply: answer })
         .await??;
-    let count = wait_drained(target.inflight.as_ref(), end).await?;
-    if cut && !count.is_empty() {
+    wait_until_written(&target).await?;
+    let left = wait_all_drained(&target, end).await?;
+    if cut && !left.is_empty() {
+        let InflightCount { requests, flows } = left.own;
+        let others = left.others.iter().filter_map(|other| other.open).sum::<u64>();
+        let cut = CutCount { sessions: requests + others, flows: flows.unwrap_or_default() };
         let left = cut_container(&orders, &target).await?;
-        let InflightCount { requests: sessions, flows } = count;
-        let cut = Some(CutCount { sessions, flows: flows.unwrap_or_default() });
-        return Ok(JsonText(DrainStatus { cut, ..drain_status(target, Some(left)) }));
+        return Ok(JsonText(DrainStatus { cut: Some(cut), ..drain_status(target, Some(left)) }));
     }
-    Ok(JsonText(drain_status(target, Some(count))))
+    Ok(JsonText(drain_status(target, Some(left))))
 }
 
 async fn post_undrain(
@@ -342,31 +354,74 @@ async fn post_undrain(
 ) -> Result<JsonText<DrainStatus>, ApiError> {
     let target =
         send_request(&orders, |answer| ControlRequest::Undrain { container, answer }).await??;
+    wait_until_written(&target).await?;
     Ok(JsonText(drain_status(target, None)))
 }
 
-fn drain_status(target: DrainTarget, count: Option<InflightCount>) -> DrainStatus {
+/// What is left of a drained container.
+#[derive(Debug)]
+struct DrainRemains {
+    own: InflightCount,
+    others: Vec<OtherDrain>,
+}
+
+impl DrainRemains {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.others.is_empty()
+    }
+}
+
+/// Waits until the other balancers get to know of the change, if there are any.
+async fn wait_until_written(target: &DrainTarget) -> Result<(), ApiError> {
+    let Some(mut fleet) = target.fleet.clone() else { return Ok(()) };
+    if fleet.wait_until_written().await { Ok(()) } else { Err(ApiError::FleetSilent) }
+}
+
+/// Waits until nothing is left here and on the other balancers, or until `end`. Returns what is left.
+async fn wait_all_drained(target: &DrainTarget, end: Instant) -> Result<DrainRemains, ApiError> {
+    let others = async {
+        match target.fleet.clone() {
+            Some(mut fleet) => fleet.wait_for_others(end).await,
+            None => Vec::new(),
+        }
+    };
+    let (own, others) = tokio::join!(wait_drained(target.inflight.as_ref(), end), others);
+    Ok(DrainRemains { own: own?, others })
+}
+
+fn drain_status(target: DrainTarget, left: Option<DrainRemains>) -> DrainStatus {
     let DrainTarget { name, id, unserved, .. } = target;
+    let drained = left.as_ref().is_some_and(DrainRemains::is_empty);
+    let (count, others) = match left {
+        Some(DrainRemains { own, others }) => (Some(own), others),
+        None => (None, Vec::new()),
+    };
+    let others = others.into_iter().map(|OtherDrain { balancer, open }| UndrainedBalancer {
+        balancer: balancer.to_string(),
+        open,
+    });
     DrainStatus {
         container: name,
         id: id.as_str().to_owned(),
         sessions: count.map(|count| count.requests),
         flows: count.and_then(|count| count.flows),
-        drained: count.is_some_and(InflightCount::is_empty),
+        drained,
         cut: None,
+        others: others.collect(),
         unserved,
     }
 }
 
 /// Ends what a drained container still serves. Returns what is left.
-async fn cut_container(orders: &Requests, target: &DrainTarget) -> Result<InflightCount, ApiError> {
+async fn cut_container(orders: &Requests, target: &DrainTarget) -> Result<DrainRemains, ApiError> {
     let id = target.id.clone();
     send_request(orders, |answer| ControlRequest::CutFlows { id, answer }).await?;
     if let Some(inflight) = &target.inflight {
         let ended = inflight.requests.end_requests().await;
         ended.map_err(|error| ApiError::CutFailed(format!("HAProxy: {error}")))?;
     }
-    wait_drained(target.inflight.as_ref(), Instant::now() + CUT_TIMEOUT).await
+    wait_until_written(target).await?;
+    wait_all_drained(target, Instant::now() + CUT_TIMEOUT).await
 }
 
 /// Waits until no request is in flight and no flow is open, or until `end`. Returns what is left. The places to count

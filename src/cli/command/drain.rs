@@ -2,7 +2,9 @@
 
 use super::CommandOutput;
 use crate::{
-    api::control::{CutCount, DrainRequest, DrainStatus, UndrainRequest, client::post},
+    api::control::{
+        CutCount, DrainRequest, DrainStatus, UndrainRequest, UndrainedBalancer, client::post,
+    },
     support::format::{format_duration, format_plural},
 };
 use anyhow::{Result, bail};
@@ -35,7 +37,17 @@ fn describe_left(status: &DrainStatus) -> String {
     };
     let requests = describe(status.sessions, "request", "in flight");
     let flows = describe(status.flows, "flow", "open");
-    requests.into_iter().chain(flows).collect::<Vec<_>>().join(" and ")
+    let others = status.others.iter().map(describe_other);
+    requests.into_iter().chain(flows).chain(others).collect::<Vec<_>>().join(" and ")
+}
+
+/// Returns what is left on another balancer, as in "1 is still open on lb2".
+fn describe_other(UndrainedBalancer { balancer, open }: &UndrainedBalancer) -> String {
+    match open {
+        Some(1) => format!("1 is still open on {balancer}"),
+        Some(count) => format!("{count} are still open on {balancer}"),
+        None => format!("{balancer} has not reported what is open there"),
+    }
 }
 
 /// Returns what was ended, as in "1 request and 2 flows".
@@ -81,8 +93,39 @@ mod tests {
             (Some(3), Some(2), "3 requests are still in flight and 2 flows are still open"),
         ] {
             let (container, id) = ("web".to_owned(), "0123456789ab".to_owned());
-            let (drained, cut, unserved) = (false, None, Vec::new());
-            let status = DrainStatus { container, id, sessions, flows, drained, cut, unserved };
+            let status = sample_status(container, id, sessions, flows);
+            assert_eq!(describe_left(&status), expected);
+        }
+    }
+
+    fn sample_status(
+        container: String,
+        id: String,
+        sessions: Option<u64>,
+        flows: Option<u64>,
+    ) -> DrainStatus {
+        let (drained, cut, others, unserved) = (false, None, Vec::new(), Vec::new());
+        DrainStatus { container, id, sessions, flows, drained, cut, others, unserved }
+    }
+
+    #[test]
+    fn balancers_that_are_not_drained_are_named() {
+        for (sessions, others, expected) in [
+            (Some(0), &[("lb2", Some(1))][..], "1 is still open on lb2"),
+            (
+                Some(1),
+                &[("lb2", Some(3)), ("lb3", None)],
+                "1 request is still in flight and 3 are still open on lb2 and lb3 has not reported \
+                 what is open there",
+            ),
+        ] {
+            let mut status =
+                sample_status("web".to_owned(), "0123456789ab".to_owned(), sessions, None);
+            let other = |(name, open): &(&str, _)| UndrainedBalancer {
+                balancer: (*name).to_owned(),
+                open: *open,
+            };
+            status.others = others.iter().map(other).collect();
             assert_eq!(describe_left(&status), expected);
         }
     }

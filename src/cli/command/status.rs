@@ -3,7 +3,7 @@
 use super::{CommandOutput, terminal::AltScreen};
 use crate::{
     api::control::client::get,
-    report::{status::Status, text_report},
+    report::{fleet::FleetStatus, status::Status, text_report},
 };
 use anyhow::Result;
 use serde_json::value::RawValue;
@@ -18,6 +18,11 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) async fn show_status(socket: &Path) -> Result<CommandOutput> {
     let status: Status = get(socket, "/status").await?;
     Ok(text_report::render_status(&status, super::terminal::terminal_width()).into())
+}
+
+pub(crate) async fn show_fleet(socket: &Path) -> Result<CommandOutput> {
+    let fleet: FleetStatus = get(socket, "/fleet").await?;
+    Ok(text_report::render_fleet(&fleet, super::terminal::terminal_width()).into())
 }
 
 /// Prints the response of docker-balancer unchanged.

@@ -7,6 +7,7 @@ use crate::{
         ApplyMethod,
         certificates::CertificateCounts,
         counts::{self, StateCounts},
+        fleet::FleetCounts,
     },
 };
 use std::time::{Duration, Instant};
@@ -55,6 +56,7 @@ impl Balancer {
             rollback_active: self.memory.rollback.is_some(),
             docker_connected: docker_is_there,
             sources: self.source_reports(),
+            fleet: self.fleet_state().map(|state| FleetCounts::from_state(&state)),
             stream_age,
             haproxy_answers: observed.is_some(),
             budget: self.budget,

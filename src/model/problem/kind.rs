@@ -386,6 +386,18 @@ impl ProblemKind {
                 "More than a third of the machines of a registry show no sign of life. None of them is forgotten.",
                 "Look at etcd, and at the network between etcd and the machines.",
             ),
+            Self::FleetDiffers => row(
+                "Balancers of the fleet have served different routes for more than five seconds.",
+                "Look at `docker-balancer status --fleet`: one may be rolled back, have other options, or not reach a source.",
+            ),
+            Self::FleetSilent => row(
+                "The etcd of `--fleet` does not answer. What is served does not change.",
+                "Start etcd, or mend the connection to it.",
+            ),
+            Self::FleetNameTaken => row(
+                "Another balancer of the fleet has the name of this one.",
+                "Give each balancer a `name` of its own in `--fleet`.",
+            ),
             Self::RecordIgnored => row(
                 "A record of a registry is not used: it is invalid, or its container is one of another machine, too.",
                 "Look at what writes the key; machines that are copies need new containers.",

@@ -3,12 +3,14 @@
 //! Pure. Texts contain colours. `width` is that of the terminal; without it nothing is cut or wrapped.
 
 mod certificates;
+mod fleet;
 mod history;
 mod problems;
 mod routes;
 mod status;
 
 pub use certificates::render_certificates;
+pub use fleet::render_fleet;
 pub(crate) use history::change_style;
 pub use history::render_history;
 pub use problems::render_problems;

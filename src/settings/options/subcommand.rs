@@ -109,7 +109,7 @@ pub enum LocalCommand {
 pub enum DaemonCommand {
     /// Show listeners, routes, servers, problems and the last change
     ///
-    /// Exit status: 0 shown; 4 docker-balancer does not answer.
+    /// Exit status: 0 shown; 1 there is no fleet; 4 docker-balancer does not answer.
     Status {
         /// Refresh every second until Ctrl-C
         #[arg(short, long)]
@@ -118,6 +118,10 @@ pub enum DaemonCommand {
         /// Print one JSON object
         #[arg(long, conflicts_with = "watch")]
         json: bool,
+
+        /// Show what each balancer of the fleet serves instead
+        #[arg(id = "of_fleet", long = "fleet", conflicts_with = "watch")]
+        fleet: bool,
     },
 
     /// List routes and their servers
