@@ -78,3 +78,54 @@ fn drain_text(drain: &FleetDrainStatus, span: &str) -> String {
     let left = if left.is_empty() { "nothing is open".to_owned() } else { left.join(", ") };
     format!("container {id} is drained by {by} for {span}: {left}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn member(name: &str, served: &str, since: u64, differs: bool) -> FleetMemberStatus {
+        FleetMemberStatus {
+            name: name.to_owned(),
+            version: "0.1.0".to_owned(),
+            served: served.to_owned(),
+            since,
+            differs,
+            generation: 7,
+            rollback: differs,
+            problems: differs.into(),
+        }
+    }
+
+    #[test]
+    fn fleet_is_a_table_with_notes() {
+        let fleet = FleetStatus {
+            name: "lb1".to_owned(),
+            at: 1000,
+            silent_since: Some(990),
+            balancers: vec![
+                member("lb1", "8b54724fa9d02849", 880, false),
+                member("lb2", "02d1c6f9e35b7a10", 960, true),
+            ],
+            drains: vec![FleetDrainStatus {
+                id: "0123456789ab".to_owned(),
+                by: "lb2".to_owned(),
+                since: 995,
+                open: BTreeMap::from([("lb1".to_owned(), 2), ("lb2".to_owned(), 0)]),
+            }],
+            ignored: Vec::new(),
+        };
+        let text = anstream::adapter::strip_str(&render_fleet(&fleet, None)).to_string();
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines,
+            [
+                "BALANCER        VERSION  SERVES            SINCE  PROBLEMS  STATE",
+                "lb1 (this one)  0.1.0    8b54724fa9d02849  2m     0         same",
+                "lb2             0.1.0    02d1c6f9e35b7a10  40s    1         differs, rollback",
+                "! etcd has not answered for 10s; showing what was known then",
+                "container 0123456789ab is drained by lb2 for 5s: 2 requests on lb1",
+            ]
+        );
+    }
+}
