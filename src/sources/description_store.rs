@@ -34,9 +34,10 @@ struct DescriptionEntry {
 }
 
 impl DescriptionStore {
-    /// Returns the store in a state directory.
+    /// Returns the store in docker-glue's state directory, in the part that is its own: a balancer among its handlers may
+    /// have the same directory.
     pub fn new(state_dir: &Path) -> Self {
-        Self(SourceFiles::new(state_dir))
+        Self(SourceFiles::new(&state_dir.join("handlers")))
     }
 
     /// Removes the files of other sources than these, and returns their paths. What cannot be removed is left.
