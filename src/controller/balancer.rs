@@ -31,8 +31,8 @@ use crate::{
         udp_plane::{self, UdpPlane},
     },
     haproxy::{
-        config::Config,
-        config_builder::{self, ConfigBuilder},
+        config::{Config, ExistingWorker},
+        config_builder::ConfigBuilder,
         incremental_plan::{self, PendingDeletions},
         layout::Layout,
         observed::ObservedState,
@@ -624,9 +624,10 @@ impl Balancer {
     /// Returns the part of the configuration that the running worker can take.
     fn config_without_reload(&self, routes: &Routes) -> Config {
         let observed = self.live.observed.clone().unwrap_or_default();
-        let existing = config_builder::worker_frontends(&observed, &self.live.config);
+        let existing = ExistingWorker::new(&observed, &self.live.config);
         let can_have = |key: &RouteKey| {
-            let frontend = existing.iter().find(|frontend| frontend.listener == key.listener);
+            let frontend =
+                existing.frontends.iter().find(|frontend| frontend.listener == key.listener);
             frontend.is_some_and(|frontend| frontend.has_passthrough || !key.is_passed())
         };
         let mut routes = routes.clone();
@@ -635,8 +636,10 @@ impl Balancer {
             Layout::for_running_worker(&routes, &observed, self.live.draining.names());
         let mut config = self.config_builder().build_config(&routes, layout, Some(&existing));
         // Those of permanent listeners that are new wait for the reload.
-        let is_bound = |listener| existing.iter().any(|frontend| frontend.listener == listener);
+        let is_bound =
+            |listener| existing.frontends.iter().any(|frontend| frontend.listener == listener);
         config.frontends.retain(|frontend| is_bound(frontend.listener));
+        config.limit_header_names(&existing);
         config.fingerprint = observed.fingerprint;
         config
     }
@@ -645,7 +648,7 @@ impl Balancer {
     fn bound_listeners(&self) -> BTreeSet<Listener> {
         let observed = self.live.observed.iter();
         let frontends = observed
-            .flat_map(|observed| config_builder::worker_frontends(observed, &self.live.config));
+            .flat_map(|observed| ExistingWorker::new(observed, &self.live.config).frontends);
         frontends.map(|frontend| frontend.listener).collect()
     }
 

@@ -4,6 +4,7 @@
 
 use super::{
     check_timing::CheckTiming,
+    features::{FeatureMaps, HeaderNames, RouteFeatures},
     layout::Layout,
     name, requeue,
     server_setting::ServerSettings,
@@ -13,7 +14,7 @@ use super::{
     tls_merge::{HostLines, merge_lines},
 };
 use crate::model::{
-    option_value::{CheckMethod, HostMatch, PathPrefix, Retry, Timeout},
+    option_value::{CheckMethod, HostMatch, Retry, Timeout},
     route::{Endpoint, Listener, Policy, Protocol, Readiness, Route, RouteKey, Routes, Strip},
     stream::{Balance, Idle},
     tls::{HTTPS_PORT, Hsts, TlsBind},
@@ -43,6 +44,8 @@ pub struct Config {
     pub default_certificate: DefaultCertificate,
     /// HAProxy's names of the CAs that servers and lists have.
     pub cas: BTreeSet<String>,
+    /// Names for which the frontends have rules: those of routes, and those that the running worker has.
+    pub header_names: HeaderNames,
     /// The key of [`super::requeue`], if requests wait that way.
     pub requeue: Option<u64>,
 }
@@ -204,6 +207,8 @@ pub struct Maps {
     pub check_hosts: BTreeMap<String, String>,
     /// Path of an ACME challenge → its answer (RFC 8555, section 8.3).
     pub acme: BTreeMap<String, String>,
+    /// Sets that entries of routes name.
+    pub features: FeatureMaps,
 }
 
 /// Target of a route's key. Its display is the value in the map; the frontends read its words by their position.
@@ -224,6 +229,8 @@ pub struct MapTarget {
     pub guard: Option<ConnectionGuard>,
     /// How the servers are reached, if not by plain HTTP/1.1. Only read back by docker-balancer.
     pub transport: Option<String>,
+    /// `None` for most routes.
+    pub features: Option<Arc<RouteFeatures>>,
 }
 
 /// Target of a route of connections. Its display is the value in the map.
@@ -234,6 +241,13 @@ pub struct TcpTarget {
     pub route: String,
     /// Options that are not the default. Only read back by docker-balancer.
     pub options: Option<String>,
+}
+
+/// What a running worker cannot lose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExistingWorker {
+    pub frontends: Vec<Frontend>,
+    pub header_names: HeaderNames,
 }
 
 /// On what the choice of a TCP listener's route depends. One route with a name is enough for the latter.
@@ -261,14 +275,21 @@ pub enum MapName {
     Checks,
     CheckHosts,
     Acme,
+    StrictHosts,
+    /// Entries are added before those of [`Self::ClientNetworks`], and deleted after them: a class without its members
+    /// would refuse its clients.
+    ClientMembers,
+    ClientNetworks,
+    Origins,
+    Headers,
 }
 
 /// Which frontends a configuration has besides those that its routes need.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerRules<'a> {
     pub permanent: &'a BTreeSet<Listener>,
-    /// The frontends of the running worker, which keeps them until it ends. `None` for a new worker.
-    pub existing: Option<&'a [Frontend]>,
+    /// What the running worker has, and keeps until it ends. `None` for a new worker.
+    pub existing: Option<&'a ExistingWorker>,
     /// Ports of TCP that a new worker binds and pauses, so that no route on one of them needs a reload later.
     pub spare_tcp_ports: &'a BTreeSet<NonZeroU16>,
     /// Whether every HTTPS listener can pass connections through, so that the first such route needs no reload.
@@ -278,7 +299,7 @@ pub struct ListenerRules<'a> {
 }
 
 /// Stands for a word of a [`MapTarget`] that has no value, if others follow.
-const NO_WORD: &str = "-";
+pub(super) const NO_WORD: &str = "-";
 
 /// `maxconn` of the server `hold`, on which requests wait; see [`HOLD_ONLY_FREE`].
 const HOLD_MAXCONN: u64 = 2_000_000_000;
@@ -310,6 +331,12 @@ impl Config {
         }
         merge_lines(lines, &mut config.tls);
         config.add_decrypted_hosts(routes);
+        if let Some(existing) = listeners.existing {
+            config.header_names.extend(&existing.header_names);
+        }
+        let features = config.maps.routes.values().filter_map(|target| target.features.as_deref());
+        features.for_each(|features| config.header_names.add(features));
+        config.maps.features = FeatureMaps::of_routes(&config.maps.routes, &config.header_names);
         config
     }
 
@@ -355,6 +382,12 @@ impl Config {
         self.frontends.iter().any(|frontend| frontend.listener.is_tcp())
     }
 
+    /// Leaves out names of header fields that the running worker does not have.
+    pub fn limit_header_names(&mut self, existing: &ExistingWorker) {
+        self.header_names.clone_from(&existing.header_names);
+        self.maps.features = FeatureMaps::of_routes(&self.maps.routes, &self.header_names);
+    }
+
     /// Returns the frontends that accept connections.
     pub fn open_frontends(&self) -> impl Iterator<Item = &Frontend> {
         self.frontends.iter().filter(|frontend| frontend.is_open())
@@ -386,7 +419,8 @@ impl Config {
             is_spare: listener.is_tcp() && rules.spare_tcp_ports.contains(&listener.port),
         };
         let mut frontends = BTreeMap::new();
-        for existing in rules.existing.into_iter().flatten() {
+        let existing = rules.existing.map(|worker| &worker.frontends[..]);
+        for existing in existing.into_iter().flatten() {
             let mut frontend = build(existing.listener);
             frontend.has_passthrough |= existing.has_passthrough;
             frontends
@@ -483,13 +517,12 @@ impl Config {
 }
 
 fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
+    let strip = key.prefix().map_or(0, |prefix| policy.get::<Strip>().depth(prefix));
     MapTarget {
         backend: backend.to_owned(),
         route: name::backend_name(key),
-        strip: match policy.get() {
-            Strip::Keep => 0,
-            Strip::Prefix => key.prefix().map_or(0, PathPrefix::depth),
-        },
+        strip,
+        features: RouteFeatures::new(policy, strip != 0),
         timeout: policy.get::<Timeout>().as_millis(),
         retry: policy.get(),
         detail: match policy.get::<TlsBind>().redirect_port() {
@@ -708,13 +741,38 @@ impl Maps {
             MapName::Checks => self.checks.clone(),
             MapName::CheckHosts => self.check_hosts.clone(),
             MapName::Acme => self.acme.clone(),
+            MapName::StrictHosts
+            | MapName::ClientMembers
+            | MapName::ClientNetworks
+            | MapName::Origins
+            | MapName::Headers => self.features.entries(map).cloned().unwrap_or_default(),
         }
     }
 }
 
 impl MapName {
-    pub const ALL: [Self; 6] =
-        [Self::Routes, Self::Tcp, Self::TcpPorts, Self::Checks, Self::CheckHosts, Self::Acme];
+    pub const ALL: [Self; 11] = [
+        Self::Routes,
+        Self::Tcp,
+        Self::TcpPorts,
+        Self::Checks,
+        Self::CheckHosts,
+        Self::Acme,
+        Self::StrictHosts,
+        Self::ClientMembers,
+        Self::ClientNetworks,
+        Self::Origins,
+        Self::Headers,
+    ];
+
+    /// Maps of sets that entries of routes name.
+    pub const SETS: [Self; 5] = [
+        Self::StrictHosts,
+        Self::ClientMembers,
+        Self::ClientNetworks,
+        Self::Origins,
+        Self::Headers,
+    ];
 
     /// Returns the map that contains a route.
     pub fn of_route(key: &RouteKey) -> Self {
@@ -737,6 +795,11 @@ impl fmt::Display for MapName {
             Self::Checks => "checks.map",
             Self::CheckHosts => "check-hosts.map",
             Self::Acme => "acme.map",
+            Self::StrictHosts => "strict-hosts.map",
+            Self::ClientMembers => "client-members.map",
+            Self::ClientNetworks => "client-networks.map",
+            Self::Origins => "origins.map",
+            Self::Headers => "headers.map",
         })
     }
 }
@@ -807,6 +870,8 @@ impl fmt::Display for MapTarget {
         };
         write!(f, "{backend} {strip} {timeout} {retry} {route}")?;
         let words = [self.detail.as_deref(), self.guard.map(Into::into), self.transport.as_deref()];
+        let features = self.features.iter().flat_map(|features| features.words());
+        let words: Vec<_> = words.into_iter().chain(features).collect();
         let used = words.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         words[..used].iter().try_for_each(|word| write!(f, " {}", word.unwrap_or(NO_WORD)))
     }

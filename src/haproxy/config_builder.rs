@@ -5,7 +5,8 @@
 use crate::{
     haproxy::{
         check_timing::CheckTiming,
-        config::{Config, Frontend, FrontendState, ListenerRules, Mode},
+        config::{Config, ExistingWorker, Frontend, FrontendState, ListenerRules, MapName, Mode},
+        features::HeaderNames,
         layout::Layout,
         name,
         observed::ObservedState,
@@ -48,12 +49,12 @@ impl ConfigBuilder<'_> {
         self.build_config(routes, layout, None)
     }
 
-    /// Builds a configuration of a worker that has the `existing` frontends, or of a new one.
+    /// Builds a configuration of the `existing` worker, or of a new one.
     pub fn build_config(
         &self,
         routes: &Routes,
         layout: Layout,
-        existing: Option<&[Frontend]>,
+        existing: Option<&ExistingWorker>,
     ) -> Config {
         let listeners = ListenerRules {
             permanent: &self.permanent_listeners(),
@@ -134,7 +135,7 @@ impl ConfigBuilder<'_> {
         previous: &Config,
     ) -> (Config, Option<ReloadReason>) {
         let (layout, unplaced) = Layout::for_running_worker(routes, observed, self.draining);
-        let existing = worker_frontends(observed, previous);
+        let existing = ExistingWorker::new(observed, previous);
         let config = self.build_config(routes, layout, Some(&existing));
         let no_spare = unplaced.first().map(|(_, shape)| ReloadReason::NoSpare(*shape));
         let reason = if config.fingerprint == observed.fingerprint {
@@ -149,17 +150,23 @@ impl ConfigBuilder<'_> {
     }
 }
 
-/// Returns the frontends of the running worker. `previous` is the configuration that HAProxy was given before.
-pub fn worker_frontends(observed: &ObservedState, previous: &Config) -> Vec<Frontend> {
-    if previous.fingerprint == observed.fingerprint {
-        return previous.frontends.clone();
+impl ExistingWorker {
+    /// Returns what the running worker has. `previous` is the configuration that HAProxy was given before.
+    pub fn new(observed: &ObservedState, previous: &Config) -> Self {
+        let frontends = if previous.fingerprint == observed.fingerprint {
+            previous.frontends.clone()
+        } else {
+            // Another docker-balancer started it, or another program loaded the files.
+            observed.frontends.iter().filter_map(parse_frontend).collect()
+        };
+        let headers = observed.map_entries(MapName::Headers).map(|(key, _)| key);
+        Self { frontends, header_names: HeaderNames::of_worker(headers) }
     }
-    // Another docker-balancer started it, or another program loaded the files.
-    let frontend = |(name, state): (&String, &FrontendState)| {
-        let (listener, has_passthrough) = name::parse_frontend(name)?;
-        let (name, port) = (name::frontend_name(listener), listener.port);
-        let (bound, state, is_spare) = (port, *state, false);
-        Some(Frontend { listener, name, port, bound, has_passthrough, state, is_spare })
-    };
-    observed.frontends.iter().filter_map(frontend).collect()
+}
+
+fn parse_frontend((name, state): (&String, &FrontendState)) -> Option<Frontend> {
+    let (listener, has_passthrough) = name::parse_frontend(name)?;
+    let (name, port) = (name::frontend_name(listener), listener.port);
+    let (bound, state, is_spare) = (port, *state, false);
+    Some(Frontend { listener, name, port, bound, has_passthrough, state, is_spare })
 }

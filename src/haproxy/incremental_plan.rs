@@ -7,6 +7,7 @@ use super::{
     command::RuntimeCommand,
     config::{Config, TcpPort},
     config_builder::ConfigBuilder,
+    features::FeatureMaps,
     layout::Layout,
     name,
     observed::ObservedState,
@@ -35,6 +36,8 @@ pub struct IncrementalPlan {
     names: BTreeSet<ListName>,
     /// The new configuration of these routes, which replaces their old one.
     part: Config,
+    /// Whether `part` has the sets of all routes.
+    has_sets: bool,
 }
 
 /// Backends that could not be deleted yet, or that have servers that could not be deleted yet.
@@ -92,7 +95,7 @@ impl IncrementalPlan {
         let candidates: Vec<_> = keys.values().filter(|_| adds).flat_map(candidates).collect();
         let backends =
             current.iter().chain(config.spares.keys()).chain(pending_deletions).chain(&candidates);
-        let all_tls = &observed.tls;
+        let (whole, all_tls) = (observed, &observed.tls);
         let mut observed = observed.select_part(backends, keys.keys());
         let routes =
             changes.iter().filter_map(|(key, route)| Some(((*key).clone(), (*route)?.clone())));
@@ -108,6 +111,18 @@ impl IncrementalPlan {
         if is_https && (has_separate_lines(config) || has_separate_lines(&part)) {
             return None;
         }
+        if !config.header_names.has_all(&part.header_names) {
+            return None;
+        }
+        part.header_names.clone_from(&config.header_names);
+        let has_sets = uses_sets(config, keys.keys()) || uses_sets(&part, keys.keys());
+        if has_sets {
+            // Routes share sets, and depend on others of their host.
+            part.maps.features = features_after(config, &part, keys.keys());
+            observed.copy_sets(whole);
+        } else {
+            part.maps.features = FeatureMaps::default();
+        }
         part.requeue = config.requeue;
         // A CA may be shared, so it is only deleted by the next plan of the whole state.
         part.cas.extend(config.cas.iter().cloned());
@@ -121,7 +136,8 @@ impl IncrementalPlan {
             }
             _ => true,
         });
-        Some(Self { commands, keys: keys.into_values().cloned().collect(), names, part })
+        let keys = keys.into_values().cloned().collect();
+        Some(Self { commands, keys, names, part, has_sets })
     }
 
     /// Whether the configuration changes.
@@ -159,6 +175,9 @@ impl IncrementalPlan {
             config.tls.entry(list).or_default().extend(lines);
         }
         let Config { backends, spares, maps, cas, .. } = self.part;
+        if self.has_sets {
+            config.maps.features = maps.features;
+        }
         config.backends.extend(backends);
         config.spares = spares;
         config.cas = cas;
@@ -168,6 +187,25 @@ impl IncrementalPlan {
         config.maps.check_hosts.extend(maps.check_hosts);
         removed
     }
+}
+
+/// Whether one of the routes has entries in the maps of sets.
+fn uses_sets<'a>(config: &Config, mut keys: impl Iterator<Item = &'a String>) -> bool {
+    keys.any(|key| {
+        let target = config.maps.routes.get(key);
+        target.and_then(|target| target.features.as_ref()).is_some_and(|one| one.has_sets())
+    })
+}
+
+/// Returns the sets of all routes after the change of those with these keys.
+fn features_after<'a>(
+    config: &Config,
+    part: &Config,
+    keys: impl Iterator<Item = &'a String>,
+) -> FeatureMaps {
+    let changed: BTreeSet<_> = keys.collect();
+    let kept = config.maps.routes.iter().filter(|(key, _)| !changed.contains(key));
+    FeatureMaps::of_routes(kept.chain(&part.maps.routes), &config.header_names)
 }
 
 /// Whether a wildcard host has lines with options, or there is a route of any host. The lines of other hosts depend on

@@ -12,6 +12,7 @@ use super::{
     stream_options,
 };
 use crate::model::{
+    http::{closed::Closed, redirect::Redirect},
     route::{Policy, Route, RouteKey, Routes},
     stream::Balance,
 };
@@ -133,7 +134,16 @@ fn stock_divisor(shape: BackendShape) -> usize {
 
 /// Returns the backend of a route that never has one of its own.
 fn shared_backend(key: &RouteKey, route: &Route) -> Option<&'static str> {
-    route.redirects(key.listener).then_some(name::TO_HTTPS)
+    if key.is_tcp() {
+        return None;
+    }
+    let is_closed = route.policy.get::<Closed>() != Closed::default();
+    let redirects = route.policy.get::<Redirect>() != Redirect::Off;
+    match () {
+        () if is_closed => Some(name::CLOSED),
+        () if redirects => Some(name::REDIRECTS),
+        () => route.redirects(key.listener).then_some(name::TO_HTTPS),
+    }
 }
 
 /// Returns the backend that serves the route now, and that backend's shape.

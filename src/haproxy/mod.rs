@@ -21,6 +21,7 @@ pub mod command;
 pub mod config_builder;
 pub mod diagnosis;
 pub mod error;
+pub mod features;
 pub mod files;
 pub mod health;
 pub mod health_query;

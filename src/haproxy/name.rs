@@ -42,6 +42,15 @@ pub const TO_HTTPS: &str = "to-https";
 /// certificate.
 pub const NO_CERTIFICATE: &str = "no-certificate";
 
+/// Name of the backend that answers 503 for routes whose protection is not understood.
+pub const CLOSED: &str = "closed";
+
+/// Name of the backend of routes that redirect.
+pub const REDIRECTS: &str = "redirects";
+
+/// Start of the names of backends that only have a table.
+pub const TABLE_PREFIX: &str = "docker-glue-table-";
+
 /// The names that earlier versions gave to this backend and to the only server of a route. Workers of these versions
 /// keep the names until their last connection ends, also after the reload at an upgrade. To be removed one release
 /// later.
@@ -216,7 +225,13 @@ pub fn is_no_server(backend: &str) -> bool {
 
 /// Whether the backend answers requests of all routes that have none of their own.
 pub fn is_shared(backend: &str) -> bool {
-    is_no_server(backend) || matches!(backend, NO_SERVER_TCP | TO_HTTPS | NO_CERTIFICATE)
+    is_no_server(backend) || is_static(backend)
+}
+
+/// Whether this version declares the backend in every file.
+fn is_static(backend: &str) -> bool {
+    let names = [NO_SERVER, NO_SERVER_TCP, TO_HTTPS, NO_CERTIFICATE, CLOSED, REDIRECTS];
+    names.contains(&backend) || backend.starts_with(TABLE_PREFIX)
 }
 
 /// Returns the backend of routes without a server.
@@ -268,8 +283,9 @@ pub fn spare_shape(name: &str) -> Option<BackendShape> {
 pub fn is_managed(backend: &str) -> bool {
     let has_port =
         |(_, remainder): (&str, &str)| remainder.starts_with(|c: char| c.is_ascii_digit());
-    let shared = matches!(backend, NO_SERVER | NO_SERVER_TCP | TO_HTTPS | NO_CERTIFICATE);
-    shared || spare_shape(backend).is_some() || backend.split_once(':').is_some_and(has_port)
+    is_static(backend)
+        || spare_shape(backend).is_some()
+        || backend.split_once(':').is_some_and(has_port)
 }
 
 /// Returns a server's id, which depends only on its name: 1 to 2^31 - 1 (configuration manual, `id`).

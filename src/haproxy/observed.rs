@@ -198,13 +198,26 @@ impl ObservedState {
                         copy(from, *key, entries);
                     }
                 }
-                MapName::TcpPorts | MapName::Acme => {}
+                MapName::TcpPorts
+                | MapName::Acme
+                | MapName::StrictHosts
+                | MapName::ClientMembers
+                | MapName::ClientNetworks
+                | MapName::Origins
+                | MapName::Headers => {}
                 MapName::Checks | MapName::CheckHosts => {
                     part.backends.iter().for_each(|name| copy(from, name, entries));
                 }
             }
         }
         part
+    }
+
+    /// Replaces the maps of sets by those of another state.
+    pub(super) fn copy_sets(&mut self, from: &Self) {
+        for map in MapName::SETS {
+            self.maps.insert(map, from.maps.get(&map).cloned().unwrap_or_default());
+        }
     }
 
     /// Whether both states are equal except for check results, which change by themselves.

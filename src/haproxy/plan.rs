@@ -6,7 +6,7 @@
 use super::{
     command::{CheckHealth, RuntimeCommand},
     config::{AdminState, Backend, CheckMode, Config, FrontendState, MapName, Probe, Server},
-    name,
+    features, name,
     observed::{ObservedServer, ObservedState},
 };
 use std::collections::BTreeMap;
@@ -21,7 +21,11 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     plan.extend(observed.tls.plan_additions(&config.tls));
     plan.extend(observed.tls.plan_default(&config.default_certificate));
     // The map entries that checks use have to exist before the first check.
+    let transitional = features::transitional_members(observed, &config.maps.features);
     for (map, desired) in maps.iter().filter(|(map, _)| !map.has_routes()) {
+        if *map == MapName::ClientMembers {
+            set_entries(&mut plan, observed, *map, &transitional);
+        }
         set_entries(&mut plan, observed, *map, desired);
     }
     for (name, backend) in &config.backends {
@@ -33,8 +37,19 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     }
     // A port opens after its routes are there, and closes before they go.
     set_frontend_states(&mut plan, observed, config);
-    for (map, desired) in &maps {
+    let (of_routes, others): (Vec<_>, Vec<_>) = maps.iter().partition(|(map, _)| map.has_routes());
+    // Sets go after the entries that name them, and in the opposite order to that of their addition.
+    for (map, desired) in of_routes.into_iter().chain(others.into_iter().rev()) {
         delete_entries(&mut plan, observed, *map, desired);
+        if *map == MapName::ClientMembers {
+            let known = |key: &String| {
+                let current = observed.maps.get(map);
+                current.is_some_and(|current| current.contains_key(key))
+                    || desired.contains_key(key)
+            };
+            let added = transitional.keys().filter(|key| !known(key));
+            plan.extend(added.map(|key| RuntimeCommand::DelMap { map: *map, key: key.clone() }));
+        }
     }
     remove_servers(&mut plan, observed, config);
     plan.extend(observed.tls.plan_deletions(&config.tls));

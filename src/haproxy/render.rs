@@ -7,6 +7,7 @@ use super::{
         self, Backend, BackendShape, CheckMode, Config, ConnectRetry, Frontend, MapName, Mode,
         Probe, Server,
     },
+    features::{Block, Feature, Word},
     files::{ConfigFiles, GenerationFiles, MARKER},
     name,
     provisioning::Provisioning,
@@ -15,7 +16,9 @@ use super::{
     server_setting::ServerSetting,
     tls::{self, CertificateDirectory, TCP_ALPN, TlsLine},
 };
-use crate::model::{option_value::Host, stream::Balance, tls::TlsPolicy};
+use crate::model::{
+    http::redirect::RedirectStatus, option_value::Host, stream::Balance, tls::TlsPolicy,
+};
 use askama::Template;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -187,7 +190,8 @@ pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
     // All shapes, because without `add backend` nothing else contains a shape's lines.
     let shapes = BackendShape::ALL.map(|shape| (name::defaults_section(shape).to_owned(), shape));
     let (frontends, spares) = (config.frontends.clone(), shapes.into());
-    let bare = Config { frontends, spares, ..Config::default() };
+    let header_names = config.header_names.clone();
+    let bare = Config { frontends, spares, header_names, ..Config::default() };
     let hash = name::hash_all([&render_config(&bare, context, String::new()), WAIT]);
     format!("docker-balancer {hash:016x}{}", context.provisioning.fingerprint_suffix())
 }
@@ -196,7 +200,8 @@ pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
 pub fn base_hash(config: &Config, context: &RenderContext) -> u64 {
     let Config { fingerprint: skeleton, frontends, .. } = config;
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
-    let bare = Config { fingerprint: skeleton, frontends, ..Config::default() };
+    let header_names = config.header_names.clone();
+    let bare = Config { fingerprint: skeleton, frontends, header_names, ..Config::default() };
     name::hash(&render_config(&bare, context, String::new()))
 }
 
@@ -289,6 +294,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         ("check-hosts.map".to_owned(), format_map(&maps.check_hosts)),
         ("servers.state".to_owned(), format_server_states(config)),
     ]);
+    let sets = MapName::SETS.map(|map| (map.to_string(), format_map(&maps.entries(map))));
     let acme = context.acme.is_token().then(|| (MapName::Acme.to_string(), format_map(&maps.acme)));
     let tcp = config.has_tcp().then(|| (MapName::Tcp.to_string(), format_map(&maps.tcp)));
     let ports = config
@@ -296,6 +302,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         .then(|| (MapName::TcpPorts.to_string(), format_map(&maps.tcp_ports)));
     files
         .into_iter()
+        .chain(sets)
         .chain(lua)
         .chain(acme)
         .chain(tcp)
@@ -414,6 +421,11 @@ impl ChallengeAnswer {
 }
 
 impl RenderContext {
+    /// Returns the expression of the client's address.
+    fn client_expression(&self) -> &'static str {
+        if self.trusted.is_empty() { "src" } else { "var(txn.client)" }
+    }
+
     /// Returns the `bind` lines of one port. Both families have a line each, so that an IPv4 client appears with its
     /// plain address.
     fn bind_lines(&self, frontend: &Frontend) -> Vec<String> {

@@ -5,7 +5,7 @@
 
 use super::{
     config::{AdminState, MapName},
-    name,
+    features, name,
     observed::{ObservedServer, ObservedState},
     server_transport, stream_options,
 };
@@ -69,7 +69,7 @@ fn route_entries(observed: &ObservedState) -> impl Iterator<Item = (RouteKey, &s
         .filter_map(move |(key, value)| Some((RouteKey::parse_map_key(key, protocol_of)?, value)))
 }
 
-/// Parses `backend strip timeout retry route detail guard transport`.
+/// Parses `backend strip timeout retry route detail guard transport` and the words of features.
 fn recover_route(
     observed: &ObservedState,
     value: &str,
@@ -92,6 +92,7 @@ fn recover_route(
         Some(transport) => server_transport::parse_options(transport, policy),
         None => policy,
     };
+    let policy = features::recover_options(observed, &words.collect::<Vec<_>>(), policy);
     let endpoints = recover_endpoints(servers);
     Some(Route { endpoints, ..Route::new(policy, OptionValues::default()) })
 }

@@ -291,7 +291,14 @@ impl RuntimeClient {
             }
             return Ok(same);
         }
-        for (map, key) in entries {
+        let by_address = |(map, _): &(MapName, &str)| *map == MapName::ClientNetworks;
+        if entries.iter().any(by_address) {
+            // `get map` looks up an address, and not a network.
+            let map = MapName::ClientNetworks;
+            let found = observed::parse_map(&self.send_command(&format!("show map {map}")).await?);
+            same &= expected.maps.insert(map, found.clone()) == Some(found);
+        }
+        for (map, key) in entries.into_iter().filter(|entry| !by_address(entry)) {
             let answer = self.send_command(&format!("get map {map} {}", Escaped(key))).await?;
             same &= expected.replace_entry(map, key, observed::parse_entry(&answer, key));
         }

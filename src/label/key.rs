@@ -16,7 +16,14 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelKey<'a> {
     /// `glue_<protocol>_<port>_<option>`, optionally with `.<route>`. Only ports of TCP and UDP may be a range.
-    Port { protocol: LabelProtocol, ports: PortRange, option: LabelOption, route: Option<&'a str> },
+    /// The free part of the option's name, if it has one, is `tail`: a header's name.
+    Port {
+        protocol: LabelProtocol,
+        ports: PortRange,
+        option: LabelOption,
+        tail: Option<&'a str>,
+        route: Option<&'a str>,
+    },
     /// `glue_http_ports`, `glue_network`
     Container(LabelOption),
 }
@@ -62,7 +69,10 @@ fn parse_port_key(
     let (stem, route) = split_route(after_prefix);
     let portless = LabelOption::from_port_name(protocol, stem).is_some();
     let Some((port, name)) = stem.split_once('_').filter(|_| !portless) else { return Ok(None) };
-    let Some(option) = LabelOption::from_port_name(protocol, name) else {
+    let found = LabelOption::from_port_name(protocol, name).map(|option| (option, None));
+    let open = || LabelOption::from_open_name(protocol, name);
+    let Some((option, tail)) = found.or_else(|| open().map(|(option, tail)| (option, Some(tail))))
+    else {
         return match find_other_protocol(protocol, name) {
             Some(option) if parse_ports(protocol, port).is_ok() => {
                 Err(Reason::OtherProtocol { option, protocol })
@@ -74,7 +84,7 @@ fn parse_port_key(
         Some(route) if !is_route_name(route) => Err(Reason::NotARouteName(route.to_owned())),
         _ => {
             let ports = parse_ports(protocol, port)?;
-            Ok(Some(LabelKey::Port { protocol, ports, option, route }))
+            Ok(Some(LabelKey::Port { protocol, ports, option, tail, route }))
         }
     }
 }
@@ -120,7 +130,7 @@ fn diagnose_unknown(key: &str) -> Reason {
 
 fn is_protective(synonym: Synonym) -> bool {
     let Synonym::Option(option) = synonym else { return false };
-    option.spec().invalid == InvalidValue::ExcludesPort
+    option.spec().invalid != InvalidValue::Ignored
 }
 
 /// Parses `glue_http_<port>_<word>` and similar names. Returns the label without the option, the route and the meaning

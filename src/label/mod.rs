@@ -16,11 +16,12 @@ use crate::model::{
     container::{Container, ContainerState},
     label_option::{LabelProtocol, OptionValues},
     option_value::{HealthPolicy, HostMatch, Weight},
+    policy_book::PolicyBook,
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Policy, RouteKey},
     tls::TlsMode,
 };
-use std::{collections::BTreeSet, fmt, num::NonZeroU16};
+use std::{collections::BTreeSet, fmt, num::NonZeroU16, sync::Arc};
 
 pub use crate::model::label_text::has_our_labels;
 pub use constraint::Constraint;
@@ -83,6 +84,7 @@ pub struct LabelLimits {
     pub host_network: HostNetwork,
     /// For ports whose labels do not set it.
     pub tls: TlsMode,
+    pub policies: Arc<PolicyBook>,
 }
 
 /// Public ports that containers may use.

@@ -10,23 +10,31 @@ use crate::model::{
     backend_tls::{Scheme, Verification},
     client_certificate::ClientCertificate,
     container::{Container, NetworkMode, Transport},
+    http::{
+        closed::Closed,
+        header,
+        redirect::{Redirect, RedirectStatus},
+    },
     label_option::{
         InvalidValue, LabelOption, LabelProtocol, OPTIONS, OptionPlace, OptionValue, OptionValues,
         ParsedValue, TypedOption,
     },
     label_text,
     option_value::{self, CheckMethod, HostMatch, PathPrefix, PortRange},
+    policy_book::{self, GivenValues, PolicyName},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Listener, Match, Protocol, RouteKey},
     stream::ProxyHeader,
     tls::{self, TlsBind, TlsMode},
 };
+use crate::support::suggest::suggest;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU16,
     ops::Bound::{Included, Unbounded},
     str::FromStr,
+    sync::Arc,
 };
 
 /// Maximum number of routes of one container. Hosts, prefixes and public ports multiply.
@@ -80,8 +88,12 @@ struct RangeLabel<'a> {
 }
 
 /// The labels of one route, by option.
-#[derive(Debug, Default)]
-pub(super) struct OptionSet<'a>([Option<RawLabel<'a>>; OPTIONS.len()]);
+#[derive(Debug)]
+pub(super) struct OptionSet<'a> {
+    labels: [Option<RawLabel<'a>>; OPTIONS.len()],
+    /// Labels of options whose names have a free part, with that part. `labels` has only one of each option.
+    open: Vec<(LabelOption, &'a str, RawLabel<'a>)>,
+}
 
 #[derive(Debug)]
 pub(super) struct PortLabels<'a> {
@@ -98,12 +110,17 @@ pub(super) struct PortLabels<'a> {
 }
 
 /// Options that a named route inherits from its port.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct RouteOptions {
     /// `None` means the container's port.
     bind: Option<PublicPorts>,
+    /// Those that the labels set, in the order of precedence.
+    given: GivenValues,
+    /// The policies that the labels name.
+    used: Vec<PolicyName>,
+    /// The values of all policies and labels.
     values: OptionValues,
-    /// Options with an invalid value without which the port must not be served.
+    /// Options with an invalid value without which the port must not be served, or the route answers 503.
     invalid: BTreeSet<LabelOption>,
 }
 
@@ -184,7 +201,7 @@ impl<'a> LabelParser<'a> {
                     Some(protocol) => lists.push((protocol, label)),
                     None => network = Some(label),
                 },
-                Some(Ok(LabelKey::Port { protocol, ports: range, option, route })) => {
+                Some(Ok(LabelKey::Port { protocol, ports: range, option, tail, route })) => {
                     let Some(number) = range.single() else {
                         let label = RawLabel { range: Some(range), ..label };
                         ranges.push(RangeLabel { label, protocol, ports: range, option, route });
@@ -195,7 +212,7 @@ impl<'a> LabelParser<'a> {
                         ports.push(PortLabels::new(protocol, number, None));
                     }
                     let last = ports.last_mut().expect("one was put there");
-                    last.options_for(route).0[option as usize] = Some(label);
+                    last.options_for(route).add(option, tail, label);
                 }
             }
         }
@@ -239,7 +256,7 @@ impl<'a> LabelParser<'a> {
                     self.report_problem(Some(label), reason);
                     break;
                 }
-                ports[at].options_for(route).0[option as usize].get_or_insert(label);
+                ports[at].options_for(route).labels[option as usize].get_or_insert(label);
             }
         }
     }
@@ -308,11 +325,19 @@ impl<'a> LabelParser<'a> {
 
     /// Returns the options of a port without labels for them.
     fn default_options(&self, port: &PortLabels<'_>) -> RouteOptions {
-        let values = match port.protocol {
+        RouteOptions {
+            values: self.default_values(port.protocol),
+            invalid: port.misspelled.iter().copied().collect(),
+            ..RouteOptions::default()
+        }
+    }
+
+    /// Returns the values of options that neither labels nor policies set.
+    fn default_values(&self, protocol: LabelProtocol) -> OptionValues {
+        match protocol {
             LabelProtocol::Http => OptionValues::default().with(self.limits.tls),
             LabelProtocol::Tcp | LabelProtocol::Udp => OptionValues::default(),
-        };
-        RouteOptions { values, invalid: port.misspelled.iter().copied().collect(), bind: None }
+        }
     }
 
     /// Returns the hint about a port that the container does not expose. It may be the host's port of a published one.
@@ -342,10 +367,16 @@ impl<'a> LabelParser<'a> {
             .get(LabelOption::Bind)
             .map(|label| self.parse_bind(port, label))
             .or_else(|| from.bind.clone());
-        let (mut values, mut invalid) = (from.values.clone(), from.invalid.clone());
+        let (mut given, mut invalid) = (from.given.clone(), from.invalid.clone());
+        let used = match option_set.get(LabelOption::Use) {
+            Some(label) => self.parse_policies(label, &mut invalid),
+            None => from.used.clone(),
+        };
         for spec in &OPTIONS {
             let Some(label) = option_set.get(spec.option) else { continue };
             let value = match spec.option {
+                LabelOption::Use => continue,
+                option if option.open_name().is_some() => continue,
                 LabelOption::TlsBind => {
                     TlsBind::new(self.parse_public_ports(port, label)).map(TypedOption::into_value)
                 }
@@ -353,14 +384,66 @@ impl<'a> LabelParser<'a> {
             };
             match (value, spec.invalid) {
                 (Some(value), _) => {
-                    values.set(value);
+                    given.push(value);
                     invalid.remove(&spec.option);
                 }
-                (None, InvalidValue::ExcludesPort) => drop(invalid.insert(spec.option)),
+                (None, InvalidValue::ExcludesPort | InvalidValue::ClosesRoute) => {
+                    invalid.insert(spec.option);
+                }
                 (None, InvalidValue::Ignored) => {}
             }
         }
-        RouteOptions { bind, values, invalid }
+        given.extend(self.parse_headers(option_set));
+        let mut values = self.default_values(port.protocol);
+        let book = &self.limits.policies;
+        let policies = used.iter().filter_map(|name| book.policies.get(name)).flatten();
+        policies.chain(&given).for_each(|value| policy_book::give(&mut values, value));
+        RouteOptions { bind, given, used, values, invalid }
+    }
+
+    /// Returns the policies of a `use` label that exist. If one does not, the option is invalid.
+    fn parse_policies(
+        &mut self,
+        label: RawLabel<'_>,
+        invalid: &mut BTreeSet<LabelOption>,
+    ) -> Vec<PolicyName> {
+        let book = Arc::clone(&self.limits.policies);
+        let mut names = Vec::new();
+        invalid.remove(&LabelOption::Use);
+        let text = self.checked_text(label);
+        invalid.extend(text.is_none().then_some(LabelOption::Use));
+        for name in text.into_iter().flat_map(|text| text.split(',')).map(str::trim) {
+            if let Some((name, _)) = book.policies.get_key_value(name) {
+                names.push(name.clone());
+                continue;
+            }
+            invalid.insert(LabelOption::Use);
+            let nearest = suggest(name, book.policies.keys().map(PolicyName::as_str));
+            let (name, nearest) = (name.to_owned(), nearest.map(str::to_owned));
+            self.report_problem(Some(label), Reason::UnknownPolicy { name, nearest });
+        }
+        names
+    }
+
+    /// Returns the values of the labels with a header's name in their name.
+    fn parse_headers(&mut self, option_set: &OptionSet<'_>) -> GivenValues {
+        let mut counts = BTreeMap::new();
+        let mut values = Vec::new();
+        for (option, name, label) in &option_set.open {
+            let count: &mut usize = counts.entry(*option).or_default();
+            *count += 1;
+            if header::MAX_HEADERS < *count {
+                let (option, most) = (*option, header::MAX_HEADERS);
+                self.report_problem(Some(*label), Reason::TooManyLabels { option, most });
+                continue;
+            }
+            let Some(text) = self.checked_text(*label) else { continue };
+            match option.parse_open_value(name, text) {
+                Ok(value) => values.push(value),
+                Err(reason) => self.report_problem(Some(*label), reason),
+            }
+        }
+        values
     }
 
     fn parse_bind(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> PublicPorts {
@@ -480,7 +563,11 @@ impl<'a> LabelParser<'a> {
         if is_passed && let Some(reason) = unused_with_pass(port, options) {
             self.report_problem(None, reason);
         }
+        let options = &self.close_invalid(port, options);
         let listeners = self.requested_listeners(port, options);
+        if let Some(label) = option_set.get(LabelOption::RedirectFrom).filter(|_| !is_passed) {
+            self.add_redirects(port, option_set, label, &listeners, options);
+        }
         let rules = hosts.iter().flat_map(|host| {
             prefixes.iter().map(move |prefix| {
                 if is_passed {
@@ -560,19 +647,95 @@ impl<'a> LabelParser<'a> {
                 .report_problem(None, Reason::TooManyRoutes { port, requested, most: MAX_ROUTES });
         }
         let listeners = self.add_listeners(port, listeners, origin);
-        let [policy, terms, server_options] =
-            [OptionPlace::Policy, OptionPlace::Terms, OptionPlace::Server]
-                .map(|place| options.values.select(place));
         self.requests.reserve(requested);
-        for listener in listeners {
-            self.requests.extend(rules.iter().map(|rule| RouteRequest {
-                key: RouteKey { listener, rule: rule.clone() },
+        for rule in rules {
+            let Some(values) = self.required_values(rule, &options.values) else { continue };
+            let [policy, terms, server_options] =
+                [OptionPlace::Policy, OptionPlace::Terms, OptionPlace::Server]
+                    .map(|place| values.select(place));
+            self.requests.extend(listeners.iter().map(|listener| RouteRequest {
+                key: RouteKey { listener: *listener, rule: rule.clone() },
                 policy: policy.clone(),
                 terms: terms.clone(),
                 port: port.number.get(),
                 options: server_options.clone(),
-                health_policy: options.values.get(),
+                health_policy: values.get(),
             }));
+        }
+    }
+
+    /// Returns the values with those that the settings require for the host. `None` if the route cannot have them.
+    fn required_values(&mut self, rule: &Match, values: &OptionValues) -> Option<OptionValues> {
+        let book = &self.limits.policies;
+        if book.requirements.is_empty() {
+            return Some(values.clone());
+        }
+        match rule {
+            Match::Http { host, .. } => {
+                let mut values = values.clone();
+                book.require(host, &mut values);
+                Some(values)
+            }
+            Match::Tcp { server_name }
+                if *server_name != HostMatch::Any && book.requires(server_name) =>
+            {
+                let host = server_name.to_string();
+                self.report_problem(None, Reason::PolicyNeedsRequests { host });
+                None
+            }
+            Match::Tcp { .. } | Match::Udp => Some(values.clone()),
+        }
+    }
+
+    /// Returns the options of a route that answers 503 if a protection is invalid.
+    fn close_invalid(&mut self, port: &PortLabels<'_>, options: &RouteOptions) -> RouteOptions {
+        let mut options = options.clone();
+        if let Some(option) = options.invalid.iter().copied().find(|option| closes_route(*option)) {
+            let port = port.number.get();
+            self.report_problem(None, Reason::RouteClosed { port, option });
+            options.values.set(Closed(Some(option)).into_value());
+        }
+        options
+    }
+
+    /// Requests routes that redirect the hosts of the label to the first host.
+    fn add_redirects(
+        &mut self,
+        port: &PortLabels<'_>,
+        option_set: &OptionSet<'_>,
+        label: RawLabel<'_>,
+        listeners: &[Listener],
+        options: &RouteOptions,
+    ) {
+        let first =
+            option_set.get(LabelOption::Host).and_then(|label| label.value.split(',').next());
+        let Some(Ok(HostMatch::Exact(to))) = first.map(str::parse) else {
+            return self.report_problem(Some(label), Reason::RedirectWithoutHost);
+        };
+        let hosts = self.parse_hosts(port, label);
+        let rules = hosts.into_iter().filter(|host| *host != HostMatch::Exact(to.clone()));
+        let rules = rules.map(|host| Match::Http { host, prefix: PathPrefix::default() });
+        let rules: Vec<_> = rules.collect();
+        let (mode, tls_bind): (TlsMode, TlsBind) = (options.values.get(), options.values.get());
+        for listener in listeners {
+            let redirect = if listener.is_https() {
+                let public = Some(listener.port).filter(|port| *port != tls::HTTPS_PORT);
+                Redirect::to_host("https", &to, public)
+            } else if mode == TlsMode::On {
+                let public = Some(tls_bind.redirect_port()).filter(|port| *port != tls::HTTPS_PORT);
+                Redirect::to_host("https", &to, public)
+            } else {
+                let public = Some(listener.port).filter(|port| *port != tls::HTTP_PORT);
+                Redirect::to_host("http", &to, public)
+            };
+            let values = OptionValues::default()
+                .with(mode)
+                .with(tls_bind.clone())
+                .with(redirect)
+                .with(options.values.get::<RedirectStatus>())
+                .with(options.values.get::<Closed>());
+            let options = RouteOptions { values, ..RouteOptions::default() };
+            self.request_routes(port, &[*listener], PortOrigin::Single, &rules, &options);
         }
     }
 
@@ -843,7 +1006,7 @@ fn exclusion_reason(
     options: &RouteOptions,
 ) -> Option<Reason> {
     let port = port.number.get();
-    let invalid = options.invalid.first();
+    let invalid = options.invalid.iter().find(|option| !closes_route(**option));
     let invalid = invalid.map(|option| Reason::PortExcluded { port, option: *option });
     let without_tls = || {
         let option = option_without_tls(&options.values)?;
@@ -856,6 +1019,11 @@ fn exclusion_reason(
     invalid.or_else(without_tls).or_else(not_passed)
 }
 
+/// Whether a route with an invalid value of the option answers 503.
+fn closes_route(option: LabelOption) -> bool {
+    option.spec().invalid == InvalidValue::ClosesRoute
+}
+
 /// Returns an option because of which TLS cannot be passed through, although it should be.
 fn option_against_pass(option_set: &OptionSet<'_>, values: &OptionValues) -> Option<LabelOption> {
     let verifies_clients = values.get::<ClientCertificate>() != ClientCertificate::Off;
@@ -863,6 +1031,10 @@ fn option_against_pass(option_set: &OptionSet<'_>, values: &OptionValues) -> Opt
         TlsMode::Pass if option_set.get(LabelOption::Host).is_none() => Some(LabelOption::Host),
         TlsMode::Pass if option_set.get(LabelOption::Prefix).is_some() => Some(LabelOption::Prefix),
         TlsMode::Pass if verifies_clients => Some(LabelOption::ClientCert),
+        TlsMode::Pass => OPTIONS.iter().map(|spec| spec.option).find(|option| {
+            closes_route(*option)
+                && (option_set.get(*option).is_some() || values.find(*option).is_some())
+        }),
         _ => None,
     }
 }
@@ -906,7 +1078,7 @@ fn misspelled_protection(reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
     let Reason::UnknownLabel { nearest: Some(nearest) } = reason else { return None };
     match key::parse_key(nearest)? {
         Ok(LabelKey::Port { ports, option, .. })
-            if option.spec().invalid == InvalidValue::ExcludesPort =>
+            if option.spec().invalid != InvalidValue::Ignored =>
         {
             Some((ports.single()?, option))
         }
@@ -1012,13 +1184,24 @@ impl<'a> PortLabels<'a> {
     }
 }
 
+impl Default for OptionSet<'_> {
+    fn default() -> Self {
+        Self { labels: [None; OPTIONS.len()], open: Vec::new() }
+    }
+}
+
 impl<'a> OptionSet<'a> {
     pub(super) fn get(&self, option: LabelOption) -> Option<RawLabel<'a>> {
-        self.0[option as usize]
+        self.labels[option as usize]
+    }
+
+    fn add(&mut self, option: LabelOption, tail: Option<&'a str>, label: RawLabel<'a>) {
+        self.labels[option as usize] = Some(label);
+        self.open.extend(tail.map(|tail| (option, tail, label)));
     }
 
     pub(super) fn first(&self) -> Option<RawLabel<'a>> {
-        self.0.iter().flatten().next().copied()
+        self.labels.iter().flatten().next().copied()
     }
 
     fn has_match_label(&self) -> bool {

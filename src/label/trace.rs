@@ -17,7 +17,7 @@ use crate::model::{
 use std::str::FromStr;
 
 /// The labels behind one port's request for a route. An option without a label has its default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelTrace {
     options: [Option<OptionSource>; OPTIONS.len()],
     /// `glue_http_ports` or that of another protocol, if it contains the port.
@@ -72,6 +72,12 @@ pub fn trace_labels(
         .map(|scope| scope.build_trace(container, key))
 }
 
+impl Default for LabelTrace {
+    fn default() -> Self {
+        Self { options: [const { None }; OPTIONS.len()], ports: None, is_https: false }
+    }
+}
+
 impl LabelTrace {
     pub fn get(&self, option: LabelOption) -> Option<&OptionSource> {
         self.options[option as usize].as_ref()
@@ -116,6 +122,11 @@ impl<'a> RouteScope<'a> {
         let (host, prefix) = (key.host(), key.prefix());
         let own = |option| self.options.get(option);
         let has_place = own(LabelOption::Prefix).or(self.ports_label).is_some();
+        let from = own(LabelOption::RedirectFrom);
+        if from.is_some_and(|label| contains_member(label, HostMatch::from_str, host)) {
+            return prefix.is_some_and(|prefix| *prefix == PathPrefix::default())
+                && self.requests_listener(key);
+        }
         let host = match own(LabelOption::Host) {
             Some(label) => contains_member(label, HostMatch::from_str, host),
             None => has_place && *host == HostMatch::Any,
@@ -202,7 +213,7 @@ impl<'a> RouteScope<'a> {
         let own = self.options.get(option);
         let inherited = match option.spec().scope {
             OptionScope::Port => self.port.base_options.get(option),
-            OptionScope::Container | OptionScope::Route => None,
+            OptionScope::Container | OptionScope::Route | OptionScope::Derived => None,
         };
         let protocol = self.port.protocol;
         own.into_iter().chain(inherited).find(|label| is_valid(protocol, option, label.value))

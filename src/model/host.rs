@@ -38,6 +38,11 @@ impl HostMatch {
         }
     }
 
+    /// Whether there is a host that both match.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
     /// Whether this matches every host that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {

@@ -9,7 +9,21 @@ use super::{
     backend_tls::{Scheme, ServerName, Verification},
     client_certificate::ClientCertificate,
     flow::{FlowIdle, Replies, Sticky},
-    option_value::{CheckMethod, HealthPolicy, Maxconn, OptionType, Retry, Timeout, Weight},
+    http::{
+        clients::{Allow, Deny},
+        closed::Closed,
+        cors::Cors,
+        header::{
+            self, DropRequestHeaders, DropResponseHeaders, RequestHeaders, ResponseHeaders,
+            SecureHeaders,
+        },
+        limit::{AtOnce, MaxBody, RateLimit},
+        redirect::{Redirect, RedirectStatus},
+        rewrite::AddPrefix,
+    },
+    option_value::{
+        CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout, TunnelTimeout, Weight,
+    },
     problem::Reason,
     route::Strip,
     stream::{Balance, Cut, Idle, ProxyHeader},
@@ -69,6 +83,8 @@ pub enum OptionScope {
     Port,
     /// One route: the port's unnamed one, or a named one.
     Route,
+    /// Nothing: no label has it, and it follows from other labels.
+    Derived,
 }
 
 /// Object that the value becomes part of.
@@ -102,6 +118,9 @@ pub enum InvalidValue {
     Ignored,
     /// The port is not served: without the option it would be served with less protection.
     ExcludesPort,
+    /// The route answers 503: without the option it would be served with less protection, and without the route another
+    /// one, of a shorter prefix, might serve its requests.
+    ClosesRoute,
 }
 
 /// Whether JSON objects contain the member if the value is the default.
@@ -266,9 +285,9 @@ label_options! {
     }
     StripPrefix(Strip) {
         "strip_prefix", [Http], Port, Policy, Data, Ignored, json: "strip" Always,
-        values: "`1 0 true false yes no on off`",
+        values: "`1 0 true false yes no on off`, or a leading part of the prefix: `/team`",
         default: "`0`",
-        meaning: "the container sees the path without the prefix, and the prefix in `X-Forwarded-Prefix`; `/api` alone becomes `/`",
+        meaning: "the container sees the path without the prefix, or without this part of it, and what was stripped in `X-Forwarded-Prefix`; `/api` alone becomes `/`",
         synonyms: "strip stripprefix strippath stripprefixes trim trimprefix removeprefix rewrite \
                    rewritetarget pathrewrite handlepath replacepath virtualdest",
     }
@@ -421,6 +440,137 @@ label_options! {
         meaning: "with `scheme` `https` or `h2`: the name that HAProxy sends to the container (SNI), and verifies its certificate by",
         synonyms: "sni sslservername tlsservername proxysslname verifyhost",
     }
+    Use {
+        "use", [Http], Port, Match, Data, ClosesRoute, json: "" Always,
+        values: "names of policies, comma-separated: `lan`, `staff,slow`",
+        default: "",
+        meaning: "the route gets the options of [`[policy.NAME]`](../guide/policies.md) of the settings file. Later names win over earlier ones, and labels over all",
+        synonyms: "policy policies middleware middlewares preset presets profile import snippet",
+    }
+    Closed(Closed) {
+        "closed", [Http], Derived, Policy, Data, Ignored, json: "closed" IfSet,
+        values: "", default: "", meaning: "", synonyms: "",
+    }
+    Allow(Allow) {
+        "allow", [Http], Port, Policy, Data, ClosesRoute, json: "allow" IfSet,
+        values: "networks, addresses and `private`, comma-separated: `10.0.0.0/8,2001:db8::1`",
+        default: "every client",
+        meaning: "only these clients get in; all others get 403. `private` is the networks of RFC 1918 and 4193, link-local ones and the machine itself",
+        synonyms: "allowip allowips allowlist ipallowlist ipwhitelist whitelist whitelistsourcerange allowfrom sourcerange \
+                   networkaccess internal allowednetworks allownetworks accesslist access acl",
+    }
+    Deny(Deny) {
+        "deny", [Http], Port, Policy, Data, ClosesRoute, json: "deny" IfSet,
+        values: "networks, addresses and `private`, comma-separated",
+        default: "nobody",
+        meaning: "these clients get 403, also if `allow` has them",
+        synonyms: "denyip denyips denylist ipdenylist ipblacklist blacklist blocklist block denyfrom",
+    }
+    AddPrefix(AddPrefix) {
+        "add_prefix", [Http], Port, Policy, Data, Ignored, json: "add_prefix" IfSet,
+        values: "a path: `/app`",
+        default: "",
+        meaning: "put in front of the path that the container gets, after `strip_prefix`",
+        synonyms: "addprefix addpath prependpath prependprefix",
+    }
+    Redirect(Redirect) {
+        "redirect", [Http], Port, Policy, Data, Ignored, json: "redirect" IfSet,
+        values: "`https`, an origin: `https://new.example.com`, or a URL with a path",
+        default: "",
+        meaning: "requests are redirected and reach no container. With `https` and with an origin the path and the query stay",
+        synonyms: "redirectto redir return redirecturl redirectregex redirectscheme",
+    }
+    RedirectStatus(RedirectStatus) {
+        "redirect_status", [Http], Port, Policy, Data, Ignored, json: "redirect_status" IfSet,
+        values: "`301 302 303 307 308`",
+        default: "`307`",
+        meaning: "status of `redirect` and `redirect_from`. Browsers keep 301 and 308 for ever",
+        synonyms: "redirectcode redirectpermanent permanent",
+    }
+    RedirectFrom {
+        "redirect_from", [Http], Route, Match, Data, Ignored, json: "" Always,
+        values: "hosts, comma-separated: `example.com`",
+        default: "",
+        meaning: "requests for these hosts are redirected to the first one of `host`, with their path and query",
+        synonyms: "redirectfromdomain redirecthosts canonicalhost serveralias fromhost",
+    }
+    RequestHeader(RequestHeaders) {
+        "request_header_<Name>", [Http], Port, Policy, Data, Ignored, json: "request_headers" IfSet,
+        values: "text: `glue_http_80_request_header_X-Tenant=acme`",
+        default: "",
+        meaning: "the container gets the header with this value. A name that no route had before takes one reload of HAProxy",
+        synonyms: "requestheader requestheaders customrequestheaders setrequestheader headerup proxysetheader",
+    }
+    ResponseHeader(ResponseHeaders) {
+        "response_header_<Name>", [Http], Port, Policy, Data, Ignored, json: "response_headers" IfSet,
+        values: "text: `glue_http_80_response_header_X-Robots-Tag=noindex`",
+        default: "",
+        meaning: "clients get the header with this value, also in the answers of HAProxy. A name that no route had before takes one reload of HAProxy",
+        synonyms: "responseheader responseheaders customresponseheaders header headers headerdown addheader setheader",
+    }
+    DropRequestHeaders(DropRequestHeaders) {
+        "drop_request_headers", [Http], Port, Policy, Data, Ignored, json: "drop_request_headers" IfSet,
+        values: "names of headers, comma-separated",
+        default: "",
+        meaning: "the container does not get these headers",
+        synonyms: "droprequestheader removerequestheaders hiderequestheaders",
+    }
+    DropResponseHeaders(DropResponseHeaders) {
+        "drop_response_headers", [Http], Port, Policy, Data, Ignored, json: "drop_response_headers" IfSet,
+        values: "names of headers, comma-separated: `Server,X-Powered-By`",
+        default: "",
+        meaning: "clients do not get these headers",
+        synonyms: "dropresponseheader removeresponseheaders hideheaders proxyhideheader dropheaders removeheaders",
+    }
+    SecureHeaders(SecureHeaders) {
+        "secure_headers", [Http], Port, Policy, Data, Ignored, json: "secure_headers" IfSet,
+        values: "`1 0 true false yes no on off`",
+        default: "`0`",
+        meaning: "responses get `X-Content-Type-Options: nosniff`, `X-Frame-Options: SAMEORIGIN` and `Referrer-Policy: strict-origin-when-cross-origin`, unless the route sets them otherwise",
+        synonyms: "securityheaders secureheader framedeny contenttypenosniff browserxssfilter",
+    }
+    Cors(Cors) {
+        "cors", [Http], Port, Policy, Data, Ignored, json: "cors" IfSet,
+        values: "origins, comma-separated: `https://app.example.com`; or `*`",
+        default: "`off`",
+        meaning: "pages of these origins may use the route, with credentials; `*`: pages of every origin, without. HAProxy answers preflight requests",
+        synonyms: "corsorigin corsorigins alloworigin alloworigins accesscontrolalloworigin accesscontrolalloworiginlist crossorigin",
+    }
+    Rate(RateLimit) {
+        "rate", [Http], Port, Policy, Data, Ignored, json: "rate_limit" IfSet,
+        values: "`10/s`, `100/m`, `1000/h`",
+        default: "no limit",
+        meaning: "how many requests one client may send to the route in a second, minute or hour; further ones get 429. A client is an IPv4 address or a /64 network of IPv6",
+        synonyms: "ratelimit limitreq requestrate average ratelimitaverage throttle limit",
+    }
+    AtOnce(AtOnce) {
+        "at_once", [Http], Port, Policy, Data, Ignored, json: "at_once" IfSet,
+        values: "1 to 65535",
+        default: "no limit",
+        meaning: "how many requests of one client may be under way at once, WebSockets included; further ones get 429",
+        synonyms: "inflightreq limitconn perclient maxperclient clientconcurrency",
+    }
+    MaxBody(MaxBody) {
+        "max_body", [Http], Port, Policy, Data, Ignored, json: "max_body" IfSet,
+        values: "a size: `512k`, `10m`, `1g`",
+        default: "no limit",
+        meaning: "requests with a larger body get 413, and those that do not say its length 411",
+        synonyms: "maxbodysize maxrequestbody maxrequestbodybytes bodysize clientmaxbodysize maxsize bodylimit requestbody buffering uploadlimit",
+    }
+    TunnelTimeout(TunnelTimeout) {
+        "tunnel_timeout", [Http], Port, Policy, Data, Ignored, json: "tunnel_timeout" IfSet,
+        values: "a duration from `1s` to `24days`: `8h`",
+        default: "`1h`",
+        meaning: "WebSockets and other upgraded connections end after this time without data",
+        synonyms: "timeouttunnel websockettimeout wstimeout idletimeout",
+    }
+    Log(Log) {
+        "log", [Http], Port, Policy, Data, Ignored, json: "log" IfSet,
+        values: "`1 0 true false yes no on off`",
+        default: "`on`",
+        meaning: "whether requests are in the access log, if there is one",
+        synonyms: "accesslog logging disableaccesslogs",
+    }
     Balance(Balance) {
         "balance", [Tcp], Port, Policy, Shape, Ignored, json: "balance" Always,
         values: "`least`, `round`, `source`",
@@ -525,6 +675,29 @@ impl LabelOption {
         Self::of_protocol(protocol).find(|option| option.name() == name)
     }
 
+    /// Finds an option of which a part of the name is free: `X-A` of `request_header_X-A`. Returns it and the part.
+    pub fn from_open_name(protocol: LabelProtocol, name: &str) -> Option<(Self, &str)> {
+        let open = |option: Self| Some((option, name.strip_prefix(option.open_name()?)?));
+        Self::of_protocol(protocol).find_map(open).filter(|(_, tail)| !tail.is_empty())
+    }
+
+    /// Returns the fixed part of a name that ends with a free one.
+    pub fn open_name(self) -> Option<&'static str> {
+        self.name().split_once('<').map(|(fixed, _)| fixed)
+    }
+
+    /// Parses the value of a label whose name ends with a free part.
+    ///
+    /// # Errors
+    /// If the part, or the value, is none of the option.
+    pub fn parse_open_value(self, tail: &str, text: &str) -> Result<OptionValue, Reason> {
+        let headers = header::parse_named(self, tail, text)?;
+        Ok(match self {
+            Self::RequestHeader => RequestHeaders(headers).into_value(),
+            _ => ResponseHeaders(headers).into_value(),
+        })
+    }
+
     /// Finds the option of a container by name.
     pub fn from_container_name(name: &str) -> Option<Self> {
         Self::of_containers().find(|option| option.name() == name)
@@ -532,8 +705,9 @@ impl LabelOption {
 
     /// Iterates over the options of ports and routes.
     pub fn of_ports() -> impl Iterator<Item = Self> {
-        let specs = OPTIONS.iter().filter(|spec| spec.scope != OptionScope::Container);
-        specs.map(|spec| spec.option)
+        let is_of_port =
+            |spec: &&OptionSpec| matches!(spec.scope, OptionScope::Port | OptionScope::Route);
+        OPTIONS.iter().filter(is_of_port).map(|spec| spec.option)
     }
 
     /// Iterates over the options of a protocol's ports and routes.
@@ -566,10 +740,12 @@ impl LabelOption {
     /// `_` and `-`.
     pub fn from_synonym(protocol: LabelProtocol, word: &str) -> Option<Self> {
         let has_word = |spec: &&OptionSpec| {
-            let is_name = || spec.name.replace('_', "") == word;
+            let is_name = || {
+                let is_of_port = matches!(spec.scope, OptionScope::Port | OptionScope::Route);
+                is_of_port && spec.name.replace('_', "") == word
+            };
             spec.protocols.contains(&protocol)
-                && (spec.scope != OptionScope::Container && is_name()
-                    || spec.synonyms(protocol).any(|synonym| synonym == word))
+                && (is_name() || spec.synonyms(protocol).any(|synonym| synonym == word))
         };
         OPTIONS.iter().find(has_word).map(|spec| spec.option)
     }
@@ -586,7 +762,7 @@ impl OptionSpec {
     pub fn label(&self, protocol: LabelProtocol) -> String {
         match self.scope {
             OptionScope::Container => format!("glue_{}", self.name),
-            OptionScope::Port | OptionScope::Route => {
+            OptionScope::Port | OptionScope::Route | OptionScope::Derived => {
                 format!("glue_{protocol}_<port>_{}", self.name)
             }
         }

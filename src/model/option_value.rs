@@ -6,7 +6,7 @@ pub use super::{
     host::{Host, HostMatch},
     prefix::{CheckPath, MAX_SEGMENTS, PathPrefix},
 };
-use crate::model::{problem::Reason, route::Strip};
+use crate::model::{label_option::LabelOption, problem::Reason, route::Strip};
 use serde_json::Value;
 use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration};
 
@@ -35,6 +35,14 @@ pub struct Weight(u16);
 /// How long a container may take to answer: 1 ms to 24 h, in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timeout(Duration);
+
+/// After which time without data an upgraded connection, such as a WebSocket, ends: 1 s to 24 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TunnelTimeout(Duration);
+
+/// Whether requests are in the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Log(pub bool);
 
 /// Limit of the requests that a container gets at once, 1 to 65535. The default is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,6 +190,75 @@ impl Default for Timeout {
     }
 }
 
+impl TunnelTimeout {
+    /// The longest that HAProxy accepts.
+    const MAX: Duration = Duration::from_hours(24 * 24);
+
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+impl Default for TunnelTimeout {
+    fn default() -> Self {
+        Self(Duration::from_hours(1))
+    }
+}
+
+impl FromStr for TunnelTimeout {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let time = humantime::parse_duration(text.trim()).ok();
+        let is_possible = |time: &Duration| (Duration::from_secs(1)..=Self::MAX).contains(time);
+        time.filter(is_possible).map(|time| Self(Duration::from_secs(time.as_secs()))).ok_or_else(
+            || Reason::InvalidValue {
+                option: LabelOption::TunnelTimeout,
+                text: text.to_owned(),
+                expected: "a duration from 1s to 24days with a unit, such as 30s or 8h",
+            },
+        )
+    }
+}
+
+impl fmt::Display for TunnelTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl OptionType for TunnelTimeout {}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl FromStr for Log {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        parse_switch(text).map(Self)
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 { "on" } else { "off" })
+    }
+}
+
+impl OptionType for Log {
+    fn to_json(&self) -> Value {
+        self.0.into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_bool().map(Self)
+    }
+}
+
 impl OptionType for Weight {
     fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {
         if text.is_empty() || !text.bytes().all(|c| c.is_ascii_digit()) {
@@ -234,11 +311,19 @@ impl OptionType for Retry {}
 
 impl OptionType for Strip {
     fn to_json(&self) -> Value {
-        (*self == Self::Prefix).into()
+        match self {
+            Self::Keep => false.into(),
+            Self::Prefix => true.into(),
+            Self::Part(part) => part.as_str().into(),
+        }
     }
 
     fn from_json(value: &Value) -> Option<Self> {
-        Some(if value.as_bool()? { Self::Prefix } else { Self::Keep })
+        match value {
+            Value::Bool(true) => Some(Self::Prefix),
+            Value::Bool(false) => Some(Self::Keep),
+            value => value.as_str()?.parse().ok(),
+        }
     }
 }
 
@@ -306,7 +391,11 @@ impl fmt::Display for Retry {
 
 impl fmt::Display for Strip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Prefix { "1" } else { "0" })
+        f.write_str(match self {
+            Self::Keep => "0",
+            Self::Prefix => "1",
+            Self::Part(part) => part.as_str(),
+        })
     }
 }
 
@@ -377,10 +466,18 @@ impl FromStr for Strip {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        let on = ["1", "true", "yes", "on"].map(|on| (on, Self::Prefix));
-        let off = ["0", "false", "no", "off"].map(|off| (off, Self::Keep));
-        match_word(text, &on).or_else(|| match_word(text, &off)).ok_or(Reason::NotASwitch)
+        match text.trim() {
+            path if path.len() > 1 && path.starts_with('/') => path.parse().map(Self::Part),
+            text => parse_switch(text).map(|on| if on { Self::Prefix } else { Self::Keep }),
+        }
     }
+}
+
+/// Parses a switch, as users write it in YAML.
+pub(super) fn parse_switch(text: &str) -> Result<bool, Reason> {
+    let on = ["1", "true", "yes", "on"].map(|on| (on, true));
+    let off = ["0", "false", "no", "off"].map(|off| (off, false));
+    match_word(text, &on).or_else(|| match_word(text, &off)).ok_or(Reason::NotASwitch)
 }
 
 /// Parses a port: digits without a sign or a leading zero.

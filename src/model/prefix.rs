@@ -24,6 +24,12 @@ impl PathPrefix {
         &self.0
     }
 
+    /// Whether the other prefix is a leading part of this one.
+    pub fn starts_with(&self, part: &Self) -> bool {
+        let rest = self.0.strip_prefix(&*part.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Returns the number of segments.
     pub fn depth(&self) -> usize {
         self.0.bytes().filter(|&c| c == b'/').count()

@@ -129,6 +129,38 @@ pub enum Reason {
     InvalidHealth,
     NotARetry,
     NotAMaxconn,
+    /// A value, or a member of a list, that the option does not have.
+    InvalidValue {
+        option: LabelOption,
+        text: String,
+        /// Completes "… is not …".
+        expected: &'static str,
+    },
+    /// More labels of one kind than a route may have.
+    TooManyLabels {
+        option: LabelOption,
+        most: usize,
+    },
+    /// The settings have no policy of this name.
+    UnknownPolicy {
+        name: String,
+        nearest: Option<String>,
+    },
+    /// A protection of the route is not understood, so that the route answers 503.
+    RouteClosed {
+        port: u16,
+        option: LabelOption,
+    },
+    /// The settings require policies for the host, which only routes of requests can have.
+    PolicyNeedsRequests {
+        host: String,
+    },
+    /// `redirect_from` without a host to which requests are redirected.
+    RedirectWithoutHost,
+    /// The settings file has policies that could not be read. Those that were read before are used.
+    PoliciesUnreadable {
+        text: String,
+    },
     NotATlsMode,
     NotACertificate,
     NotATlsPolicy,
@@ -573,6 +605,8 @@ impl Reason {
             | Self::VariableInValue(text)
             | Self::HostWithEmptyLabel(text)
             | Self::HostEndsWithDot(text)
+            | Self::InvalidValue { text, .. }
+            | Self::UnknownPolicy { name: text, .. }
             | Self::HostPattern { text, instead: None } => *text = truncate(text),
             Self::BracketedList { text, instead }
             | Self::ListWithoutCommas { text, instead }
@@ -808,6 +842,38 @@ impl fmt::Display for ReasonText<'_> {
             Reason::InvalidHealth => f.write_str("health is obey, require or ignore"),
             Reason::NotARetry => f.write_str("retry is safe, all or off"),
             Reason::NotAMaxconn => f.write_str("maxconn is a whole number from 1 to 65535"),
+            Reason::InvalidValue { option, text, expected } => {
+                write!(f, "{option}: {} is not {expected}", QuotedText(text))
+            }
+            Reason::TooManyLabels { option, most } => {
+                write!(f, "a route has at most {most} labels of {option}; this one is ignored")
+            }
+            Reason::UnknownPolicy { name, nearest: Some(nearest) } => write!(
+                f,
+                "there is no [policy.{}] in the settings; did you mean {nearest}?",
+                EscapedText(name)
+            ),
+            Reason::UnknownPolicy { name, nearest: None } => write!(
+                f,
+                "there is no [policy.{}] in the settings; ask the administrator for it",
+                EscapedText(name)
+            ),
+            Reason::RouteClosed { port, option } => write!(
+                f,
+                "the routes of port {port} answer 503, because {option} is not understood; \
+                 without it they would be less protected"
+            ),
+            Reason::PolicyNeedsRequests { host } => write!(
+                f,
+                "{host} is not served, because the settings require policies for it, and HAProxy does not see the \
+                 requests of connections that it passes on"
+            ),
+            Reason::RedirectWithoutHost => f.write_str(
+                "redirect_from needs a host label whose first host is not a wildcard; requests are redirected to it",
+            ),
+            Reason::PoliciesUnreadable { text } => {
+                write!(f, "the policies were not read again, and the earlier ones are used: {text}")
+            }
             Reason::NotATlsMode => f.write_str("tls is off, on, both, only or pass"),
             Reason::NotACertificate => f.write_str(
                 "cert is auto, files or a certificate's name, which has letters, digits, \".\", \
@@ -855,7 +921,13 @@ impl fmt::Display for ReasonText<'_> {
                 match option {
                     LabelOption::Host => "the container is selected by the host alone; set host",
                     LabelOption::Prefix => "HAProxy does not see paths; remove prefix",
-                    _ => "the container itself verifies its clients; remove client_cert",
+                    LabelOption::ClientCert => {
+                        "the container itself verifies its clients; remove client_cert"
+                    }
+                    _ => {
+                        "HAProxy does not see requests, so it cannot protect them; remove what does \
+                         (use, allow, deny)"
+                    }
                 }
             ),
             Reason::UnusedWithPass { port, options } => {

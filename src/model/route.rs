@@ -79,13 +79,33 @@ pub enum OwnedName {
 /// Options of the whole route, on which all containers that share it must agree.
 pub type Policy = OptionValues;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// Which leading part of the path is removed before a request is forwarded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strip {
     /// The container gets the path as the client sent it.
     #[default]
     Keep,
-    /// The prefix is stripped before the request is forwarded.
+    /// The prefix is stripped.
     Prefix,
+    /// This leading part of the prefix is stripped. Not empty.
+    Part(PathPrefix),
+}
+
+impl Strip {
+    /// Returns how many segments are stripped from the paths of a route: none if the part is not one of its prefix.
+    pub fn depth(&self, prefix: &PathPrefix) -> usize {
+        match self {
+            Self::Keep => 0,
+            Self::Prefix => prefix.depth(),
+            Self::Part(part) => {
+                if prefix.starts_with(part) {
+                    part.depth()
+                } else {
+                    0
+                }
+            }
+        }
+    }
 }
 
 /// One container port that serves a route.

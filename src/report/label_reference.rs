@@ -72,7 +72,9 @@ type Row = (LabelProtocol, &'static OptionSpec);
 fn rows() -> impl Iterator<Item = Row> {
     let ports = LabelProtocol::ALL.into_iter().flat_map(|protocol| {
         let has_label = move |spec: &&OptionSpec| spec.protocols == [protocol] || !is_shared(spec);
-        let specs = OPTIONS.iter().filter(move |spec| spec.protocols.contains(&protocol));
+        let is_label = |spec: &&OptionSpec| spec.scope != OptionScope::Derived;
+        let specs = OPTIONS.iter().filter(is_label);
+        let specs = specs.filter(move |spec| spec.protocols.contains(&protocol));
         specs.filter(has_label).map(move |spec| (protocol, spec))
     });
     ports.chain(
@@ -93,7 +95,7 @@ impl From<Row> for LabelObject {
             scope: match spec.scope {
                 OptionScope::Container => "container",
                 OptionScope::Port => "port",
-                OptionScope::Route => "route",
+                OptionScope::Route | OptionScope::Derived => "route",
             },
             values: to_plain(texts.values),
             default: Some(to_plain(texts.default)).filter(|default| !default.is_empty()),

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     haproxy::{
         command::RuntimeCommand,
-        config::{AdminState, Config},
-        config_builder::{self, ConfigBuilder},
+        config::{AdminState, Config, ExistingWorker},
+        config_builder::ConfigBuilder,
         files::ConfigFiles,
         layout::Layout,
         name,
@@ -235,7 +235,7 @@ fn choose_method(
         return (builder.build_fresh(routes), PreviewMethod::Start, Vec::new());
     }
     let observed = &before.observed;
-    let existing = config_builder::worker_frontends(observed, &Config::default());
+    let existing = ExistingWorker::new(observed, &Config::default());
     let current = builder.build_config(served, Layout::default(), Some(&existing));
     let (config, reason) = builder.build_for_running(routes, observed, &current);
     if let Some(reason) = reason {

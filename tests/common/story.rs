@@ -16,8 +16,8 @@
 
 use docker_glue::{
     haproxy::{
-        config::{Config, Frontend},
-        config_builder::{self, ConfigBuilder},
+        config::{Config, ExistingWorker},
+        config_builder::ConfigBuilder,
         layout::Layout,
         observed::ObservedState,
         provisioning::Provisioning,
@@ -270,7 +270,7 @@ pub fn config_at_start(routes: &Routes, stock: usize, adds: bool) -> Config {
 /// Returns the configuration of the running HAProxy, and the number of routes without a backend in it.
 pub fn config_within(routes: &Routes, observed: &ObservedState) -> (Config, usize) {
     let (layout, homeless) = Layout::for_running_worker(routes, observed, &BTreeSet::new());
-    let existing = config_builder::worker_frontends(observed, &Config::default());
+    let existing = ExistingWorker::new(observed, &Config::default());
     (
         config_with_layout(routes, layout, observed.can_add_backends(), Some(&existing)),
         homeless.len(),
@@ -287,7 +287,7 @@ fn config_with_layout(
     routes: &Routes,
     layout: Layout,
     adds: bool,
-    existing: Option<&[Frontend]>,
+    existing: Option<&ExistingWorker>,
 ) -> Config {
     let (rules, frame) = (default_rules(), frame_for(adds));
     let nothing = (BTreeSet::new(), BTreeSet::new());

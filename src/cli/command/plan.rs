@@ -4,8 +4,8 @@ use super::{CommandOutput, inputs};
 use crate::{
     haproxy::{
         check::{ConfigRejection, Verdict, check},
-        config::Config,
-        config_builder::{self, ConfigBuilder},
+        config::{Config, ExistingWorker},
+        config_builder::ConfigBuilder,
         layout::Layout,
         reload_reason::ReloadReason,
         render::{self, Http3Mode, RenderContext},
@@ -323,7 +323,7 @@ fn render_context(
             spare_count: 0,
             draining: &resting,
         };
-        let existing = config_builder::worker_frontends(&before.observed, &Config::default());
+        let existing = ExistingWorker::new(&before.observed, &Config::default());
         let config = maker.build_config(&routes, Layout::default(), Some(&existing));
         config.fingerprint == before.observed.fingerprint
     };

@@ -194,6 +194,36 @@ impl ProblemKind {
                 "The value of the maxconn label is not a limit.",
                 "Write a whole number from 1 to 65535, or remove the label: then there is no limit.",
             ),
+            Self::InvalidValue => row(
+                "The option does not have the value, or a member of the list. The label is ignored, unless it \
+                 protects the route: then the route answers 503.",
+                "Write one of the values that the message names.",
+            ),
+            Self::TooManyLabels => row(
+                "A route has more labels of one kind than it may have. The message names the one that is ignored.",
+                "Remove labels, or use several routes.",
+            ),
+            Self::UnknownPolicy => row(
+                "A `use` label names a policy that the settings file does not have. The route answers 503.",
+                "Correct the name, or ask the administrator to add `[policy.NAME]` to the settings file.",
+            ),
+            Self::RouteClosed => row(
+                "A protection that the labels ask for is not understood, so the route answers 503 to everyone.",
+                "Correct the label; another message says what is wrong with it.",
+            ),
+            Self::PolicyNeedsRequests => row(
+                "The settings require policies for the host (`[[require]]`), and a label asks for its connections as they \
+                 are. The route is not served.",
+                "Use labels of HTTP, or ask the administrator to except the host.",
+            ),
+            Self::RedirectWithoutHost => row(
+                "`redirect_from` has no host to which requests could be redirected. The label is ignored.",
+                "Set the host label; its first host must not be a wildcard.",
+            ),
+            Self::PoliciesUnreadable => row(
+                "The settings file has changed, and its policies could not be read. Those that were read before are used.",
+                "Correct what the message names.",
+            ),
             Self::NotATlsMode => row(
                 "The value is none of `off`, `on`, `both` and `only`.",
                 "Correct the value. Until then the port is not served.",

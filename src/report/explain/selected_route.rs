@@ -121,7 +121,7 @@ impl<'a> SelectedRoute<'a> {
         let depth = self.key.prefix().map_or(0, PathPrefix::depth);
         let (path, query) = (self.forwarded_path(&request.url), request.url.query());
         // A prefix without segments does not need to be stripped.
-        let stripped = self.route.policy.get::<Strip>() == Strip::Prefix && depth != 0;
+        let stripped = self.route.policy.get::<Strip>() != Strip::Keep && depth != 0;
         let depth = if stripped { depth } else { 0 };
         let remaining_path = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
         let remaining_path =

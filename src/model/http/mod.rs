@@ -1,0 +1,18 @@
+//! Types of the values of options that act on requests and responses of HTTP routes.
+//!
+//! Pure.
+
+pub mod clients;
+pub mod closed;
+pub mod cors;
+pub mod header;
+pub mod limit;
+pub mod redirect;
+pub mod rewrite;
+
+use super::{label_option::LabelOption, problem::Reason};
+
+/// Returns the reason for a value, or a member of a list, that is invalid. `expected` completes "… is not …".
+fn not(option: LabelOption, text: &str, expected: &'static str) -> Reason {
+    Reason::InvalidValue { option, text: text.to_owned(), expected }
+}
