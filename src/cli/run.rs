@@ -17,14 +17,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use std::{
-    future::pending,
     io::{self, Write},
     path::Path,
     process::ExitCode,
     sync::Arc,
 };
 use tokio::{runtime::Builder, task::spawn_blocking};
-use tracing::{info, warn};
+use tracing::warn;
 
 /// Neither Docker nor the running program answered.
 pub(super) const EXIT_UNREACHABLE: u8 = 4;
@@ -184,17 +183,7 @@ fn start_balancer(settings: Settings) -> Result<()> {
     }
     paths::create_dir(&settings.state_dir)?;
     paths::create_private_dir(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    block_on(run_until_stopped(|stop, hangups| async {
-        let ignore = async move {
-            let mut hangups = hangups;
-            while hangups.recv().await.is_some() {
-                info!("SIGHUP ignored: Docker is watched continuously");
-            }
-            pending().await
-        };
-        tokio::select! {
-            result = run_command(settings, Vec::new(), start, stop) => result,
-            result = ignore => result,
-        }
+    block_on(run_until_stopped(|stop, hangups| {
+        run_command(settings, Vec::new(), start, stop, Some(hangups))
     }))
 }

@@ -26,6 +26,7 @@ use crate::{
         fleet_link::FleetLink,
         inflight::{InflightFlows, InflightWork},
         metrics::Metrics,
+        policy_follower::PolicyReading,
         problem_log::{self, ProblemLog},
         source_set::SourceState,
         udp_plane::{self, UdpPlane},
@@ -260,6 +261,19 @@ impl Balancer {
     /// Sets the place from which HAProxy reaches the containers of a source.
     pub fn set_vantage(&mut self, source: &SourceName, vantage: Vantage) {
         self.rules.set_vantage(source, vantage);
+    }
+
+    /// Sets the policies that labels name. If they could not be read, the last ones stay.
+    pub(super) fn set_policies(&mut self, reading: PolicyReading) {
+        match reading {
+            Ok(policies) => {
+                self.rules.set_policies(&policies);
+                self.rules.policy_fault = None;
+                // Labels are parsed again.
+                self.memory.clear_cache();
+            }
+            Err(text) => self.rules.policy_fault = Some(text),
+        }
     }
 
     /// Sets which sources answer.

@@ -10,6 +10,7 @@ use crate::{
         certificate_publisher::CertificatePublisher,
         control_error::ApiError,
         fleet_link::{FleetEvents, FleetLink},
+        policy_follower::PolicyFollower,
         request::{ControlRequest, DrainTarget, LiveSnapshot},
         source_set::{SourceEvent, SourceSet, Taking, list_sources},
         udp_plane::{UdpOwner, UdpPlane},
@@ -30,6 +31,7 @@ use crate::{
     },
     support::{
         backoff::Backoff,
+        signals::ReloadRequests,
         systemd::{self, Watchdog},
     },
 };
@@ -63,19 +65,21 @@ const STOP_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 pub type StartServers<S> =
     fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>) -> Result<S>;
 
-/// Runs the command of the command line. `followed` are the sources that are followed already.
+/// Runs the command of the command line. `followed` are the sources that are followed already. Each message on
+/// `hangups` makes it read the policies again.
 pub async fn run_command<S>(
     settings: Settings,
     followed: Vec<Source>,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
+    hangups: Option<ReloadRequests>,
 ) -> Result<()> {
     let proxy = Proxy::open(settings.proxy()).await?;
     match settings.command {
         RunMode::Once => Box::pin(run_once(&settings, proxy)).await,
         RunMode::Watch => {
             let sources = SourceSet::start(&settings, &followed);
-            run_loop(&settings, sources, proxy, start_servers, stop).await
+            run_loop(&settings, sources, proxy, start_servers, stop, hangups).await
         }
     }
 }
@@ -129,7 +133,10 @@ async fn run_loop<S>(
     proxy: Proxy,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
+    hangups: Option<ReloadRequests>,
 ) -> Result<()> {
+    let policies = Arc::clone(&settings.fences.policies);
+    let mut policies = PolicyFollower::start(settings.policy_file.clone(), policies, hangups);
     let mut balancer = create_balancer(settings, proxy, settings.rules()).await?;
     for (source, vantage) in sources.stored_vantages() {
         balancer.set_vantage(&source, vantage);
@@ -186,6 +193,10 @@ async fn run_loop<S>(
                 }
                 SourceEvent::Changed { cause } => Wakeup::Pass(Trigger::Docker, cause),
             },
+            reading = policies.next_reading() => {
+                controller.balancer.set_policies(reading);
+                Wakeup::Pass(Trigger::Other, "policies".to_owned())
+            }
             () = next_fleet_event(&mut fleet_events) => {
                 Wakeup::Pass(Trigger::Other, "fleet".to_owned())
             }

@@ -9,6 +9,7 @@ pub mod find;
 pub mod fleet_link;
 pub mod inflight;
 pub mod metrics;
+mod policy_follower;
 pub mod problem_log;
 pub mod request;
 pub mod source_set;

@@ -106,7 +106,7 @@ async fn serve_until_stopped(
 ) -> Result<()> {
     paths::create_dir(&settings.state_dir)?;
     paths::create_private_dir(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    run_command(settings, followed, start, stop).await
+    run_command(settings, followed, start, stop, None).await
 }
 
 fn log_failure(work: &HandlerContext, error: &anyhow::Error) -> u64 {

@@ -537,11 +537,11 @@ impl FeatureMaps {
             if let Some(set) = &features.clients {
                 sets.insert(set.name.as_str(), set);
             }
-            for (name, origins) in &features.origins {
+            if let Some((name, origins)) = &features.origins {
                 let entry = |origin: &String| (format!("{origin}@{name}"), PRESENT.to_owned());
                 maps.origins.extend(origins.iter().map(entry));
             }
-            for (name, changes) in &features.headers {
+            if let Some((name, changes)) = &features.headers {
                 let entry =
                     |(key, value): (String, &str)| (format!("{name}{key}"), value.to_owned());
                 maps.headers.extend(changes.entries().map(entry));

@@ -5,7 +5,7 @@
 use super::synonym::{self, Synonym};
 use crate::{
     model::{
-        label_option::{InvalidValue, LabelOption, LabelProtocol},
+        label_option::{LabelOption, LabelProtocol},
         option_value::{self, PortRange},
         problem::Reason,
     },
@@ -114,11 +114,12 @@ fn diagnose_unknown(key: &str) -> Reason {
     {
         return Reason::UnknownLabel { nearest: Some(format!("{name}={value}")) };
     }
-    // A similar name takes precedence over a synonym, except over one of an option that protects the port.
+    // A synonym of an option takes precedence over a similar name, and a similar name over what does not exist.
     let synonym = match_synonym(key);
     let suggestion =
         nearest_label(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
-    match synonym.filter(|(.., synonym)| suggestion.is_none() || is_protective(*synonym)) {
+    let is_option = |synonym: &Synonym| matches!(synonym, Synonym::Option(_));
+    match synonym.filter(|(.., synonym)| suggestion.is_none() || is_option(synonym)) {
         Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { hint },
         Some((start, route, Synonym::Option(option))) => {
             let nearest = with_route(format!("{start}{}", option.name()), route);
@@ -126,11 +127,6 @@ fn diagnose_unknown(key: &str) -> Reason {
         }
         None => Reason::UnknownLabel { nearest: suggestion },
     }
-}
-
-fn is_protective(synonym: Synonym) -> bool {
-    let Synonym::Option(option) = synonym else { return false };
-    option.spec().invalid != InvalidValue::Ignored
 }
 
 /// Parses `glue_http_<port>_<word>` and similar names. Returns the label without the option, the route and the meaning
@@ -227,18 +223,32 @@ pub fn suggest_label(key: &str) -> Option<String> {
         return None;
     }
     let (stem, route) = split_route(key);
-    suggest_by_distance(stem, route)
+    suggest_by_synonym(key)
+        .or_else(|| suggest_by_distance(stem, route))
         .or_else(|| suggest_by_distance(&key.replace('.', "_"), None))
-        .or_else(|| suggest_by_synonym(key))
+        .or_else(|| suggest_by_nearest(key))
 }
 
 /// Suggests a name for one with other separators and a synonym of an option: `glue.http.80.domain`.
 fn suggest_by_synonym(key: &str) -> Option<String> {
-    let typed = key.to_ascii_lowercase().replace(['-', '/', ' ', '.'], "_");
-    match typed.starts_with("glue_").then(|| diagnose_unknown(&typed))? {
+    let (start, route, synonym) = match_synonym(&with_our_separators(key)?)
+        .map(|(start, route, synonym)| (start, route.map(str::to_owned), synonym))?;
+    let Synonym::Option(option) = synonym else { return None };
+    Some(with_route(format!("{start}{}", option.name()), route.as_deref()))
+}
+
+/// Suggests a name for one with other separators that is similar to an option.
+fn suggest_by_nearest(key: &str) -> Option<String> {
+    match diagnose_unknown(&with_our_separators(key)?) {
         Reason::UnknownLabel { nearest } => nearest,
         _ => None,
     }
+}
+
+/// Returns the name as we write names, if it then begins as ours do.
+fn with_our_separators(key: &str) -> Option<String> {
+    let typed = key.to_ascii_lowercase().replace(['-', '/', ' ', '.'], "_");
+    typed.starts_with("glue_").then_some(typed)
 }
 
 fn suggest_by_distance(stem: &str, route: Option<&str>) -> Option<String> {

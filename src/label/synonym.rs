@@ -18,13 +18,12 @@ pub(super) enum Synonym {
 
 const SWITCH: &str = "containers with labels of docker-balancer are served; to exclude one, remove \
                       its labels, or require another label with --constraint";
-const REDIRECT: &str =
-    "labels cannot configure redirects; let the container send them, or a section of --base-file";
 const STICKY: &str = "sticky sessions are not supported; keep sessions outside of the containers";
-const GUARD: &str = "labels cannot restrict access; let the container do it, or a section of \
-                     --base-file. Without either, every client has access";
-const HEADERS: &str =
-    "labels cannot change requests or responses, except by strip_prefix; let the container do it";
+const GUARD: &str = "labels cannot ask for passwords; let the container do it, or a section of --base-file. \
+                     Without either, every client has access";
+const RESPONSES: &str = "HAProxy neither compresses nor stores responses, and has one folder of error pages for all \
+                         routes; let the container do it";
+const HOST_HEADER: &str = "the container gets the request's Host header, also in X-Forwarded-Host";
 const ORDER: &str = "priorities are not supported: the exact host wins, then the longest prefix; \
                      containers of one route share requests by weight";
 const BALANCE: &str =
@@ -34,36 +33,26 @@ const PROTOCOL: &str = "the protocol of the container's port is set with the sch
 const PORT: &str = "the container's port is part of the label's name, as in glue_http_8080_host, \
                     and the bind label sets the public port";
 const NETWORK: &str = "the network is set for the whole container, with glue_network";
-const LIMIT: &str = "labels cannot limit the rate or the size of requests; let the container do it, or a section of --base-file";
-
 /// Names that correspond to no option, each list with what can be used instead. Names are written as the synonyms of
 /// options.
-const UNSUPPORTED: [(&str, &str); 11] = [
+const UNSUPPORTED: [(&str, &str); 10] = [
     ("enable enabled disable disabled active expose exposed on off ignore", SWITCH),
-    ("redirect redirects redirectto redirectregex redirectwww redirectfrom return moved", REDIRECT),
     (
         "sticky stickiness stickysession stickysessions session sessions cookie cookies \
          affinity sessionaffinity iphash persist persistence",
         STICKY,
     ),
     (
-        "auth basicauth basicauthusers users user password htpasswd forwardauth authurl allow \
-         deny allowip allowips allowfrom whitelist allowlist ipwhitelist ipallowlist \
-         sourcerange acl oauth oidc",
+        "auth basicauth basicauthusers users user password htpasswd forwardauth authurl oauth oidc",
         GUARD,
     ),
-    (
-        "header headers requestheaders responseheaders customheaders addheader setheader cors \
-         compress compression gzip middleware middlewares addprefix passhostheader hostheader \
-         errorpages errors cache",
-        HEADERS,
-    ),
+    ("compress compression gzip encode errorpages errors cache", RESPONSES),
+    ("passhostheader hostheader", HOST_HEADER),
     ("priority order rank default defaulthost", ORDER),
     ("balance algorithm algo loadbalancer lb strategy backup roundrobin leastconn", BALANCE),
     ("http3 websocket websockets mode serverstransport proxyprotocol", PROTOCOL),
     ("port ports containerport targetport internalport serverport virtualport target", PORT),
     ("network networks net dockernetwork", NETWORK),
-    ("ratelimit limit limits maxbodysize bodysize clientmaxbodysize buffering", LIMIT),
 ];
 
 /// Finds the meaning of a name in labels of the protocol.

@@ -16,6 +16,7 @@ use crate::{
         container_ref::ContainerRef,
         label_option::LabelOption,
         option_value::{CheckMethod, HealthPolicy, Host, HostMatch},
+        policy_book::PolicyBook,
         problem::{AddressFence, LabelText, Problem, ProblemSubject, Reason, UnmatchedClients},
         problem_set::ProblemSet,
         route::{Endpoint, Listener, OwnedName, Protocol, Route, RouteKey, Routes},
@@ -86,6 +87,8 @@ pub struct Rules {
     pub acme_certificates: BTreeMap<Host, CertificateDigest>,
     /// CAs that labels may name.
     pub cas: Arc<CaIndex>,
+    /// Why the policies of the settings file were not read again, if so.
+    pub policy_fault: Option<String>,
 }
 
 /// What the containers of a source may claim, and how HAProxy reaches them.
@@ -145,6 +148,13 @@ impl Rules {
     pub fn set_not_manager(&mut self, source: &SourceName, is_not_manager: bool) {
         if let Some(rules) = self.sources.get_mut(source) {
             rules.is_not_manager = is_not_manager;
+        }
+    }
+
+    /// Sets the policies, for all sources.
+    pub fn set_policies(&mut self, policies: &Arc<PolicyBook>) {
+        for rules in self.sources.values_mut().chain([&mut self.base]) {
+            rules.label_limits.policies = Arc::clone(policies);
         }
     }
 
@@ -445,6 +455,11 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     problems.extend(unused_port_maps(&routes, rules));
     problems.extend(source_problems(&memory, rules));
     problems.extend(node_problems(world, &memory));
+    problems.extend(rules.policy_fault.iter().map(|text| Problem {
+        subject: ProblemSubject::Option("--settings"),
+        label: None,
+        reason: Reason::PoliciesUnreadable { text: text.clone() },
+    }));
     problems.extend(label::constraint::constraint_problems(&rules.base.label_limits.constraints));
     let conflicts = find_port_conflicts(&memory.publishers, &routes, rules);
     exclude_port_conflicts(&mut routes, &memory, conflicts, &mut problems);

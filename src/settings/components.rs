@@ -129,6 +129,7 @@ impl Settings {
             },
             sources: named.map(|source| (source.engine.source.clone(), rules(source))).collect(),
             hold: self.hold,
+            policy_fault: None,
             port_map: self.port_map.clone(),
             permanent_listeners: self.permanent_listeners(),
             certificates: Arc::default(),

@@ -1,7 +1,7 @@
 //! Layers of options: flags override the environment, which overrides the settings file, which overrides defaults.
 //! Each layer is turned into arguments, so that one parser reads all of them and an option is declared once.
 
-use super::{HostEnv, SettingsError, SettingsNote, SourceOption, value};
+use super::{HostEnv, SettingsError, SettingsNote, SourceOption, policies, value};
 use crate::{
     settings::options::{Program, Switches, share_options},
     support::suggest::{find_nearest, suggest},
@@ -21,7 +21,7 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-const DEFAULT_FILE: &str = "/etc/docker-glue/settings.toml";
+pub(super) const DEFAULT_FILE: &str = "/etc/docker-glue/settings.toml";
 
 /// Reads all layers. The subcommand comes from the command line only.
 pub(super) fn load_options<P: Program>(
@@ -254,6 +254,9 @@ fn parse_file<P: Program>(path: &Path, text: &str) -> Result<Vec<RawOption>> {
     })?;
     let raw = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
         let (start, key) = (key.span().start, key.get_ref().as_ref());
+        if policies::TABLES.contains(&key) {
+            return Ok(None);
+        }
         let action_of_key = option_action(&parser, key).filter(|_| key != "settings");
         let Some(action) = action_of_key else {
             if option_action(&other, key).is_some() && key != "settings" {
@@ -292,7 +295,7 @@ fn source_texts(sources: &[Spanned<DeValue<'_>>]) -> Result<Vec<String>> {
     sources.iter().map(text).collect()
 }
 
-fn toml_scalar(value: &DeValue<'_>) -> Result<String> {
+pub(super) fn toml_scalar(value: &DeValue<'_>) -> Result<String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),

@@ -14,6 +14,7 @@ mod layer;
 mod note;
 pub mod options;
 pub mod paths;
+mod policies;
 mod resolve;
 mod source;
 mod udp;
@@ -41,6 +42,7 @@ pub use host_env::HostEnv;
 use layer::RawOption;
 pub use layer::env_variable;
 pub use note::SettingsNote;
+pub use policies::PolicyFile;
 pub use source::{SourceKind, SourceOption};
 pub use udp::{UdpSettings, UdpTask};
 
@@ -86,6 +88,8 @@ pub struct Settings {
     /// `Auto` chooses what fits the engine: the containers' own addresses if the engine is on this machine.
     pub address: AddressKind,
     pub fences: LabelLimits,
+    /// Where `fences` has its policies from.
+    pub policy_file: PolicyFile,
     /// Whether labels that a container has from its image count.
     pub image_labels: OnOff,
     /// At least one.

@@ -1,8 +1,9 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AtExit, FleetOption, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote,
-    SourceOption, SourceSettings, acme, haproxy_options, layer, paths, value::PortSet,
+    AccessLog, AtExit, FleetOption, HaproxyMode, HostEnv, PolicyFile, RunMode, Settings,
+    SettingsNote, SourceOption, SourceSettings, acme, haproxy_options, layer, paths,
+    value::PortSet,
 };
 use crate::{
     haproxy::{
@@ -23,6 +24,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
+    sync::Arc,
 };
 
 /// Ports that labels may use only if `--allow-ports` names them: SSH, Docker's API, Docker Swarm. The ports of the
@@ -54,7 +56,9 @@ impl Settings {
         let certificate_list = options
             .certificate_list
             .unwrap_or_else(|| paths::default_certificate_list(&runtime_dir));
+        let policy_file = PolicyFile::new(options.settings);
         let fences = LabelLimits {
+            policies: Arc::new(policy_file.read()?),
             reserved_ports: reserved_ports(&own),
             reserved_udp_ports: to_ports(&RESERVED_UDP_PORTS),
             own_ports: own,
@@ -75,6 +79,7 @@ impl Settings {
             network: common.network,
             address: common.address,
             fences: common.fences,
+            policy_file,
             image_labels: options.image_labels,
             bind: bind_addresses(options.bind_address, machine),
             port_map: build_port_map(options.map_port)?,

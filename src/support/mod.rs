@@ -6,6 +6,7 @@ pub mod durable;
 pub mod escape;
 pub mod etcd;
 pub mod format;
+pub(crate) mod inotify;
 pub mod log;
 pub mod map_diff;
 pub mod outage;

@@ -172,6 +172,7 @@ pub fn default_rules() -> Rules {
         acme_tokens: BTreeMap::new(),
         acme_certificates: BTreeMap::new(),
         cas: Arc::new(default_cas()),
+        policy_fault: None,
     }
 }
 

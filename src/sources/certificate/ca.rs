@@ -1,7 +1,6 @@
 //! Directories of CAs that labels name: read, stored for HAProxy, and followed.
 
 use super::{
-    inotify::start_watch,
     pem::parse_pem,
     problem::{CertificateProblem, CertificateProblemKind as Kind},
     store::CertificateStore,
@@ -12,6 +11,7 @@ use crate::model::{
     ca_index::{CaIndex, CaPurpose},
     certificate::{CertificateDigest, CertificateStem},
 };
+use crate::support::inotify::start_watch;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,

@@ -1,11 +1,11 @@
 //! Reads and follows the lists of certificates that docker-balancers write for other programs.
 
 use super::{
-    inotify::{ChangeReceiver, DirectoryWatch, start_watch},
     public_list::{PublicCertificate, PublicCertificateList},
     thread::run_in_thread,
     watch::{LOOK_INTERVAL, MAX_SCANS, wait_for_trigger},
 };
+use crate::support::inotify::{ChangeReceiver, DirectoryWatch, start_watch};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

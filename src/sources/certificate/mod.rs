@@ -12,7 +12,6 @@
 mod assemble;
 mod ca;
 mod directory;
-mod inotify;
 mod layout;
 mod list_file;
 mod pem;

@@ -2,13 +2,15 @@
 
 use super::{
     directory::{DirectoryCache, DirectoryReading},
-    inotify::{ChangeReceiver, DirectoryWatch, start_watch},
     retention::Retention,
     scan::{Scan, scan_directories},
     shelf::{SourceUpdate, unix_time},
     thread::run_in_thread,
 };
-use crate::model::certificate::CertificateOriginKind;
+use crate::{
+    model::certificate::CertificateOriginKind,
+    support::inotify::{ChangeReceiver, DirectoryWatch, start_watch},
+};
 use std::{mem, path::PathBuf, time::Duration};
 use tokio::{
     pin,

@@ -4,10 +4,9 @@ use super::fixture::TestDirectory;
 use crate::{
     model::certificate::CertificateOriginKind,
     sources::certificate::{
-        CertificateShelf, CertificateSnapshot, CertificateStore, follow,
-        inotify::start_without_watch, watch::follow_changes,
+        CertificateShelf, CertificateSnapshot, CertificateStore, follow, watch::follow_changes,
     },
-    support::atomic_file::FileAccess,
+    support::{atomic_file::FileAccess, inotify::start_without_watch},
 };
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use tempfile::TempDir;

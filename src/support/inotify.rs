@@ -21,32 +21,32 @@ const EVENTS: WatchFlags = WatchFlags::ATTRIB
 
 /// Receives the events of all watched directories.
 #[derive(Debug)]
-pub(super) struct ChangeReceiver(Option<AsyncFd<Arc<OwnedFd>>>);
+pub(crate) struct ChangeReceiver(Option<AsyncFd<Arc<OwnedFd>>>);
 
 /// The directories that are watched.
 #[derive(Debug, Default)]
-pub(super) struct DirectoryWatch {
+pub(crate) struct DirectoryWatch {
     inotify: Option<Arc<OwnedFd>>,
     watches: BTreeSet<i32>,
     has_warned: bool,
 }
 
 /// Starts to watch. If the kernel refuses, changes are noticed only by regular looks.
-pub(super) fn start_watch() -> (ChangeReceiver, DirectoryWatch) {
+pub(crate) fn start_watch() -> (ChangeReceiver, DirectoryWatch) {
     match open_inotify() {
         Ok((receiver, inotify)) => {
             let watch = DirectoryWatch { inotify: Some(inotify), ..DirectoryWatch::default() };
             (ChangeReceiver(Some(receiver)), watch)
         }
         Err(error) => {
-            warn!("cannot watch directories of certificates: {error}; reading them every minute");
+            warn!("cannot watch directories: {error}; reading them every minute");
             start_without_watch()
         }
     }
 }
 
 /// Returns a receiver that never receives a change.
-pub(super) fn start_without_watch() -> (ChangeReceiver, DirectoryWatch) {
+pub(crate) fn start_without_watch() -> (ChangeReceiver, DirectoryWatch) {
     (ChangeReceiver(None), DirectoryWatch::default())
 }
 
@@ -59,7 +59,7 @@ fn open_inotify() -> io::Result<(AsyncFd<Arc<OwnedFd>>, Arc<OwnedFd>)> {
 
 impl ChangeReceiver {
     /// Waits until something changes in a watched directory.
-    pub(super) async fn wait_for_change(&self) {
+    pub(crate) async fn wait_for_change(&self) {
         let Some(inotify) = &self.0 else { return pending().await };
         loop {
             // This error occurs only while the runtime shuts down; no event will follow.
@@ -75,7 +75,7 @@ impl ChangeReceiver {
 
 impl DirectoryWatch {
     /// Watches these directories and no others. Returns whether a directory is watched that was not before.
-    pub(super) fn watch_only(&mut self, directories: &BTreeSet<PathBuf>) -> bool {
+    pub(crate) fn watch_only(&mut self, directories: &BTreeSet<PathBuf>) -> bool {
         let Some(inotify) = &self.inotify else { return false };
         let added = directories.iter().map(|path| inotify::add_watch(inotify, path, EVENTS));
         let (added, errors): (Vec<_>, Vec<_>) = added.partition(Result::is_ok);
@@ -95,7 +95,7 @@ impl DirectoryWatch {
         let is_limit = errors.any(|error| error == Errno::NOSPC);
         if is_limit && !self.has_warned {
             warn!(
-                "cannot watch all directories of certificates, because fs.inotify.max_user_watches is reached; reading them every minute"
+                "cannot watch all directories, because fs.inotify.max_user_watches is reached; reading them every minute"
             );
         }
         self.has_warned = is_limit;

@@ -1,0 +1,94 @@
+//! The task that reads the policies of the settings file again when the file changes, and on SIGHUP.
+
+use crate::{
+    model::policy_book::PolicyBook,
+    settings::PolicyFile,
+    support::{inotify::start_watch, signals::ReloadRequests},
+};
+use std::{collections::BTreeSet, future::pending, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+    time::{sleep, timeout},
+};
+use tracing::info;
+
+/// The file is read when nothing has changed for this long, because editors write it in steps.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// The file is read after this time even if its directory still changes.
+const MAX_BURST: Duration = Duration::from_secs(2);
+
+/// Network file systems report no changes of other computers.
+const LOOK_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The policies, or why they could not be read.
+pub(super) type PolicyReading = Result<Arc<PolicyBook>, String>;
+
+/// Follows the policies until it is dropped.
+#[derive(Debug)]
+pub(super) struct PolicyFollower {
+    readings: watch::Receiver<PolicyReading>,
+    _task: JoinSet<()>,
+}
+
+impl PolicyFollower {
+    /// Starts to follow the file. `first` is what was read of it.
+    pub(super) fn start(
+        file: PolicyFile,
+        first: Arc<PolicyBook>,
+        hangups: Option<ReloadRequests>,
+    ) -> Self {
+        let (sender, readings) = watch::channel(Ok(first));
+        let mut task = JoinSet::new();
+        task.spawn(follow(file, sender, hangups));
+        Self { readings, _task: task }
+    }
+
+    /// Waits until the policies, or what is wrong with them, have changed.
+    pub(super) async fn next_reading(&mut self) -> PolicyReading {
+        if self.readings.changed().await.is_err() {
+            return pending().await;
+        }
+        self.readings.borrow_and_update().clone()
+    }
+}
+
+async fn follow(
+    file: PolicyFile,
+    sender: watch::Sender<PolicyReading>,
+    mut hangups: Option<ReloadRequests>,
+) {
+    let (changes, mut watch) = start_watch();
+    let directory = file.path.parent().filter(|path| !path.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new(".")).to_owned();
+    loop {
+        watch.watch_only(&BTreeSet::from([directory.clone()]));
+        // A change between the last reading and the start of the watch is found here.
+        let copy = file.clone();
+        let Ok(reading) = spawn_blocking(move || copy.read()).await else { return };
+        let reading = reading.map(Arc::new).map_err(|error| format!("{error:#}"));
+        sender.send_if_modified(|last| {
+            let differs = *last != reading;
+            *last = reading;
+            differs
+        });
+        tokio::select! {
+            () = changes.wait_for_change() => {
+                let burst = async { while timeout(QUIET, changes.wait_for_change()).await.is_ok() {} };
+                let _ = timeout(MAX_BURST, burst).await;
+            }
+            () = next_hangup(&mut hangups) => info!("SIGHUP: reading the policies again"),
+            () = sleep(LOOK_INTERVAL) => {}
+        }
+    }
+}
+
+async fn next_hangup(hangups: &mut Option<ReloadRequests>) {
+    if let Some(hangups) = hangups
+        && hangups.recv().await.is_some()
+    {
+        return;
+    }
+    pending().await
+}
