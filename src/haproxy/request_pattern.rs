@@ -12,6 +12,11 @@ pub const AMBIGUOUS_PATH: &str = r"[^!\$%&'()*+,./0-9:=@A-Z_a-z~-]|//|/\.\.?(/|\
 /// Matches an invalid path, see [`crate::model::path::PathError`]. For use between single quotes.
 pub const INVALID_PATH: &str = r"[^!-~]|#|%($|[^0-9A-Fa-f]|[0-9A-Fa-f]($|[^0-9A-Fa-f])|00)";
 
+/// Matches a path that containers may interpret as another one: with an empty or a dot segment, or with an encoded
+/// separator, letter, digit or percent sign. For use between single quotes. Hosts with a protected route refuse it.
+pub const AMBIGUOUS_SPELLING: &str =
+    r"//|/\.\.?(;|/|$)|%(2[d-fD-F5]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[cCfF]|7[eE])";
+
 /// Restores characters that are allowed in a path and that `url_enc` writes as %XX. For use between double quotes.
 const UNESCAPE_ALLOWED: &str = concat!(
     r"regsub('%21','!',g),regsub('%24','\$',g),regsub('%26','&',g),regsub('%28','(',g),",

@@ -41,7 +41,11 @@ fn format_heading(explanation: &Explanation) -> String {
         RequestOutcome::Closed => with_reason(WARN, "connection closed"),
         RequestOutcome::Dropped => with_reason(WARN, "datagrams dropped"),
         RequestOutcome::Redirected => {
-            format!("{}: {why}", apply_style(OK, "308 Permanent Redirect"))
+            let status = explanation.status.unwrap_or(308);
+            format!(
+                "{}: {why}",
+                apply_style(OK, format_args!("{status} {}", redirect_phrase(status)))
+            )
         }
         RequestOutcome::TlsRefused => with_reason(ERROR, "TLS refused"),
         RequestOutcome::Unavailable => with_reason(WARN, "503 Service Unavailable"),
@@ -68,6 +72,17 @@ fn format_heading(explanation: &Explanation) -> String {
         apply_style(HEADING, format_args!("{method} {url}"))
     };
     format!("{request}\n{outcome}\n{}", apply_style(DIM, source_note))
+}
+
+/// Returns the reason phrase of a redirect (RFC 9110, section 15.4).
+fn redirect_phrase(status: u16) -> &'static str {
+    match status {
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        _ => "Permanent Redirect",
+    }
 }
 
 /// Whether connections or datagrams are explained, and not a request.

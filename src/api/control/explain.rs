@@ -2,7 +2,10 @@
 //!
 //! Pure.
 
-use crate::{controller::control_error::ApiError, report::explain::request::ExplainRequest};
+use crate::{
+    controller::control_error::ApiError,
+    report::explain::request::{ClientAddress, ExplainRequest},
+};
 use std::{fmt::Display, str::FromStr};
 
 /// The method defaults to GET.
@@ -23,7 +26,8 @@ pub(crate) fn parse_request(query: &str) -> Result<ExplainRequest, ApiError> {
     let url =
         url.ok_or_else(|| ApiError::InvalidQuery("the parameter url is missing".to_owned()))?;
     let method = method.unwrap_or_else(|| "GET".into());
-    let from = from.map(|from| parse_param("from", &from)).transpose()?;
+    let from = from.map(|from| parse_param::<ClientAddress>("from", &from)).transpose()?;
+    let from = from.map(|from| from.0);
     ExplainRequest::with_client(parse_param("method", &method)?, parse_param("url", &url)?, from)
         .map_err(|error| ApiError::InvalidQuery(error.to_string()))
 }

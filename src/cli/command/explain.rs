@@ -10,24 +10,24 @@ use crate::{
     report::{
         explain::{
             AnsweredBy, Explanation, RequestOutcome, explain as pure,
-            request::{ExplainRequest, Method, Url},
+            request::{ClientAddress, ExplainRequest, Method, Url},
         },
         explain_text::format_explanation,
     },
     settings::{Settings, options::Format},
 };
 use anyhow::{Context, Result};
-use std::net::SocketAddr;
 
 /// The request is valid but is not served.
 const EXIT_NOT_SERVED: u8 = 1;
 
 pub(crate) async fn run_explain(
-    (method, url, from): (&Method, &Url, Option<SocketAddr>),
+    (method, url, from): (&Method, &Url, Option<ClientAddress>),
     format: Format,
     settings: &Settings,
 ) -> Result<CommandOutput> {
-    let request = &ExplainRequest::with_client(method.clone(), url.clone(), from)?;
+    let request =
+        &ExplainRequest::with_client(method.clone(), url.clone(), from.map(|from| from.0))?;
     let response = client::get(&socket_path(&settings.runtime_dir), &request_path(request)).await;
     let explanation: Explanation = match response {
         Ok(explanation) => explanation,

@@ -10,6 +10,9 @@ pub mod limit;
 pub mod redirect;
 pub mod rewrite;
 
+#[cfg(test)]
+mod tests;
+
 use super::{label_option::LabelOption, problem::Reason};
 
 /// Returns the reason for a value, or a member of a list, that is invalid. `expected` completes "… is not …".

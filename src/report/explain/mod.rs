@@ -4,6 +4,7 @@
 //! Pure. The JSON of `GET /explain`.
 
 mod exclusion_search;
+mod features;
 mod flow;
 mod hint;
 mod label_source;
@@ -42,7 +43,7 @@ pub struct Explanation {
     /// As the user wrote it.
     pub url: String,
     pub outcome: RequestOutcome,
-    /// The status if HAProxy itself answers: 308, 400, 404, 405, 421 or 503.
+    /// The status if HAProxy itself answers: that of a redirect, 400, 403, 404, 405, 421 or 503.
     pub status: Option<u16>,
     /// The outcome as a sentence.
     pub why: String,
@@ -60,7 +61,7 @@ pub struct Explanation {
     pub servers: Vec<ServerStep>,
     /// What a server receives, and how the request is handled; absent if no server gets it.
     pub becomes: Option<ForwardedRequest>,
-    /// Options of a route of TCP or UDP. Empty for others.
+    /// Options of the route that no other member shows: of a route of TCP or UDP all, of others those that are set.
     #[serde(default)]
     pub options: Vec<OptionStep>,
     /// What carries the datagrams of a route of UDP. Absent for others, and if docker-glue-udp does not answer.
@@ -95,13 +96,13 @@ pub enum AnsweredBy {
 #[serde(rename_all = "kebab-case")]
 pub enum RequestOutcome {
     Served,
-    /// 308, to HTTPS
+    /// To HTTPS, or by an option of the route.
     Redirected,
     /// 503
     Unavailable,
     /// 404
     NotFound,
-    /// 400 or 405, regardless of the routes.
+    /// 400 or 405, regardless of the routes, or 400 or 403 by an option of the route.
     Refused,
     /// There is no certificate for the host, so the TLS handshake fails.
     TlsRefused,
@@ -351,6 +352,11 @@ pub fn explain(
         None => near_misses(url, snapshot.routes.0.keys()),
     };
     let selected = selected.as_ref();
+    let answer = selected
+        .and_then(|selected| features::feature_answer(request, snapshot, selected))
+        .filter(|answer| answer.outcome == outcome && answer.why == reason);
+    let mut notes = hint::collect_notes(snapshot, counters.is_some(), selected, public);
+    notes.extend(selected.and_then(|selected| features::client_note(request, selected)));
     Explanation {
         answered_by: AnsweredBy::Daemon,
         daemon_error: None,
@@ -358,6 +364,7 @@ pub fn explain(
         url: url.to_string(),
         outcome,
         status: match outcome {
+            _ if answer.is_some() => answer.as_ref().map(|answer| answer.status),
             RequestOutcome::Refused => {
                 Some(rejection.map_or(MISDIRECTED, RejectionError::http_status))
             }
@@ -365,9 +372,13 @@ pub fn explain(
         },
         why: reason,
         listener: listener_step(request, snapshot, selected),
-        location: selected
-            .filter(|_| outcome == RequestOutcome::Redirected)
-            .map(|route| redirect_location(request, route)),
+        location: match (&answer, selected) {
+            (Some(answer), _) => answer.location.clone(),
+            (None, Some(route)) if outcome == RequestOutcome::Redirected => {
+                Some(redirect_location(request, route))
+            }
+            _ => None,
+        },
         tls: TlsStep::from_request(request, snapshot, selected)
             .filter(|_| !is_passed && outcome != RequestOutcome::NotListening),
         host: selected
@@ -375,16 +386,17 @@ pub fn explain(
             .map(|route| route.host_step(request)),
         route: selected.map(SelectedRoute::route_step),
         servers: selected
-            .filter(|route| !route.redirects())
+            .filter(|route| !route.redirects() && answer.is_none())
             .map(|route| route.servers.clone())
             .unwrap_or_default(),
         becomes: selected
             .filter(|route| outcome == RequestOutcome::Served && route.is_served() && !is_stream)
             .map(|route| route.forwarded_request(request)),
-        options: selected
-            .filter(|_| is_stream)
-            .map(SelectedRoute::option_steps)
-            .unwrap_or_default(),
+        options: match selected {
+            Some(route) if is_stream => route.option_steps(),
+            Some(route) => features::feature_steps(route),
+            None => Vec::new(),
+        },
         engine: selected.and_then(|route| flow::engine_step(snapshot, route)),
         flow: selected.and_then(|route| flow::flow_step(request, snapshot, route)),
         lost: not_selected
@@ -394,7 +406,7 @@ pub fn explain(
         absent: exclusion_search::find_excluded(url, snapshot, winner),
         did_you_mean: hint::nearest_host(url, snapshot),
         elsewhere: if winner.is_none() { hint::other_ports(url, snapshot) } else { Vec::new() },
-        notes: hint::collect_notes(snapshot, counters.is_some(), selected, public),
+        notes,
     }
 }
 

@@ -3,7 +3,9 @@
 //! Pure.
 
 use super::{
-    ListenerStep, RequestOutcome, ServerState, format_seconds,
+    ListenerStep, RequestOutcome, ServerState,
+    features::feature_answer,
+    format_seconds,
     label_source::{Requester, collect_sources},
     request::ExplainRequest,
     route_match::{HostRank, host_rank, matching_routes},
@@ -38,10 +40,16 @@ pub(crate) fn decide_outcome(
             (_, why) => (outcome, why),
         };
     }
-    if let Some(outcome) = tls_outcome(request, snapshot, Some(selected)) {
-        return outcome;
+    let tls = tls_outcome(request, snapshot, Some(selected));
+    let answer = || feature_answer(request, snapshot, selected);
+    match tls {
+        // Before a plain request would be redirected to HTTPS, the features of its route act.
+        Some(outcome) if selected.key.is_https() => outcome,
+        tls => answer()
+            .map(|answer| (answer.outcome, answer.why))
+            .or(tls)
+            .unwrap_or_else(|| request_outcome(snapshot, selected)),
     }
-    request_outcome(snapshot, selected)
 }
 
 /// Returns the outcome for connections or datagrams that no container accepts. `None` for requests.

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use std::{
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
     str::FromStr,
 };
@@ -20,8 +20,23 @@ use std::{
 pub struct ExplainRequest {
     pub method: Method,
     pub url: Url,
-    /// The client, of a URL that begins with `udp://`: see [`Self::with_client`].
+    /// The client: see [`Self::with_client`]. Without a port it has port 0.
     pub from: Option<SocketAddr>,
+}
+
+/// Address of a client, with or without a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(pub SocketAddr);
+
+impl FromStr for ClientAddress {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        let bare = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let address =
+            text.parse().or_else(|error| bare.map(|ip| (ip, 0).into()).map_err(|_| error));
+        address.map(Self)
+    }
 }
 
 /// A method's name; case-sensitive, as in HTTP.
@@ -83,20 +98,25 @@ pub enum RequestError {
     NotAPath(char),
     #[error("a method must be a word such as GET")]
     NotAMethod,
-    #[error("the address of a client is only used with udp://, as in udp://:53")]
+    #[error("the address of a client is not used with tcp://; labels do not choose by it")]
     ClientOfOther,
+    #[error("the client of a flow has a port, as in 192.0.2.7:4444")]
+    ClientWithoutPort,
 }
 
 impl ExplainRequest {
     /// # Errors
-    /// If there is a client and the URL is not one of datagrams: HAProxy does not choose by the client's port.
+    /// If there is a client and the URL is one of TCP, or if the client of datagrams has no port.
     pub fn with_client(
         method: Method,
         url: Url,
         from: Option<SocketAddr>,
     ) -> Result<Self, RequestError> {
         match from {
-            Some(_) if !url.listener().is_udp() => Err(RequestError::ClientOfOther),
+            Some(_) if url.listener().is_tcp() => Err(RequestError::ClientOfOther),
+            Some(from) if url.listener().is_udp() && from.port() == 0 => {
+                Err(RequestError::ClientWithoutPort)
+            }
             from => Ok(Self { method, url, from }),
         }
     }

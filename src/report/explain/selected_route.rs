@@ -13,8 +13,9 @@ use crate::{
     haproxy::stats::Counters,
     model::{
         backend_tls::{Scheme, Verification},
+        http::rewrite::AddPrefix,
         label_option::{LabelOption, OptionPlace},
-        option_value::{CheckMethod, PathPrefix, Retry, Timeout},
+        option_value::{CheckMethod, Retry, Timeout},
         route::{Match, Route, RouteKey, Strip},
     },
     report::{StateSnapshot, status},
@@ -95,6 +96,13 @@ impl<'a> SelectedRoute<'a> {
         if self.is_rolled_back { None } else { requester.option_source(option) }
     }
 
+    /// Returns the label that sets a feature, or the one that names its policy.
+    pub(crate) fn feature_source(&self, option: LabelOption) -> Option<LabelSource> {
+        let requester = self.requesters.first()?;
+        let source = |option| self.option_source(requester, option);
+        source(option).or_else(|| source(LabelOption::Use))
+    }
+
     pub(crate) fn host_step(&self, request: &ExplainRequest) -> HostStep {
         HostStep {
             requested: request.url.host().to_owned(),
@@ -118,19 +126,19 @@ impl<'a> SelectedRoute<'a> {
     }
 
     pub(crate) fn forwarded_request(&self, request: &ExplainRequest) -> ForwardedRequest {
-        let depth = self.key.prefix().map_or(0, PathPrefix::depth);
+        let strip = self.route.policy.get::<Strip>();
+        let depth = self.key.prefix().map_or(0, |prefix| strip.depth(prefix));
         let (path, query) = (self.forwarded_path(&request.url), request.url.query());
-        // A prefix without segments does not need to be stripped.
-        let stripped = self.route.policy.get::<Strip>() != Strip::Keep && depth != 0;
-        let depth = if stripped { depth } else { 0 };
+        let stripped = depth != 0;
         let remaining_path = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
         let remaining_path =
             if stripped { remaining_path.trim_start_matches('/') } else { remaining_path };
+        let AddPrefix(added) = self.route.policy.get();
         let labels = LabelOption::of_place(OptionPlace::Policy)
             .filter_map(|option| self.option_source(self.requesters.first()?, option));
         let (retry, scheme) = (self.route.policy.get::<Retry>(), self.route.policy.get::<Scheme>());
         ForwardedRequest {
-            path: format!("/{remaining_path}{query}"),
+            path: format!("{}/{remaining_path}{query}", added.as_str()),
             stripped,
             timeout_ms: self.route.policy.get::<Timeout>().as_millis(),
             retry: retry.to_string(),

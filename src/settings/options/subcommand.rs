@@ -1,9 +1,9 @@
 //! Subcommands of docker-balancer, with the text of `--help`.
 
 use super::value;
-use crate::report::explain::request::{Method, Url};
+use crate::report::explain::request::{ClientAddress, Method, Url};
 use clap::{Subcommand, ValueEnum};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 // (A doc comment would become the program's own.)
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -33,12 +33,12 @@ pub enum LocalCommand {
         #[arg(long, value_name = "METHOD", default_value = "GET")]
         method: Method,
 
-        /// Name the container of a client of udp://, as in 192.0.2.7:4444
+        /// Say what this client gets, as in 192.0.2.7
         ///
-        /// Of a new flow: one that exists stays with its container. An address of IPv6 has brackets, as in
-        /// [2001:db8::7]:4444.
-        #[arg(long, value_name = "ADDRESS:PORT")]
-        from: Option<SocketAddr>,
+        /// With udp:// the client has a port, as in 192.0.2.7:4444 or [2001:db8::7]:4444, and the container of a
+        /// new flow is named: one that exists stays with its container.
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<ClientAddress>,
 
         /// Print text, or one JSON object
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
