@@ -56,13 +56,14 @@ impl ServerTransport {
             CheckMethod::Http(_) | CheckMethod::HttpOn(..) => Some(Probe::Http),
         };
         let kind = TransportKind::Requests(scheme);
+        let port = check.port().map(|port| format!(" port {port}")).unwrap_or_default();
         if !scheme.has_tls() {
             let words = match (scheme, probe) {
                 (Scheme::H2c, Some(Probe::Http)) => " proto h2 check-proto h2",
                 (Scheme::H2c, _) => " proto h2",
                 _ => "",
             };
-            return Some(Self { kind, words: words.to_owned(), ca: None });
+            return Some(Self { kind, words: words.to_owned() + &port, ca: None });
         }
         let ca = match policy.get::<Verification>() {
             Verification::Off => None,
@@ -71,7 +72,7 @@ impl ServerTransport {
                 Some(tls.directory.ca_path(tls.cas.find(CaPurpose::Backend, &name)?))
             }
         };
-        let words = tls_words(scheme, ca.as_deref(), server_name(key, policy), probe);
+        let words = tls_words(scheme, ca.as_deref(), server_name(key, policy), probe) + &port;
         Some(Self { kind, words, ca: ca.filter(|ca| ca != SYSTEM_CA) })
     }
 
@@ -171,6 +172,9 @@ pub fn format_options(policy: &Policy) -> Option<String> {
     if let Some(name) = name {
         write!(text, ",server_name={name}").expect("writing to a string cannot fail");
     }
+    if let Some(port) = policy.get::<CheckMethod>().port() {
+        write!(text, ",check_port={port}").expect("writing to a string cannot fail");
+    }
     (text != Scheme::Http.to_string()).then_some(text)
 }
 
@@ -187,6 +191,10 @@ pub fn parse_options(text: &str, mut policy: Policy) -> Policy {
             "server_name" => {
                 value.parse::<ServerName>().map_or(policy.clone(), |value| policy.with(value))
             }
+            "check_port" => match value.parse() {
+                Ok(port) => stream_options::with_check_port(policy, port),
+                Err(_) => policy,
+            },
             _ => policy,
         };
     }
@@ -241,6 +249,8 @@ mod tests {
         );
         for (host, labels, expected) in [
             ("a.test", "", Some("")),
+            ("a.test", "check=8008", Some(" port 8008")),
+            ("a.test", "scheme=h2c check=8008/x", Some(" proto h2 check-proto h2 port 8008")),
             ("a.test", "scheme=h2c", Some(" proto h2")),
             ("a.test", "scheme=h2c check=/x", Some(" proto h2 check-proto h2")),
             (
@@ -298,6 +308,8 @@ mod tests {
             "scheme=https verify=system",
             "scheme=h2 verify=internal server_name=b.test",
             "server_name=b.test",
+            "check=8008",
+            "scheme=h2c check=8008",
         ] {
             let policy = policy(labels);
             let text = format_options(&policy);

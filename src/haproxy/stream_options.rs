@@ -59,7 +59,9 @@ fn with_parsed<T: TypedOption>(policy: Policy, value: &str) -> Policy {
     }
 }
 
-fn with_check_port(policy: Policy, port: NonZeroU16) -> Policy {
+/// Returns the policy with its check at another port.
+#[must_use]
+pub(super) fn with_check_port(policy: Policy, port: NonZeroU16) -> Policy {
     let check = match policy.get() {
         CheckMethod::Http(path) => CheckMethod::HttpOn(port, path),
         _ => CheckMethod::TcpOn(port),
@@ -68,10 +70,7 @@ fn with_check_port(policy: Policy, port: NonZeroU16) -> Policy {
 }
 
 fn check_port(policy: &Policy) -> Option<NonZeroU16> {
-    match policy.get() {
-        CheckMethod::TcpOn(port) | CheckMethod::HttpOn(port, _) => Some(port),
-        CheckMethod::Tcp | CheckMethod::Off | CheckMethod::Http(_) => None,
-    }
+    policy.get::<CheckMethod>().port()
 }
 
 /// Returns the words of a server, each with the space before it (Configuration Manual, section 5.2).

@@ -86,7 +86,7 @@ mod tests {
                 let (name, option) = line.split_once(' ').unwrap_or((line, ""));
                 let options = option.split_whitespace().map(str::to_owned).collect();
                 let line = TlsLine { name: name.to_owned(), options, ..TlsLine::default() };
-                (HostMatch::parse_pattern(host).unwrap(), vec![line])
+                (host.parse().unwrap(), vec![line])
             });
             let merged = merge_hosts(hosts.collect());
             let text = |line: &TlsLine| {

@@ -1102,9 +1102,6 @@ pub(super) fn parse_option(
 ) -> Option<ParsedValue> {
     let parsed = option.parse_value(text)?;
     Some(parsed.and_then(|(value, reported)| match (protocol, &value) {
-        (LabelProtocol::Http, OptionValue::Check(check)) if check.port().is_some() => {
-            Err(Reason::CheckOnOtherPort)
-        }
         (LabelProtocol::Udp, OptionValue::Proxy(ProxyHeader::V1)) => Err(Reason::ProxyHeaderOfText),
         _ => Ok((value, reported)),
     }))

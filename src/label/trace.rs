@@ -24,6 +24,8 @@ pub struct LabelTrace {
     pub ports: Option<OptionSource>,
     /// Whether the route is on an HTTPS listener.
     is_https: bool,
+    /// Whether the route redirects a host of `redirect_from`.
+    is_redirect: bool,
 }
 
 /// A label, or an environment variable that is read like one, as written.
@@ -74,7 +76,12 @@ pub fn trace_labels(
 
 impl Default for LabelTrace {
     fn default() -> Self {
-        Self { options: [const { None }; OPTIONS.len()], ports: None, is_https: false }
+        Self {
+            options: [const { None }; OPTIONS.len()],
+            ports: None,
+            is_https: false,
+            is_redirect: false,
+        }
     }
 }
 
@@ -101,6 +108,9 @@ impl LabelTrace {
 
     /// Returns the label that sets the host. For any host, returns the prefix label or `glue_http_ports`.
     pub fn host_source(&self) -> Option<&OptionSource> {
+        if self.is_redirect {
+            return self.get(LabelOption::RedirectFrom);
+        }
         self.get(LabelOption::Host).or(self.get(LabelOption::Prefix)).or(self.ports.as_ref())
     }
 }
@@ -122,8 +132,7 @@ impl<'a> RouteScope<'a> {
         let (host, prefix) = (key.host(), key.prefix());
         let own = |option| self.options.get(option);
         let has_place = own(LabelOption::Prefix).or(self.ports_label).is_some();
-        let from = own(LabelOption::RedirectFrom);
-        if from.is_some_and(|label| contains_member(label, HostMatch::from_str, host)) {
+        if self.redirects_host(host) {
             return prefix.is_some_and(|prefix| *prefix == PathPrefix::default())
                 && self.requests_listener(key);
         }
@@ -138,6 +147,12 @@ impl<'a> RouteScope<'a> {
             None => prefix.is_none_or(|prefix| *prefix == PathPrefix::default()),
         };
         host && prefix && self.requests_listener(key)
+    }
+
+    /// Whether the host is one of `redirect_from`.
+    fn redirects_host(&self, host: &HostMatch) -> bool {
+        let from = self.options.get(LabelOption::RedirectFrom);
+        from.is_some_and(|label| contains_member(label, HostMatch::from_str, host))
     }
 
     /// Whether connections for the name are requested. Without a host label these are all connections.
@@ -194,6 +209,7 @@ impl<'a> RouteScope<'a> {
         let mut trace = LabelTrace {
             ports: self.ports_label.map(to_source),
             is_https: key.listener.is_https(),
+            is_redirect: self.redirects_host(key.host()),
             ..LabelTrace::default()
         };
         for option in LabelOption::of_ports() {
@@ -232,5 +248,7 @@ fn contains_member<T: PartialEq>(
 /// Whether the value is used. Options without a value type always are: the valid members of their lists apply.
 fn is_valid(protocol: LabelProtocol, option: LabelOption, value: &str) -> bool {
     let is_value = |text| parse_option(protocol, option, text).is_none_or(|parsed| parsed.is_ok());
-    option.default_value().is_none() || check_text(value).is_ok_and(is_value)
+    // What is valid depends on the header in the name.
+    let has_open_name = option.open_name().is_some();
+    has_open_name || option.default_value().is_none() || check_text(value).is_ok_and(is_value)
 }

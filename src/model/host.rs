@@ -30,14 +30,6 @@ impl Host {
 }
 
 impl HostMatch {
-    /// Parses an administrator's pattern (`--allow-hosts`): written like a label, and `*` is any host.
-    pub fn parse_pattern(text: &str) -> Result<Self, Reason> {
-        match text.trim() {
-            "*" => Ok(Self::Any),
-            text => text.parse(),
-        }
-    }
-
     /// Whether there is a host that both match.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.covers(other) || other.covers(self)
@@ -64,14 +56,15 @@ impl FromStr for Host {
     }
 }
 
-/// As users write it in a label. A label has no value for any host; the label is left out instead.
+/// As users write it in a label. `*` is any host, as is a label that is left out.
 impl FromStr for HostMatch {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         let text = text.trim();
         match text.strip_prefix("*.") {
-            _ if matches!(text, "*" | "*.") => Err(Reason::LoneWildcard),
+            _ if text == "*" => Ok(Self::Any),
+            _ if text == "*." => Err(Reason::LoneWildcard),
             None => text.parse().map(Self::Exact),
             Some(above) => {
                 parse_host(above).map(Self::Wildcard).ok_or_else(|| diagnose_host(above, text))

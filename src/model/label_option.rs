@@ -263,9 +263,9 @@ pub trait TypedOption: OptionType {
 label_options! {
     Host {
         "host", [Http Tcp], Route, Match, Data, Ignored, json: "" Always,
-        values: "hosts, comma-separated: `app.example.com`, `*.example.com`",
+        values: "hosts, comma-separated: `app.example.com`, `*.example.com`; or `*`",
         default: "any host",
-        meaning: "`*.` stands for exactly one label. Case, a trailing dot and the request's port do not matter; international names are understood",
+        meaning: "`*.` stands for exactly one label, `*` for any host. Case, a trailing dot and the request's port do not matter; international names are understood",
         synonyms: "hostname hostnames hosts domain domains domainname fqdn serveralias vhost \
                    virtualhost name url uri rule subdomain alias site",
         Tcp: {
@@ -332,17 +332,11 @@ label_options! {
     }
     Check(CheckMethod) {
         "check", [Http Tcp], Port, Policy, Shape, Ignored, json: "check" Always,
-        values: "`tcp`, `off`, or a path such as `/healthz`",
+        values: "`tcp`, `off`, a path such as `/healthz`, or another port of the container, also with a path: `8008`, `8008/ready`",
         default: "`tcp`",
-        meaning: "HAProxy's own health check",
+        meaning: "HAProxy's own health check: a connection, or a request by HTTP",
         synonyms: "healthcheck healthcheckpath healthpath checkpath httpchk probe ping checks healthuri \
-                   healthurl healthcheckurl interval checkinterval inter rise fall",
-        Tcp: {
-            values: "`tcp`, `off`, a path, or another port of the container, also with a path: `8008`, `8008/ready`",
-            default: "`tcp`",
-            meaning: "HAProxy's own health check: a connection, or a request by HTTP",
-            synonyms: "checkport healthport healthcheckport",
-        },
+                   healthurl healthcheckurl interval checkinterval inter rise fall checkport healthport healthcheckport",
     }
     Health(HealthPolicy) {
         "health", [Http Tcp Udp], Port, Readiness, Data, Ignored, json: "health" IfSet,

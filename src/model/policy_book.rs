@@ -156,10 +156,7 @@ mod tests {
             requirements: requirements
                 .iter()
                 .map(|(hosts, policies)| Requirement {
-                    hosts: hosts
-                        .split(',')
-                        .map(|host| HostMatch::parse_pattern(host).unwrap())
-                        .collect(),
+                    hosts: hosts.split(',').map(|host| host.parse().unwrap()).collect(),
                     policies: names(policies),
                 })
                 .collect(),
@@ -199,7 +196,7 @@ mod tests {
                 "allow=10.0.0.0/8,192.168.0.0/16 deny=10.9.0.0/16 response_header_X-A=1 rate=5/s",
             ),
         ] {
-            let host = HostMatch::parse_pattern(host).unwrap();
+            let host = host.parse().unwrap();
             let (mut values, mut wanted) = (OptionValues::default(), OptionValues::default());
             given(own).iter().for_each(|value| give(&mut values, value));
             given(expected).iter().for_each(|value| give(&mut wanted, value));
@@ -213,7 +210,7 @@ mod tests {
         let book = book(&[("lan", "allow=10.0.0.0/8")], &[("a.test", "lan")]);
         let mut values = OptionValues::default();
         given("allow=8.8.8.8").iter().for_each(|value| give(&mut values, value));
-        book.require(&HostMatch::parse_pattern("a.test").unwrap(), &mut values);
+        book.require(&"a.test".parse().unwrap(), &mut values);
         assert_eq!(values.get::<Closed>(), Closed(Some(LabelOption::Allow)));
     }
 }

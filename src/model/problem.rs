@@ -125,7 +125,6 @@ pub enum Reason {
     NotATimeout,
     NotACheck,
     /// `8008/ready` for a port of HTTP.
-    CheckOnOtherPort,
     InvalidHealth,
     NotARetry,
     NotAMaxconn,
@@ -798,8 +797,7 @@ impl fmt::Display for ReasonText<'_> {
                 QuotedText(text)
             ),
             Reason::LoneWildcard => f.write_str(
-                "a wildcard needs a name behind it, as in *.example.com; to serve every host, set \
-                 a prefix label and no host label, or list the port in glue_http_ports",
+                "a wildcard needs a name behind it, as in *.example.com; for every host write * alone",
             ),
             Reason::MisplacedWildcard(text) => write!(
                 f,
@@ -834,11 +832,8 @@ impl fmt::Display for ReasonText<'_> {
             Reason::NotATimeout => f.write_str(
                 "a timeout is a duration from 1ms to 24h with a unit, such as 30s or 5m",
             ),
-            Reason::NotACheck => f.write_str("a check is tcp, off, or a path such as /healthz"),
-            Reason::CheckOnOtherPort => f.write_str(
-                "HAProxy checks a port of HTTP at the port itself; write tcp, off, or a path such \
-                 as /healthz (another port is possible for glue_tcp_ labels)",
-            ),
+            Reason::NotACheck => f.write_str("a check is tcp, off, a path such as /healthz, or another port of the container, also with a \
+                 path: 8008 or 8008/ready"),
             Reason::InvalidHealth => f.write_str("health is obey, require or ignore"),
             Reason::NotARetry => f.write_str("retry is safe, all or off"),
             Reason::NotAMaxconn => f.write_str("maxconn is a whole number from 1 to 65535"),

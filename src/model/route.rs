@@ -5,6 +5,7 @@
 use crate::model::{
     container::Transport,
     container_ref::ContainerRef,
+    http::{closed::Closed, redirect::Redirect},
     label_option::{LabelProtocol, OptionValues},
     option_value::{HostMatch, PathPrefix, Weight},
     tls::TlsMode,
@@ -254,7 +255,7 @@ impl RouteKey {
             Some((port, path)) => (port, Some(path)),
             None => (port_and_path, None),
         };
-        let host = HostMatch::parse_pattern(host).ok()?;
+        let host = host.parse().ok()?;
         let port = port.parse().ok()?;
         let protocol = protocol_of(port);
         let rule = match (path, protocol) {
@@ -280,6 +281,16 @@ impl Route {
         Self::new(self.policy.clone(), self.terms.clone())
     }
 
+    /// Returns what HAProxy itself answers to all requests of the route, in a few words. `None` if containers do.
+    pub fn own_answer(&self, listener: Listener) -> Option<String> {
+        match (self.policy.get(), self.policy.get()) {
+            (Closed(Some(option)), _) => Some(format!("503, because {option} is not understood")),
+            (_, Redirect::Off) if self.redirects(listener) => Some("redirect to HTTPS".to_owned()),
+            (_, Redirect::Off) => None,
+            (_, redirect) => Some(format!("redirect to {redirect}")),
+        }
+    }
+
     /// Whether requests are redirected to HTTPS.
     pub fn redirects(&self, listener: Listener) -> bool {
         !listener.is_https() && self.policy.get::<TlsMode>() == TlsMode::On
@@ -295,7 +306,7 @@ impl FromStr for OwnedName {
             let name = text.parse::<RouteKey>()?.owned_name();
             return Some(name).filter(|name| matches!(name, Self::Port(_))).ok_or(());
         }
-        HostMatch::parse_pattern(text).map(Self::Host).map_err(drop)
+        text.parse().map(Self::Host).map_err(drop)
     }
 }
 

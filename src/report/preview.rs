@@ -189,13 +189,15 @@ impl PlanPreview {
         // Both sides are compared as recovered from HAProxy's state, so that what HAProxy does not know is no
         // difference.
         let mut after = route_recovery::recover_routes(&ObservedState::from_config(&config));
-        let empty = |route: &Arc<Route>| route.endpoints.is_empty();
+        let is_empty = |key: &RouteKey, route: &Arc<Route>| {
+            route.endpoints.is_empty() && route.own_answer(key.listener).is_none()
+        };
         let mut before_words = served;
-        before_words.0.retain(|key, route| !empty(route) || !after.0.contains_key(key));
+        before_words.0.retain(|key, route| !is_empty(key, route) || !after.0.contains_key(key));
         let route_holds =
-            after.0.iter().filter(|(_, route)| empty(route)).map(|(key, _)| key.clone());
+            after.0.iter().filter(|(key, route)| is_empty(key, route)).map(|(key, _)| key.clone());
         let mut route_holds: BTreeSet<_> = route_holds.collect();
-        after.0.retain(|_, route| !empty(route));
+        after.0.retain(|key, route| !is_empty(key, route));
         let changes = route_diff::diff_routes(&before_words, &after);
         route_holds.retain(|key| before_words.0.contains_key(key));
         let files = render::render_files(&config, builder.context);

@@ -16,9 +16,18 @@ use strum::IntoStaticStr;
 /// One route that was added, removed or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteChange {
-    Added { route: RouteKey, servers: Vec<String> },
-    Removed { route: RouteKey },
-    Changed { route: RouteKey, details: Vec<ChangeDetail> },
+    /// The servers, or what HAProxy itself answers.
+    Added {
+        route: RouteKey,
+        servers: Vec<String>,
+    },
+    Removed {
+        route: RouteKey,
+    },
+    Changed {
+        route: RouteKey,
+        details: Vec<ChangeDetail>,
+    },
 }
 
 /// Kind of a [`RouteChange`], without the details.
@@ -60,7 +69,9 @@ pub fn describe_differences<'a>(
         match (old, new) {
             (_, None) => Some(RouteChange::Removed { route }),
             (None, Some(new)) => {
-                Some(RouteChange::Added { route, servers: ready_server_names(new) })
+                let answer = new.own_answer(route.listener);
+                let servers = answer.map_or_else(|| ready_server_names(new), |text| vec![text]);
+                Some(RouteChange::Added { route, servers })
             }
             (Some(old), Some(new)) => match diff_endpoints(old, new) {
                 // Only endpoints that do not serve were added or removed.

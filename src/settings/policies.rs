@@ -149,7 +149,7 @@ fn parse_requirement(table: &Spanned<DeValue<'_>>) -> Result<Requirement> {
         match key.get_ref().as_ref() {
             "hosts" => {
                 let host = |member: &str| {
-                    HostMatch::parse_pattern(member).map_err(|reason| anyhow!("hosts: {reason}"))
+                    member.parse::<HostMatch>().map_err(|reason| anyhow!("hosts: {reason}"))
                 };
                 requirement.hosts = members.map(host).collect::<Result<_>>()?;
             }

@@ -31,6 +31,18 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
         Just("cut"),
         Just("sticky"),
         Just("replies"),
+        Just("use"),
+        Just("allow"),
+        Just("deny"),
+        Just("redirect"),
+        Just("redirect_from"),
+        Just("add_prefix"),
+        Just("request_header_X-A"),
+        Just("response_header_X-B"),
+        Just("drop_response_headers"),
+        Just("cors"),
+        Just("rate"),
+        Just("max_body"),
         Just("hots"),
     ];
     let key = prop_oneof![
@@ -60,7 +72,7 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
     let value = prop_oneof![
         3 => "[a-z*./,%;:'$0-9]{0,20}",
         2 => nasty.prop_map(str::to_owned),
-        2 => prop_oneof![Just("a.test"), Just("*.a.test"), Just("api/v1"), Just("1"), Just("30s"), Just("80"), Just("8008/up"), Just("90-92"), Just("v2"), Just("source")]
+        2 => prop_oneof![Just("a.test"), Just("*.a.test"), Just("api/v1"), Just("1"), Just("30s"), Just("80"), Just("8008/up"), Just("90-92"), Just("v2"), Just("source"), Just("10.0.0.0/8"), Just("https://a.test"), Just("5/s"), Just("10m")]
             .prop_map(str::to_owned),
         1 => any::<String>(),
     ];
@@ -171,10 +183,22 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
         2 => Just("check=/well"),
         1 => Just("check=/fine"),
         1 => Just("check=off"),
+        1 => Just("check=8008"),
         1 => Just("timeout=5m"),
         1 => Just("retry=all"),
         1 => Just("retry=off"),
         1 => Just("strip_prefix=yes"),
+    ];
+    let features = prop_oneof![
+        9 => Just(""),
+        1 => Just("allow=10.0.0.0/8"),
+        1 => Just("allow=10.1.0.0/16,private glue_http_80_deny=10.1.2.3"),
+        1 => Just("allow=nowhere"),
+        1 => Just("redirect=https://n.test"),
+        1 => Just("redirect_from=old.test"),
+        1 => Just("response_header_X-A=1;2"),
+        1 => Just("request_header_X-B=3 glue_http_80_cors=https://c.test"),
+        1 => Just("rate=5/s glue_http_80_max_body=1k glue_http_80_add_prefix=/in"),
     ];
     let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25"),
         1 => Just("maxconn=3")];
@@ -185,9 +209,10 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
         1 => Just(" glue_tcp_3000_bind=5432 glue_tcp_3000_host=a.test,*.b.test"),
         1 => Just(" glue_tcp_3000_bind=5432 glue_tcp_3000_host=a.test glue_tcp_3000_idle=1h"),
     ];
-    (state, address, host, prefix, policy, weight, stream).prop_map(
-        move |(state, address, host, prefix, policy, weight, stream)| {
-            let options = [prefix, policy, weight].into_iter().filter(|text| !text.is_empty());
+    (state, address, host, prefix, policy, features, weight, stream).prop_map(
+        move |(state, address, host, prefix, policy, features, weight, stream)| {
+            let options =
+                [prefix, policy, features, weight].into_iter().filter(|text| !text.is_empty());
             let options: String = options.flat_map(|text| [" glue_http_80_", text]).collect();
             format!(
                 "c{number} 172.17.0.{address} {state} glue_http_80_host={host}{options}{stream}"

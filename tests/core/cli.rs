@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, Command};
 use docker_glue::settings::{
-    GlueSettings, GlueTask, HostEnv, Settings, Task, env_variable,
+    GlueSettings, GlueTask, HostEnv, PolicyFile, Settings, Task, env_variable,
     options::{self, Program, glue, udp::udp_command},
 };
 use std::{
@@ -106,7 +106,10 @@ fn read_settings(args: &[String], env: &[(String, String)]) -> Settings {
     let none = (env_variable("settings"), "/dev/null".into());
     let env = [none].into_iter().chain(env.iter().cloned()).collect();
     let machine = HostEnv { uid: 0, env, ipv6: true };
-    Settings::from_args(&args, &machine).unwrap()
+    let mut settings = Settings::from_args(&args, &machine).unwrap();
+    // The file in which options stand is that of the policies, too.
+    settings.policy_file = PolicyFile::new(None);
+    settings
 }
 
 #[test]

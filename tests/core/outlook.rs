@@ -30,7 +30,11 @@ use docker_glue::{
         preview_output::PreviewOutput,
         status::{ListenerStatus, Load, Status},
     },
-    routing::rollback::Rollback,
+    routing::{
+        decide::{self, DecideState},
+        rollback::Rollback,
+        route_table::Claim,
+    },
     sources::compose::{
         Deployment, Project, ReadContext,
         planned_container::{self, Placeholders},
@@ -187,12 +191,30 @@ fn routes_as_haproxy_has_them(routes: &Routes) -> Routes {
         if key.prefix().is_none_or(|prefix| prefix.depth() == 0) {
             route.policy.set(Strip::Keep.into_value());
         }
+        if route.own_answer(key.listener).is_some() {
+            route.endpoints.clear();
+        }
         if route.endpoints.is_empty() {
             route.policy.set(CheckMethod::Tcp.into_value());
         }
         (key.clone(), Arc::new(route))
     };
     Routes(routes.0.iter().map(report).collect())
+}
+
+/// Whether containers disagree on a route that HAProxy itself would answer for one of them. HAProxy has no servers of
+/// such a route, so nothing says whose it is.
+fn has_contested_answer(story: &str) -> bool {
+    let world = story::parse_world(story);
+    let decided =
+        decide::decide(&world, DecideState::default(), Instant::now(), &story::default_rules());
+    let contested = |(key, claims): (&RouteKey, &Vec<Claim>)| {
+        let answers = |claim: &Claim| {
+            Route::new(claim.policy.clone(), claim.terms.clone()).own_answer(key.listener).is_some()
+        };
+        claims.iter().any(|claim| claim.policy != claims[0].policy) && claims.iter().any(answers)
+    };
+    decided.memory.route_table().claims().iter().any(contested)
 }
 
 #[test]
@@ -380,7 +402,7 @@ proptest! {
     ) {
         let mut before = started_with(&first);
         let daemon = Status::default();
-        for story in others {
+        for story in others.into_iter().filter(|story| !has_contested_answer(story)) {
             let outlook = preview_story(&before, &story, Some(&daemon));
             let mut observed = match outlook.method {
                 PreviewMethod::Reload(_) => ObservedState::from_config(&outlook.config),

@@ -142,7 +142,9 @@ proptest! {
                 step.apply_to(&mut config);
                 prop_assert_eq!(&config, &whole);
             } else {
-                let needs_reload = 0 < homeless || whole.frontends != config.frontends;
+                let needs_reload = 0 < homeless
+                    || whole.frontends != config.frontends
+                    || whole.header_names != config.header_names;
                 prop_assert!(needs_reload || whole.maps.tcp_ports != config.maps.tcp_ports);
                 if needs_reload {
                     break;

@@ -199,10 +199,18 @@ fn flow_is_not_explained_where_the_kernel_chooses() {
 }
 
 #[test]
-fn client_of_a_request_is_refused() {
-    for url in ["http://web.test/", "tcp://:5432"] {
+fn client_of_a_connection_or_without_port_of_a_flow_is_refused() {
+    for (url, port, expected) in [
+        ("http://web.test/", 0, None),
+        ("udp://:53", 4444, None),
+        ("tcp://:5432", 1, Some("not used with tcp://")),
+        ("udp://:53", 0, Some("the client of a flow has a port")),
+    ] {
         let (method, url) = ("GET".parse().unwrap(), url.parse().unwrap());
-        let refused = ExplainRequest::with_client(method, url, Some(([192, 0, 2, 7], 1).into()));
-        assert!(refused.unwrap_err().to_string().contains("only used with udp://"));
+        let client = Some(([192, 0, 2, 7], port).into());
+        let error = ExplainRequest::with_client(method, url, client).err();
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains(expected.unwrap_or_default()), "{text}");
+        assert_eq!(text.is_empty(), expected.is_none());
     }
 }

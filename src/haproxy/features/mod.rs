@@ -160,14 +160,17 @@ impl RouteFeatures {
             return Some(Arc::new(features));
         }
         let mut uses = Uses::default();
-        uses.add_if(strips, Feature::Strip, Block::Path);
+        let redirect = policy.get::<Redirect>();
+        // The path of a redirect is that of the request.
+        let forwards = redirect == Redirect::Off;
+        uses.add_if(strips && forwards, Feature::Strip, Block::Path);
         features.add_clients(policy, &mut uses);
         features.add_origins(policy, &mut uses);
         features.add_limits(policy, &mut uses);
         features.add_headers(policy, &mut uses);
         let AddPrefix(added) = policy.get();
         if !added.as_str().is_empty() {
-            uses.add(Feature::AddPrefix, Block::Path);
+            uses.add_if(forwards, Feature::AddPrefix, Block::Path);
             features.set(Word::AddPrefix, added.as_str());
         }
         let (tunnel, Log(log)): (TunnelTimeout, _) = (policy.get(), policy.get());
@@ -180,8 +183,7 @@ impl RouteFeatures {
             features.set(Word::Use, &uses.bits.to_string());
             features.set(Word::LastBlock, &(uses.last as u32).to_string());
         }
-        let redirect = policy.get::<Redirect>();
-        if redirect != Redirect::Off {
+        if !forwards {
             features.set(Word::Redirect, &redirect_word(&redirect));
             features.set(Word::RedirectStatus, &policy.get::<RedirectStatus>().to_string());
         }

@@ -158,8 +158,7 @@ fn host_ending_with_its_first_dot_gives_hint() {
         &["app:80/ -> 80"],
         &[
             "label glue_http_80_host=\"app.,*.\": a wildcard needs a name behind it, as in \
-             *.example.com; to serve every host, set a prefix label and no host label, or list the \
-             port in glue_http_ports",
+             *.example.com; for every host write * alone",
             "label glue_http_80_host=\"app.,*.\": \"app.\" ends with its first dot, so the host is \
              only app; was a variable empty? If this is intended, remove the dot",
         ],

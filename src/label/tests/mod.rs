@@ -8,6 +8,7 @@ mod near_miss;
 mod option;
 mod participation;
 mod path;
+mod policy;
 mod properties;
 mod protection;
 mod stream;

@@ -67,9 +67,13 @@ fn invalid_option_is_ignored_and_reported() {
     check_ignored(
         "check",
         &["http", "healthz", "/é", "/a#b", "/%zz", "/a?%", "/a,b", "https://a.test/"],
-        "a check is tcp, off, or a path such as /healthz",
+        "a check is tcp, off, a path such as /healthz, or another port of the container, also with a path: 8008 or 8008/ready",
     );
-    check_ignored("check", &["/a+b"], "a check is tcp, off, or a path such as /healthz");
+    check_ignored(
+        "check",
+        &["/a+b"],
+        "a check is tcp, off, a path such as /healthz, or another port of the container, also with a path: 8008 or 8008/ready",
+    );
     check_ignored("health", &["yes", "obeys"], "health is obey, require or ignore");
     check_ignored(
         "timeout",

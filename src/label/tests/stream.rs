@@ -76,7 +76,11 @@ fn invalid_option_of_tcp_or_udp_is_ignored_and_reported() {
         ),
         ("tcp_1_proxy", "on", "proxy is off, v1 or v2"),
         ("tcp_1_cut", "on", "cut is gone or down"),
-        ("tcp_1_check", "https", "a check is tcp, off, or a path such as /healthz"),
+        (
+            "tcp_1_check",
+            "https",
+            "a check is tcp, off, a path such as /healthz, or another port of the container, also with a path: 8008 or 8008/ready",
+        ),
         ("tcp_1_weight", "-1", "a weight is a whole number from 0 to 256"),
         ("udp_1_sticky", "on", "sticky is flow, source or none"),
         (
@@ -102,10 +106,8 @@ fn invalid_option_of_tcp_or_udp_is_ignored_and_reported() {
     }
     check(
         "glue_http_80_host=a.test glue_http_80_check=8008/ready",
-        &["a.test:80/ -> 80"],
-        &["label glue_http_80_check=\"8008/ready\": HAProxy checks a port of HTTP at the port \
-           itself; write tcp, off, or a path such as /healthz (another port is possible for \
-           glue_tcp_ labels)"],
+        &["a.test:80/ -> 80 check 8008/ready"],
+        &[],
     );
 }
 

@@ -39,7 +39,7 @@ fn build(lines: &str) -> CertificateIndex {
 
 /// Parses a host; `*` is any.
 fn host_match(text: &str) -> HostMatch {
-    HostMatch::parse_pattern(text).unwrap()
+    text.parse().unwrap()
 }
 
 /// `questions` are `HOST [CHOICE] -> CERTIFICATE (NAME), ...`.

@@ -115,8 +115,8 @@ impl ProblemKind {
                 "Write the host name alone, and the public port in the bind label.",
             ),
             Self::LoneWildcard => row(
-                "The host is a `*` without a name.",
-                "Write `*.example.com`. For every host, set a prefix alone, or list the port in `glue_http_ports`.",
+                "A `*.` with nothing behind it is no host.",
+                "Write `*.example.com`, or `*` alone for every host.",
             ),
             Self::MisplacedWildcard => row(
                 "A wildcard is not the first label of the host (`a.*.test`, `*a.test`).",
@@ -147,10 +147,6 @@ impl ProblemKind {
             ),
             Self::NotACheck => row(
                 "The value is not a check.",
-                "Write `tcp`, `off`, or a path such as `/healthz`.",
-            ),
-            Self::CheckOnOtherPort => row(
-                "The check of an HTTP port names another port.",
                 "Write `tcp`, `off`, or a path such as `/healthz`.",
             ),
             Self::NotABalance => row(

@@ -25,7 +25,7 @@ use regex_lite::Regex;
 use std::net::IpAddr;
 
 /// Options that the explanation shows in other places.
-const SHOWN_ELSEWHERE: [LabelOption; 12] = [
+const SHOWN_ELSEWHERE: [LabelOption; 11] = [
     LabelOption::StripPrefix,
     LabelOption::Check,
     LabelOption::Timeout,
@@ -37,7 +37,6 @@ const SHOWN_ELSEWHERE: [LabelOption; 12] = [
     LabelOption::Verify,
     LabelOption::ServerName,
     LabelOption::Closed,
-    LabelOption::Redirect,
 ];
 
 /// An answer that HAProxy gives in place of a container.
@@ -85,7 +84,7 @@ pub(crate) fn feature_answer(
     {
         return FeatureAnswer::refused(403, why);
     }
-    let location = redirect_location(request, &policy.get())?;
+    let location = redirect_location(request, selected, &policy.get())?;
     Some(FeatureAnswer {
         outcome: RequestOutcome::Redirected,
         status: policy.get::<RedirectStatus>().get(),
@@ -116,8 +115,12 @@ pub(crate) fn client_note(
         .then(|| "not every client gets in; --from ADDRESS says what a client gets".to_owned())
 }
 
-fn redirect_location(request: &ExplainRequest, redirect: &Redirect) -> Option<String> {
-    let rest = || format!("{}{}", request.url.path(), request.url.query());
+fn redirect_location(
+    request: &ExplainRequest,
+    selected: &SelectedRoute<'_>,
+    redirect: &Redirect,
+) -> Option<String> {
+    let rest = || format!("{}{}", selected.forwarded_path(&request.url), request.url.query());
     match redirect {
         Redirect::Off => None,
         Redirect::Https => Some(format!("https://{}{}", request.url.host(), rest())),

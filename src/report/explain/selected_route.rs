@@ -100,7 +100,8 @@ impl<'a> SelectedRoute<'a> {
     pub(crate) fn feature_source(&self, option: LabelOption) -> Option<LabelSource> {
         let requester = self.requesters.first()?;
         let source = |option| self.option_source(requester, option);
-        source(option).or_else(|| source(LabelOption::Use))
+        let from = || (option == LabelOption::Redirect).then(|| source(LabelOption::RedirectFrom));
+        source(option).or_else(|| from().flatten()).or_else(|| source(LabelOption::Use))
     }
 
     pub(crate) fn host_step(&self, request: &ExplainRequest) -> HostStep {
@@ -170,7 +171,7 @@ impl<'a> SelectedRoute<'a> {
     }
 
     /// Returns the path as it was sent if its segments are under the prefix, else as it was normalized for routing.
-    fn forwarded_path<'b>(&self, url: &'b Url) -> &'b str {
+    pub(crate) fn forwarded_path<'b>(&self, url: &'b Url) -> &'b str {
         let is_under =
             |literal: &str| self.key.prefix().is_none_or(|prefix| has_prefix(literal, prefix));
         match url.normalized_path() {

@@ -28,6 +28,8 @@ pub(crate) struct Answer {
     pub(crate) server: String,
     /// The path that the server saw.
     pub(crate) path: String,
+    /// The URL of a redirect.
+    pub(crate) location: Option<String>,
 }
 
 #[derive(Debug)]
@@ -80,16 +82,20 @@ impl Client {
         head: &str,
     ) -> std::io::Result<Answer> {
         stream.write_all(head.as_bytes()).await?;
-        let (mut status, mut length, mut keep) = (0, 0, true);
+        let (mut status, mut length, mut keep, mut location) = (0, 0, true, None);
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            let line = line.trim_end().to_ascii_lowercase();
+            let written = line.trim_end();
+            let line = written.to_ascii_lowercase();
             match line.split_once(": ") {
                 _ if line.is_empty() => break,
                 Some(("content-length", text)) => length = text.parse().unwrap(),
+                Some(("location", _)) => {
+                    location = written.split_once(": ").map(|pair| pair.1.to_owned())
+                }
                 Some(("connection", text)) => keep = text != "close",
                 None => status = line.split(' ').nth(1).unwrap().parse().unwrap(),
                 Some(_) => {}
@@ -105,6 +111,6 @@ impl Client {
             Some((server, path)) if status == 200 => (server.to_owned(), path.to_owned()),
             _ => Default::default(),
         };
-        Ok(Answer { status, server, path })
+        Ok(Answer { status, server, path, location })
     }
 }

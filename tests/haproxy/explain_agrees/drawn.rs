@@ -95,6 +95,19 @@ const TAILS: [&str; 44] = [
     "/a/b/c/d/e/f/g/h/i/j/k/l",
 ];
 
+/// Options that act on requests, whose client is 127.0.0.1. One of the networks does not exist.
+const FEATURES: [(&str, &[&str]); 9] = [
+    ("allow", &["private", "127.0.0.0/8", "10.0.0.0/8", "127.0.0.1,10.1.2.3", "nowhere"]),
+    ("deny", &["127.0.0.1", "192.168.0.0/16", "127.7.0.0/16"]),
+    ("redirect", &["https", "https://new.test", "http://new.test:8080", "https://new.test/x?y=1"]),
+    ("redirect_status", &["301", "308"]),
+    ("add_prefix", &["/in", "/in/side"]),
+    ("response_header_X-Test", &["a;b", "%[src]"]),
+    ("request_header_X-Test", &["1"]),
+    ("max_body", &["1k"]),
+    ("log", &["off"]),
+];
+
 #[derive(Debug)]
 pub(crate) struct Drawn(TestRng);
 
@@ -192,7 +205,7 @@ impl Drawn {
             write!(labels, " glue_http_{port}_prefix={}", prefixes.join(",")).unwrap();
         }
         for (key, values) in [
-            ("strip_prefix", &["yes", "yes", "no"][..]),
+            ("strip_prefix", &["yes", "yes", "no", "/api"][..]),
             ("weight", &["0", "1", "25", "256"]),
             ("health", &["require", "ignore"]),
             ("retry", &["all", "off"]),
@@ -200,6 +213,11 @@ impl Drawn {
             ("check", &["off", "/well"]),
         ] {
             if self.one_in(3) {
+                write!(labels, " glue_http_{port}_{key}={}", self.of(values)).unwrap();
+            }
+        }
+        for (key, values) in FEATURES {
+            if self.one_in(8) {
                 write!(labels, " glue_http_{port}_{key}={}", self.of(values)).unwrap();
             }
         }

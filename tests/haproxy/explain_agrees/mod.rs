@@ -76,6 +76,7 @@ async fn explain_predicts_haproxy_for_10000_requests() {
     };
     for outcome in [
         RequestOutcome::Served,
+        RequestOutcome::Redirected,
         RequestOutcome::Unavailable,
         RequestOutcome::NotFound,
         RequestOutcome::Refused,
@@ -100,7 +101,7 @@ async fn compare_answers(
     let mut seen = Seen::default();
     for answered_by in all {
         let request = ExplainRequest {
-            from: None,
+            from: Some(([127, 0, 0, 1], 0).into()),
             method: answered_by.method.parse().unwrap(),
             url: answered_by.url().parse().unwrap_or_else(|e| panic!("{}: {e}", answered_by.url())),
         };
@@ -129,10 +130,12 @@ fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
         | RequestOutcome::PassedThrough
         | RequestOutcome::Dropped
         | RequestOutcome::Closed => false,
-        RequestOutcome::Redirected
-        | RequestOutcome::NotFound
-        | RequestOutcome::Unavailable
-        | RequestOutcome::Refused => explanation.status == Some(answer.status),
+        RequestOutcome::Redirected => {
+            explanation.status == Some(answer.status) && explanation.location == answer.location
+        }
+        RequestOutcome::NotFound | RequestOutcome::Unavailable | RequestOutcome::Refused => {
+            explanation.status == Some(answer.status)
+        }
         RequestOutcome::Served => {
             let ready = |address: &str| {
                 explanation.servers.iter().any(|step| step.address == address && 0.0 < step.percent)
