@@ -23,7 +23,7 @@ use crate::model::{
     option_value::{self, CheckMethod, HostMatch, PathPrefix, PortRange},
     policy_book::{self, GivenValues, PolicyName},
     problem::{LabelText, Problem, ProblemSubject, Reason},
-    route::{Listener, Match, Protocol, RouteKey},
+    route::{Listener, Match, Policy, Protocol, RouteKey},
     stream::ProxyHeader,
     tls::{self, TlsBind, TlsMode},
 };
@@ -678,7 +678,7 @@ impl<'a> LabelParser<'a> {
                     .map(|place| values.select(place));
             self.requests.extend(listeners.iter().map(|listener| RouteRequest {
                 key: RouteKey { listener: *listener, rule: rule.clone() },
-                policy: policy.clone(),
+                policy: policy_on(*listener, &policy),
                 terms: terms.clone(),
                 port: port.number.get(),
                 options: server_options.clone(),
@@ -1040,6 +1040,14 @@ fn exclusion_reason(
         Some(Reason::NotPassedThrough { port, option })
     };
     invalid.or_else(without_tls).or_else(not_passed)
+}
+
+/// Returns the policy of a route on the listener: over HTTPS, `redirect=https` would lead to the same URL again.
+fn policy_on(listener: Listener, policy: &Policy) -> Policy {
+    if listener.is_https() && policy.get::<Redirect>() == Redirect::Https {
+        return policy.clone().with(Redirect::Off);
+    }
+    policy.clone()
 }
 
 /// Whether a route with an invalid value of the option answers 503.
