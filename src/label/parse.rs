@@ -12,7 +12,7 @@ use crate::model::{
     container::{Container, NetworkMode, Transport},
     http::{
         closed::Closed,
-        header,
+        header::{self, HeaderName},
         redirect::{Redirect, RedirectStatus},
     },
     label_option::{
@@ -23,7 +23,7 @@ use crate::model::{
     option_value::{self, CheckMethod, HostMatch, PathPrefix, PortRange},
     policy_book::{self, GivenValues, PolicyName},
     problem::{LabelText, Problem, ProblemSubject, Reason},
-    route::{Listener, Match, Protocol, RouteKey},
+    route::{Listener, Match, Policy, Protocol, RouteKey},
     stream::ProxyHeader,
     tls::{self, TlsBind, TlsMode},
 };
@@ -58,6 +58,10 @@ const MAX_RANGE_ROUTES: usize = MAX_ROUTES;
 
 /// The longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 4096;
+
+/// Maximum number of names of headers of one container. HAProxy has rules for each name, which all
+/// routes with headers use: a request takes 0.16 ms longer with 1,000 names.
+const MAX_HEADER_NAMES: usize = 64;
 
 /// Maximum number of problems of one container that are listed.
 pub const MAX_PROBLEMS: usize = 50;
@@ -148,6 +152,8 @@ pub(super) struct LabelParser<'a> {
     requests: Vec<RouteRequest>,
     /// The public ports of `requests`, and whether a range requests them.
     listeners: BTreeMap<PublicPort, PortOrigin>,
+    /// The names of headers in the labels, with their option.
+    header_names: BTreeSet<(LabelOption, HeaderName)>,
     problems: Vec<Problem>,
     /// Number of problems that were not collected.
     dropped_problems: usize,
@@ -155,8 +161,8 @@ pub(super) struct LabelParser<'a> {
 
 impl<'a> LabelParser<'a> {
     pub(super) fn new(container: &'a Container, limits: &'a LabelLimits) -> Self {
-        let (requests, listeners, problems, dropped) = Default::default();
-        Self { container, limits, requests, listeners, problems, dropped_problems: dropped }
+        let (requests, listeners, header_names, problems, dropped_problems) = Default::default();
+        Self { container, limits, requests, listeners, header_names, problems, dropped_problems }
     }
 
     pub(super) fn parse(mut self) -> ParsedLabels {
@@ -382,6 +388,7 @@ impl<'a> LabelParser<'a> {
                 }
                 option => self.parse_value(port.protocol, label, option),
             };
+            let value = value.filter(|value| self.admit_header_names(label, value));
             match (value, spec.invalid) {
                 (Some(value), _) => {
                     given.push(value);
@@ -439,11 +446,27 @@ impl<'a> LabelParser<'a> {
             }
             let Some(text) = self.checked_text(*label) else { continue };
             match option.parse_open_value(name, text) {
-                Ok(value) => values.push(value),
+                Ok(value) if self.admit_header_names(*label, &value) => values.push(value),
+                Ok(_) => {}
                 Err(reason) => self.report_problem(Some(*label), reason),
             }
         }
         values
+    }
+
+    /// Whether the container may use the names of headers in the value, too. Reports the label if not.
+    fn admit_header_names(&mut self, label: RawLabel<'_>, value: &OptionValue) -> bool {
+        let names = header::names_of(value);
+        let names: Vec<_> = names.into_iter().map(|name| (value.option(), name.clone())).collect();
+        let new = names.iter().filter(|name| !self.header_names.contains(*name)).count();
+        let fits = new == 0 || self.header_names.len() + new <= MAX_HEADER_NAMES;
+        if fits {
+            self.header_names.extend(names);
+        } else {
+            let most = MAX_HEADER_NAMES;
+            self.report_problem(Some(label), Reason::TooManyHeaderNames { most });
+        }
+        fits
     }
 
     fn parse_bind(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> PublicPorts {
@@ -655,7 +678,7 @@ impl<'a> LabelParser<'a> {
                     .map(|place| values.select(place));
             self.requests.extend(listeners.iter().map(|listener| RouteRequest {
                 key: RouteKey { listener: *listener, rule: rule.clone() },
-                policy: policy.clone(),
+                policy: policy_on(*listener, &policy),
                 terms: terms.clone(),
                 port: port.number.get(),
                 options: server_options.clone(),
@@ -1017,6 +1040,14 @@ fn exclusion_reason(
         Some(Reason::NotPassedThrough { port, option })
     };
     invalid.or_else(without_tls).or_else(not_passed)
+}
+
+/// Returns the policy of a route on the listener: over HTTPS, `redirect=https` would lead to the same URL again.
+fn policy_on(listener: Listener, policy: &Policy) -> Policy {
+    if listener.is_https() && policy.get::<Redirect>() == Redirect::Https {
+        return policy.clone().with(Redirect::Off);
+    }
+    policy.clone()
 }
 
 /// Whether a route with an invalid value of the option answers 503.

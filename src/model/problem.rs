@@ -140,6 +140,10 @@ pub enum Reason {
         option: LabelOption,
         most: usize,
     },
+    /// More names of headers than the labels of a container may have.
+    TooManyHeaderNames {
+        most: usize,
+    },
     /// The settings have no policy of this name.
     UnknownPolicy {
         name: String,
@@ -843,6 +847,10 @@ impl fmt::Display for ReasonText<'_> {
             Reason::TooManyLabels { option, most } => {
                 write!(f, "a route has at most {most} labels of {option}; this one is ignored")
             }
+            Reason::TooManyHeaderNames { most } => write!(
+                f,
+                "the labels of a container have at most {most} names of headers; this label is ignored"
+            ),
             Reason::UnknownPolicy { name, nearest: Some(nearest) } => write!(
                 f,
                 "there is no [policy.{}] in the settings; did you mean {nearest}?",

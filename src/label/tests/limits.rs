@@ -1,6 +1,9 @@
 //! Limits that an administrator sets for containers.
 
-use super::{HostMatch, LabelLimits, allowed_hosts, check_limited, labelled, port_set};
+use super::{
+    HostMatch, LabelLimits, allowed_hosts, check_limited, labelled, parse_labels, port_set,
+};
+use std::{fmt::Write as _, ops::Range};
 
 #[test]
 fn host_outside_allowed_hosts_is_refused() {
@@ -185,5 +188,28 @@ fn public_port_outside_allowed_ports_is_refused() {
             "label glue_http_3000_bind=\"22\": 22 is not an allowed public port; --allow-ports \
              lists the ports that labels may claim, and the bind label sets another one",
         ],
+    );
+}
+
+#[test]
+fn header_names_of_container_are_limited() {
+    let names = |range: Range<usize>, route: &str| {
+        range.fold(String::new(), |mut text, number| {
+            write!(text, " glue_http_80_response_header_X-{number:02}{route}=1").unwrap();
+            text
+        })
+    };
+    let labels = "glue_http_80_host.a=a.test glue_http_80_host.b=b.test glue_http_80_host.c=c.test";
+    // The same name in another route is no further one.
+    let labels = format!("{labels}{}{}", names(0..32, ".a"), names(32..63, ".b"));
+    let labels = format!("{labels}{} glue_http_80_drop_request_headers.c=A,B", names(62..64, ".c"));
+    let parsed = parse_labels(&labelled(&labels), &LabelLimits::default());
+    let problems: Vec<_> = parsed.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "container web (c0ffee): label glue_http_80_drop_request_headers.c=\"A,B\": the labels of a container have at \
+             most 64 names of headers; this label is ignored"
+        ]
     );
 }

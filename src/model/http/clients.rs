@@ -2,7 +2,7 @@
 
 use super::not;
 use crate::model::{label_option::LabelOption, option_value::OptionType, problem::Reason};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// Maximum number of networks of one route's list.
@@ -88,13 +88,24 @@ impl Networks {
     }
 }
 
+/// Number of bits in front of an IPv4 address in the form of IPv6, `::ffff:10.0.0.1`.
+const MAPPED_BITS: u8 = 96;
+
 /// Parses an address or a network. Host bits are ignored, as in `10.1.2.3/8`.
 fn parse_network(option: LabelOption, text: &str) -> Result<IpNet, Reason> {
-    let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+    let address = text.parse::<IpAddr>().map(IpNet::from);
     let network = address.or_else(|_| text.parse::<IpNet>());
     network
-        .map(|network| network.trunc())
+        .map(|network| canonical_network(network).trunc())
         .map_err(|_| not(option, text, "a network such as 10.0.0.0/8, an address, or private"))
+}
+
+/// Returns the network of IPv4 for one in the form of IPv6: clients have their plain addresses.
+fn canonical_network(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let plain = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(MAPPED_BITS));
+    let plain = plain.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
+    plain.map_or(network, IpNet::V4)
 }
 
 impl FromIterator<IpNet> for Networks {
@@ -142,5 +153,24 @@ impl fmt::Display for Allow {
 impl fmt::Display for Deny {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_is_canonical() {
+        for (text, expected) in [
+            ("10.1.2.3/8, 10.0.0.0/8", "10.0.0.0/8"),
+            ("2001:db8::1,192.0.2.1", "192.0.2.1/32,2001:db8::1/128"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:10.1.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+        ] {
+            assert_eq!(text.parse::<Deny>().unwrap().to_string(), expected, "{text}");
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Header fields that a route sets or removes.
 
 use super::not;
-use crate::model::{label_option::LabelOption, option_value::OptionType, problem::Reason};
+use crate::model::{
+    label_option::{LabelOption, OptionValue},
+    option_value::OptionType,
+    problem::Reason,
+};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, collections::BTreeSet, fmt, str::FromStr};
 
@@ -151,6 +155,17 @@ impl Headers {
             headers.0.extend(Self::one(option, name, value.as_str()?).ok()?.0);
         }
         Some(headers)
+    }
+}
+
+/// Returns the names of header fields in a value: HAProxy needs rules for each.
+pub fn names_of(value: &OptionValue) -> BTreeSet<&HeaderName> {
+    match value {
+        OptionValue::RequestHeader(RequestHeaders(headers))
+        | OptionValue::ResponseHeader(ResponseHeaders(headers)) => headers.0.keys().collect(),
+        OptionValue::DropRequestHeaders(DropRequestHeaders(names))
+        | OptionValue::DropResponseHeaders(DropResponseHeaders(names)) => names.iter().collect(),
+        _ => BTreeSet::new(),
     }
 }
 

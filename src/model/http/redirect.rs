@@ -15,7 +15,7 @@ pub enum Redirect {
     Https,
     /// Another host with the same path and query: a scheme, a host, and optionally a port, without a slash at the end.
     Host(String),
-    /// Exactly this URL.
+    /// Exactly this URL. It does not end with `*`.
     Url(String),
 }
 
@@ -84,7 +84,12 @@ impl FromStr for Redirect {
         }
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let origin = format!("{scheme}://{host}{port}");
-        Ok(if path.is_empty() { Self::Host(origin) } else { Self::Url(origin + path) })
+        // In HAProxy's map, `*` at the end stands for the path and the query.
+        Ok(match path.strip_suffix('*') {
+            None if path.is_empty() => Self::Host(origin),
+            None => Self::Url(origin + path),
+            Some(start) => Self::Url(format!("{origin}{start}%2A")),
+        })
     }
 }
 
@@ -114,5 +119,25 @@ impl FromStr for RedirectStatus {
 impl fmt::Display for RedirectStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn star_at_end_of_url_is_no_path_of_the_request() {
+        for (text, expected) in [
+            ("http://a.test/*", "http://a.test/%2A"),
+            ("http://a.test/x?y=**", "http://a.test/x?y=*%2A"),
+            ("http://a.test/*/x", "http://a.test/*/x"),
+            ("http://a.test", "http://a.test"),
+        ] {
+            let redirect: Redirect = text.parse().unwrap();
+            assert_eq!(redirect.to_string(), expected);
+            assert_eq!(redirect.to_string().parse(), Ok(redirect), "{text}");
+        }
+        assert!("http://a.test*".parse::<Redirect>().is_err());
     }
 }

@@ -199,6 +199,11 @@ impl ProblemKind {
                 "A route has more labels of one kind than it may have. The message names the one that is ignored.",
                 "Remove labels, or use several routes.",
             ),
+            Self::TooManyHeaderNames => row(
+                "The labels of a container have more names of headers than they may have. The message names the label that \
+                 is ignored. HAProxy has rules for each name, which all routes with headers use.",
+                "Use fewer names, or put the headers into a policy of the settings file, which has no such limit.",
+            ),
             Self::UnknownPolicy => row(
                 "A `use` label names a policy that the settings file does not have. The route answers 503.",
                 "Correct the name, or ask the administrator to add `[policy.NAME]` to the settings file.",
