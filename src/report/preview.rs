@@ -172,7 +172,9 @@ fn find_excluded(routes: &Routes, observed: &ObservedState) -> BTreeSet<Containe
         let port = endpoint.port.to_string();
         readiness.get(&(endpoint.container.id(), port.as_str())) == Some(&false)
     };
-    let endpoints = routes.0.values().flat_map(|route| &route.endpoints);
+    // HAProxy has no servers of routes that it answers itself.
+    let routes = routes.0.iter().filter(|(key, route)| route.own_answer(key.listener).is_none());
+    let endpoints = routes.flat_map(|(_, route)| &route.endpoints);
     let ready = endpoints.filter(|endpoint| endpoint.readiness == Readiness::Ready);
     ready.filter(is_excluded).map(|endpoint| endpoint.container.clone()).collect()
 }
