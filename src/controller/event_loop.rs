@@ -135,8 +135,7 @@ async fn run_loop<S>(
     stop: impl Future<Output = ()>,
     hangups: Option<ReloadRequests>,
 ) -> Result<()> {
-    let policies = Arc::clone(&settings.fences.policies);
-    let mut policies = PolicyFollower::start(settings.policy_file.clone(), policies, hangups);
+    let mut policies = PolicyFollower::start(settings, hangups);
     let mut balancer = create_balancer(settings, proxy, settings.rules()).await?;
     for (source, vantage) in sources.stored_vantages() {
         balancer.set_vantage(&source, vantage);
@@ -144,12 +143,7 @@ async fn run_loop<S>(
     let mut certificates = CertificateFollower::start(settings)?;
     balancer.set_certificate_store(certificates.store());
     balancer.set_wildcards(settings.wildcards.clone());
-    let mut fleet_events = settings.fleet.clone().map(|fleet| {
-        let fleet = FleetLink::start(fleet);
-        let events = fleet.events();
-        balancer.set_fleet(fleet);
-        events
-    });
+    let mut fleet_events = start_fleet(settings, &mut balancer);
     let (request_sender, mut requests) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &request_sender, passes)?;
@@ -189,22 +183,20 @@ async fn run_loop<S>(
                     if world.is_none() {
                         continue;
                     }
-                    Wakeup::Pass(Trigger::Other, "address of Docker".to_owned())
+                    Wakeup::other("address of Docker")
                 }
                 SourceEvent::Changed { cause } => Wakeup::Pass(Trigger::Docker, cause),
             },
             reading = policies.next_reading() => {
                 controller.balancer.set_policies(reading);
-                Wakeup::Pass(Trigger::Other, "policies".to_owned())
+                Wakeup::other("policies")
             }
-            () = next_fleet_event(&mut fleet_events) => {
-                Wakeup::Pass(Trigger::Other, "fleet".to_owned())
-            }
+            () = next_fleet_event(&mut fleet_events) => Wakeup::other("fleet"),
             _ = probe.tick() => {
                 controller.check_docker(&sources);
                 continue;
             }
-            () = sleep_until(controller.wake_at) => Wakeup::Pass(Trigger::Other, "time".to_owned()),
+            () = sleep_until(controller.wake_at) => Wakeup::other("time"),
             () = sleep_until(controller.ready_at) => {
                 controller.ready_at = None;
                 systemd::notify_ready("waiting for Docker; HAProxy keeps its last configuration");
@@ -243,6 +235,14 @@ async fn run_loop<S>(
     sources.finish().await;
     shut_down(controller.balancer, &settings.haproxy).await;
     Ok(())
+}
+
+/// Joins the fleet of the settings, if there is one.
+fn start_fleet(settings: &Settings, balancer: &mut Balancer) -> Option<FleetEvents> {
+    let fleet = FleetLink::start(settings.fleet.clone()?);
+    let events = fleet.events();
+    balancer.set_fleet(fleet);
+    Some(events)
 }
 
 async fn next_fleet_event(events: &mut Option<FleetEvents>) {
@@ -291,6 +291,13 @@ enum Wakeup {
     Pass(Trigger, String),
     Request(ControlRequest),
     Token(TokenRequest),
+}
+
+impl Wakeup {
+    /// Returns the pass for an event that is none of Docker.
+    fn other(cause: &str) -> Self {
+        Self::Pass(Trigger::Other, cause.to_owned())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

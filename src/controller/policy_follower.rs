@@ -2,7 +2,7 @@
 
 use crate::{
     model::policy_book::PolicyBook,
-    settings::PolicyFile,
+    settings::{PolicyFile, Settings},
     support::{inotify::start_watch, signals::ReloadRequests},
 };
 use std::{collections::BTreeSet, future::pending, path::Path, sync::Arc, time::Duration};
@@ -33,15 +33,11 @@ pub(super) struct PolicyFollower {
 }
 
 impl PolicyFollower {
-    /// Starts to follow the file. `first` is what was read of it.
-    pub(super) fn start(
-        file: PolicyFile,
-        first: Arc<PolicyBook>,
-        hangups: Option<ReloadRequests>,
-    ) -> Self {
-        let (sender, readings) = watch::channel(Ok(first));
+    /// Starts to follow the file of the settings, which have its first policies.
+    pub(super) fn start(settings: &Settings, hangups: Option<ReloadRequests>) -> Self {
+        let (sender, readings) = watch::channel(Ok(Arc::clone(&settings.fences.policies)));
         let mut task = JoinSet::new();
-        task.spawn(follow(file, sender, hangups));
+        task.spawn(follow(settings.policy_file.clone(), sender, hangups));
         Self { readings, _task: task }
     }
 
@@ -90,5 +86,5 @@ async fn next_hangup(hangups: &mut Option<ReloadRequests>) {
     {
         return;
     }
-    pending().await
+    pending::<()>().await;
 }

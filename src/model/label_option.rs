@@ -692,6 +692,20 @@ impl LabelOption {
         })
     }
 
+    /// Parses the value of an option of a protocol's ports by the option's name, which may end with a free part. `None`
+    /// if there is no such option, or it has no value type.
+    pub fn parse_named(
+        protocol: LabelProtocol,
+        name: &str,
+        text: &str,
+    ) -> Option<Result<OptionValue, Reason>> {
+        if let Some((option, tail)) = Self::from_open_name(protocol, name) {
+            return Some(option.parse_open_value(tail, text));
+        }
+        let parsed = Self::from_port_name(protocol, name)?.parse_value(text)?;
+        Some(parsed.map(|(value, _)| value))
+    }
+
     /// Finds the option of a container by name.
     pub fn from_container_name(name: &str) -> Option<Self> {
         Self::of_containers().find(|option| option.name() == name)

@@ -137,13 +137,17 @@ mod tests {
     fn given(text: &str) -> GivenValues {
         let value = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap();
-            if let Some((option, tail)) = LabelOption::from_open_name(LabelProtocol::Http, name) {
-                return option.parse_open_value(tail, value).unwrap();
-            }
-            let option = LabelOption::from_port_name(LabelProtocol::Http, name).unwrap();
-            option.parse_value(value).unwrap().unwrap().0
+            LabelOption::parse_named(LabelProtocol::Http, name, value).unwrap().unwrap()
         };
         text.split_whitespace().map(value).collect()
+    }
+
+    fn merged(text: &str) -> OptionValues {
+        let mut values = OptionValues::default();
+        for value in given(text) {
+            give(&mut values, &value);
+        }
+        values
     }
 
     fn book(policies: &[(&str, &str)], requirements: &[(&str, &str)]) -> PolicyBook {
@@ -197,9 +201,7 @@ mod tests {
             ),
         ] {
             let host = host.parse().unwrap();
-            let (mut values, mut wanted) = (OptionValues::default(), OptionValues::default());
-            given(own).iter().for_each(|value| give(&mut values, value));
-            given(expected).iter().for_each(|value| give(&mut wanted, value));
+            let (mut values, wanted) = (merged(own), merged(expected));
             book.require(&host, &mut values);
             assert_eq!(values, wanted, "{host} with {own}");
         }
@@ -208,8 +210,7 @@ mod tests {
     #[test]
     fn requirement_without_common_client_closes_route() {
         let book = book(&[("lan", "allow=10.0.0.0/8")], &[("a.test", "lan")]);
-        let mut values = OptionValues::default();
-        given("allow=8.8.8.8").iter().for_each(|value| give(&mut values, value));
+        let mut values = merged("allow=8.8.8.8");
         book.require(&"a.test".parse().unwrap(), &mut values);
         assert_eq!(values.get::<Closed>(), Closed(Some(LabelOption::Allow)));
     }

@@ -9,6 +9,7 @@ use crate::{
         plan::plan_commands,
     },
     model::{
+        http::clients::{Allow, Deny},
         label_option::{LabelOption, LabelProtocol, OptionValues},
         option_value::Retry,
         policy_book,
@@ -23,13 +24,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 fn policy(labels: &str) -> Policy {
     let mut policy = OptionValues::default();
     for (name, value) in labels.split(';').filter_map(|label| label.trim().split_once('=')) {
-        let value = match LabelOption::from_open_name(LabelProtocol::Http, name) {
-            Some((option, tail)) => option.parse_open_value(tail, value).unwrap(),
-            None => {
-                let option = LabelOption::from_port_name(LabelProtocol::Http, name).unwrap();
-                option.parse_value(value).unwrap().unwrap().0
-            }
-        };
+        let value = LabelOption::parse_named(LabelProtocol::Http, name, value).unwrap().unwrap();
         policy_book::give(&mut policy, &value);
     }
     policy
@@ -176,9 +171,12 @@ const CLIENTS: [&str; 8] = [
 fn any_clients() -> impl Strategy<Value = String> {
     let lists = prop::collection::vec(prop::sample::select(&NETWORKS[..]), 0..3);
     (lists.clone(), lists).prop_map(|(allow, deny)| {
-        let list = |name: &str, members: Vec<&str>| match members.is_empty() {
-            true => String::new(),
-            false => format!("{name}={};", members.join(",")),
+        let list = |name: &str, members: Vec<&str>| {
+            if members.is_empty() {
+                String::new()
+            } else {
+                format!("{name}={};", members.join(","))
+            }
         };
         list("allow", allow) + &list("deny", deny)
     })
@@ -231,11 +229,11 @@ proptest! {
         let maps = ObservedState::from_config(&config(&pairs)).maps;
         for (key, labels) in pairs {
             let policy = policy(labels);
-            let allow: crate::model::http::clients::Allow = policy.get();
-            let deny: crate::model::http::clients::Deny = policy.get();
+            let Allow(allow) = policy.get();
+            let Deny(deny) = policy.get();
             for client in CLIENTS.map(|client| client.parse().unwrap()) {
-                let is_allowed = allow.0.is_empty() || allow.0.contains(client);
-                let expected = is_allowed && !deny.0.contains(client);
+                let is_allowed = allow.is_empty() || allow.contains(client);
+                let expected = is_allowed && !deny.contains(client);
                 prop_assert_eq!(admits(&maps, key, client), Some(expected), "{} {}", labels, client);
             }
         }

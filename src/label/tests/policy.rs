@@ -13,11 +13,7 @@ fn limits(policies: &[&str], requirements: &[&str]) -> LabelLimits {
     for (name, options) in policies.iter().filter_map(|text| text.split_once(": ")) {
         let value = |text: &str| {
             let (name, value) = text.split_once('=').unwrap();
-            if let Some((option, tail)) = LabelOption::from_open_name(LabelProtocol::Http, name) {
-                return option.parse_open_value(tail, value).unwrap();
-            }
-            let option = LabelOption::from_port_name(LabelProtocol::Http, name).unwrap();
-            option.parse_value(value).unwrap().unwrap().0
+            LabelOption::parse_named(LabelProtocol::Http, name, value).unwrap().unwrap()
         };
         let values = options.split(' ').map(value).collect();
         book.policies.insert(name.parse().unwrap(), values);

@@ -4,13 +4,7 @@ use crate::model::label_option::{LabelOption, LabelProtocol, OptionValue};
 
 /// Parses the value of a label of HTTP, whose name may contain a header's.
 fn parse(name: &str, text: &str) -> Result<OptionValue, String> {
-    let value = match LabelOption::from_open_name(LabelProtocol::Http, name) {
-        Some((option, tail)) => option.parse_open_value(tail, text),
-        None => {
-            let option = LabelOption::from_port_name(LabelProtocol::Http, name).unwrap();
-            option.parse_value(text).unwrap().map(|(value, _)| value)
-        }
-    };
+    let value = LabelOption::parse_named(LabelProtocol::Http, name, text).unwrap();
     value.map_err(|reason| reason.to_string())
 }
 

@@ -15,9 +15,9 @@ use crate::{
             closed::Closed,
             redirect::{Redirect, RedirectStatus},
         },
-        label_option::{LabelOption, OptionEffect, OptionPlace},
+        label_option::{LabelOption, OptionEffect, OptionPlace, OptionValue},
         option_value::HostMatch,
-        route::RouteKey,
+        route::{Match, RouteKey},
     },
     report::StateSnapshot,
 };
@@ -50,8 +50,8 @@ pub(crate) struct FeatureAnswer {
 }
 
 impl FeatureAnswer {
-    fn refused(status: u16, why: String) -> Option<Self> {
-        Some(Self { outcome: RequestOutcome::Refused, status, why, location: None })
+    fn refused(status: u16, why: String) -> Self {
+        Self { outcome: RequestOutcome::Refused, status, why, location: None }
     }
 }
 
@@ -61,12 +61,12 @@ pub(crate) fn feature_answer(
     snapshot: &StateSnapshot,
     selected: &SelectedRoute<'_>,
 ) -> Option<FeatureAnswer> {
-    if !matches!(selected.key.rule, crate::model::route::Match::Http { .. }) {
+    if !matches!(selected.key.rule, Match::Http { .. }) {
         return None;
     }
     if is_ambiguous(&request.url) && is_strict(snapshot, &request.url, selected.key) {
         let why = "a route of this host is protected, and the path is spelled in an ambiguous way";
-        return FeatureAnswer::refused(400, why.to_owned());
+        return Some(FeatureAnswer::refused(400, why.to_owned()));
     }
     let policy = &selected.route.policy;
     if let Closed(Some(option)) = policy.get() {
@@ -82,7 +82,7 @@ pub(crate) fn feature_answer(
     if let Some(client) = request.from.map(|from| from.ip())
         && let Some(why) = refusal(client, selected)
     {
-        return FeatureAnswer::refused(403, why);
+        return Some(FeatureAnswer::refused(403, why));
     }
     let location = redirect_location(request, selected, &policy.get())?;
     Some(FeatureAnswer {
@@ -154,7 +154,7 @@ pub(crate) fn feature_steps(selected: &SelectedRoute<'_>) -> Vec<OptionStep> {
             && spec.effect == OptionEffect::Data
             && !SHOWN_ELSEWHERE.contains(&value.option())
     });
-    let step = |value: &crate::model::label_option::OptionValue| OptionStep {
+    let step = |value: &OptionValue| OptionStep {
         option: value.option().name().trim_end_matches("_<Name>").to_owned(),
         value: value.to_string().replace('\n', "; "),
         label: selected.feature_source(value.option()),
