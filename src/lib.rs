@@ -17,6 +17,7 @@
 //! - `controller/`: docker-balancer's loop: reconcile, apply, count, keep the history
 //! - `settings/`: options and settings files as checked values
 //! - `report/`: what an operator reads: status, explain, plan, history; pure
+//! - `migrate/`: translates labels for other proxies into labels of docker-balancer; pure
 //! - `haproxy/`: desired configuration, observed state, plan, runtime commands, the HAProxy process
 //! - `sources/`: reads containers: from a Docker engine that it follows, or once from a compose file
 //! - `fleet/`: several balancers that know each other through etcd: what each serves, and drains of all
@@ -33,6 +34,7 @@ pub mod fleet;
 pub mod handlers;
 pub mod haproxy;
 pub mod label;
+pub mod migrate;
 pub mod model;
 pub mod report;
 pub mod routing;

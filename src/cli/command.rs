@@ -7,6 +7,7 @@ mod drain;
 pub mod explain;
 mod inputs;
 mod list;
+mod migrate;
 mod offline;
 mod plan;
 mod ready;
@@ -81,6 +82,9 @@ pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
         }
         LocalCommand::Check { compose, image } => {
             block_on(check::run_check(compose.as_deref(), image.as_deref(), settings))
+        }
+        LocalCommand::Migrate { from, compose, running: _ } => {
+            block_on(migrate::run_migrate(*from, compose, settings))
         }
         LocalCommand::Certificate(command) => {
             let socket = socket_path(&settings.runtime_dir);

@@ -9,7 +9,7 @@ pub mod udp;
 
 pub use subcommand::{
     BalancerCommand, CertificateCommand, DaemonCommand, Format, LabelFormat, LocalCommand,
-    PlanFormat,
+    MigrationSource, PlanFormat,
 };
 
 use crate::{

@@ -25,6 +25,7 @@ mod keepalived;
 mod labels;
 mod logs;
 mod metrics;
+mod migrate;
 mod odd_engine;
 mod operator;
 mod passthrough;

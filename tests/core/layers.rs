@@ -18,7 +18,7 @@ use source::{Source, read_sources};
 use token::read_code;
 
 /// The layers from top to bottom, each with its purpose. The documentation of src/lib.rs has the same lines.
-const LAYERS: [(&str, &str); 15] = [
+const LAYERS: [(&str, &str); 16] = [
     ("bin", "the `main` functions of the programs"),
     ("cli", "runs subcommands, and starts the programs with their tasks and channels"),
     (
@@ -29,6 +29,7 @@ const LAYERS: [(&str, &str); 15] = [
     ("controller", "docker-balancer's loop: reconcile, apply, count, keep the history"),
     ("settings", "options and settings files as checked values"),
     ("report", "what an operator reads: status, explain, plan, history; pure"),
+    ("migrate", "translates labels for other proxies into labels of docker-balancer; pure"),
     (
         "haproxy",
         "desired configuration, observed state, plan, runtime commands, the HAProxy process",

@@ -17,6 +17,7 @@ mod history;
 mod https;
 mod layers;
 mod layout;
+mod migrate;
 mod model;
 mod observed;
 mod outlook;

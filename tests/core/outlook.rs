@@ -36,7 +36,7 @@ use docker_glue::{
         route_table::Claim,
     },
     sources::compose::{
-        Deployment, Project, ReadContext,
+        Deployment, Project, ReadContext, VariableMode,
         planned_container::{self, Placeholders},
     },
 };
@@ -97,6 +97,7 @@ fn world_after(case: &Path) -> (World, Placeholders) {
         folder: case.to_owned(),
         environment: BTreeMap::new(),
         deployment: Deployment::Compose,
+        variables: VariableMode::Fill,
     };
     let project = Project::parse_project("compose.yaml", &text, &outside).unwrap();
     let planned = planned_container::plan_containers(&project, &BTreeMap::new());

@@ -2,7 +2,7 @@
 
 use super::value;
 use crate::report::explain::request::{ClientAddress, Method, Url};
-use clap::{Subcommand, ValueEnum};
+use clap::{ArgGroup, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
 // (A doc comment would become the program's own.)
@@ -77,6 +77,31 @@ pub enum LocalCommand {
         /// Check the labels of this image
         #[arg(long, value_name = "IMAGE")]
         image: Option<String>,
+    },
+
+    /// Translate the labels of another proxy
+    ///
+    /// Prints the labels of docker-balancer with the same meaning, as a compose file with the services of the
+    /// input. The comment of each label names what it was made from. Other comments say what has no counterpart, and
+    /// what to do instead. Policies for the settings file follow. Variables such as ${DOMAIN} stay as written.
+    /// Nothing is changed.
+    ///
+    /// Exit status: 0 printed; 1 failed; 4 Docker does not answer.
+    #[command(group = ArgGroup::new("input").required(true))]
+    Migrate {
+        /// The proxy whose labels or variables are translated
+        #[arg(long, value_name = "PROXY", value_enum)]
+        from: MigrationSource,
+
+        /// Translate the services of this compose file, and of further files; - is standard input
+        ///
+        /// Give all files together: a middleware in one of them is found by the services of the others.
+        #[arg(long, value_name = "FILE", num_args = 1.., group = "input")]
+        compose: Vec<PathBuf>,
+
+        /// Translate the running containers
+        #[arg(long, group = "input")]
+        running: bool,
     },
 
     /// Renew, import and prepare certificates
@@ -274,6 +299,19 @@ pub enum CertificateCommand {
 pub enum Format {
     Human,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MigrationSource {
+    /// Labels of Traefik 1, 2 and 3
+    Traefik,
+    /// Variables of nginx-proxy and acme-companion
+    NginxProxy,
+    /// Labels of caddy-docker-proxy
+    Caddy,
+    /// Labels of EasyHAProxy
+    #[value(name = "easyhaproxy")]
+    EasyHaproxy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

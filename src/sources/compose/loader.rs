@@ -2,7 +2,7 @@
 //! files.
 
 use super::{
-    Deployment, extend, interpolate,
+    Deployment, ReadContext, VariableMode, extend, interpolate,
     note::{ComposeNote, FileError, Remark},
     variables,
     yaml::{self, Content, Node, Position},
@@ -34,12 +34,16 @@ const MAX_NODES: usize = 2_000_000;
 /// Further notes of one kind are not reported.
 const MAX_NOTES_PER_KIND: usize = 50;
 
+/// Keys below which [`VariableMode::Keep`] does not fill in variables.
+const KEPT_KEYS: [&str; 2] = ["labels", "environment"];
+
 /// Loads files, collects the notes, and counts the resources used so far.
 pub(crate) struct ProjectLoader {
     pub(crate) notes: BTreeSet<ComposeNote>,
     /// Base of relative paths: the folder of the first file.
     pub(crate) folder: PathBuf,
     pub(crate) deployment: Deployment,
+    pub(crate) variable_mode: VariableMode,
     bytes_read: u64,
     bytes_filled: usize,
     node_count: usize,
@@ -55,9 +59,16 @@ struct SourceFile<'a> {
 }
 
 impl ProjectLoader {
-    pub(crate) fn new(folder: &Path, deployment: Deployment) -> Self {
-        let (notes, folder) = (BTreeSet::new(), folder.to_owned());
-        Self { notes, folder, deployment, bytes_read: 0, bytes_filled: 0, node_count: 0 }
+    pub(crate) fn new(context: &ReadContext) -> Self {
+        Self {
+            notes: BTreeSet::new(),
+            folder: context.folder.clone(),
+            deployment: context.deployment,
+            variable_mode: context.variables,
+            bytes_read: 0,
+            bytes_filled: 0,
+            node_count: 0,
+        }
     }
 
     /// Loads a file from its text, with all files that it includes.
@@ -220,7 +231,11 @@ impl ProjectLoader {
         let Some(mut root) = documents.reduce(extend::merge_roots) else {
             bail!("{name}: the file is empty")
         };
-        root.visit_texts(&mut |node| {
+        let kept = match self.variable_mode {
+            VariableMode::Fill => &[][..],
+            VariableMode::Keep => &KEPT_KEYS,
+        };
+        root.visit_texts_outside(kept, &mut |node| {
             let Content::Text(text) = &mut node.content else { return Ok(()) };
             match interpolate::fill_variables(text, variables) {
                 Ok(filled) => {

@@ -18,7 +18,7 @@ mod port;
 mod project;
 mod service;
 mod variables;
-mod yaml;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +50,16 @@ pub enum Deployment {
     Swarm,
 }
 
+/// What happens to the variables in labels and in the environment of services. All others are filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VariableMode {
+    /// They are filled in, as compose does.
+    #[default]
+    Fill,
+    /// They stay as written, and so does `$$`. What is read from other files, where a dollar is literal, is written so.
+    Keep,
+}
+
 /// Reads the file (`-`: standard input) and the files that it refers to; `environment` is the shell's.
 ///
 /// # Errors
@@ -58,6 +68,19 @@ pub fn read_project(
     path: &Path,
     environment: &BTreeMap<String, String>,
     deployment: Deployment,
+) -> Result<Project> {
+    read_project_with(path, environment, deployment, VariableMode::Fill)
+}
+
+/// Like [`read_project`], with a choice for the variables.
+///
+/// # Errors
+/// As those of [`read_project`].
+pub fn read_project_with(
+    path: &Path,
+    environment: &BTreeMap<String, String>,
+    deployment: Deployment,
+    variables: VariableMode,
 ) -> Result<Project> {
     let (name, folder) = match path.to_str() {
         Some("-") => ("(standard input)".to_owned(), PathBuf::from(".")),
@@ -69,7 +92,11 @@ pub fn read_project(
     };
     let text = text.with_context(|| format!("cannot read {name}"))?;
     let environment = environment.clone();
-    Project::parse_project(&name, &text, &ReadContext { folder, environment, deployment })
+    Project::parse_project(
+        &name,
+        &text,
+        &ReadContext { folder, environment, deployment, variables },
+    )
 }
 
 fn parent_folder(path: &Path) -> PathBuf {
@@ -84,4 +111,5 @@ pub struct ReadContext {
     /// The shell's environment.
     pub environment: BTreeMap<String, String>,
     pub deployment: Deployment,
+    pub variables: VariableMode,
 }

@@ -34,7 +34,7 @@ impl Project {
     /// # Errors
     /// The text is not a compose file, or a limit is exceeded.
     pub fn parse_project(file: &str, text: &str, context: &ReadContext) -> Result<Self> {
-        let mut loader = ProjectLoader::new(&context.folder, context.deployment);
+        let mut loader = ProjectLoader::new(context);
         let variables = loader.load_variables(&context.environment);
         let root = loader.load_root(file, text, &variables)?;
         let name = project_name(&root, &context.folder, &variables);

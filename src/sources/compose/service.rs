@@ -1,7 +1,7 @@
 //! One service of a compose file, as far as its containers' traffic is concerned.
 
 use super::{
-    Deployment,
+    Deployment, VariableMode,
     interpolate::{EmptyCause, EmptyVariable},
     loader::{ProjectLoader, Variables},
     note::{ComposeNote, Remark},
@@ -26,7 +26,11 @@ pub struct Service {
     pub container_name: Option<String>,
     /// Number of containers.
     pub scale: u32,
+    /// Arguments of the program; none if those of the image apply.
+    pub command: Vec<String>,
     pub labels: BTreeMap<String, String>,
+    /// Whether some of them are those of the service of a Swarm.
+    pub has_deploy_labels: bool,
     /// Label → variables that were substituted by nothing in its value or its name.
     pub empty_variables: BTreeMap<String, Vec<EmptyVariable>>,
     pub environment: BTreeMap<String, String>,
@@ -90,7 +94,9 @@ impl ServiceParser<'_> {
             image: text("image"),
             container_name: text("container_name"),
             scale: self.parse_scale(name, node),
+            command: parse_command(node.get("command")),
             labels,
+            has_deploy_labels: self.service_labels(node).is_some(),
             empty_variables: blanks,
             environment,
             positions: all_positions,
@@ -99,6 +105,16 @@ impl ServiceParser<'_> {
             ports_at: node.get("ports").map(|node| node.position.clone()),
             exposed,
         }
+    }
+
+    /// Returns literal values of another file as the variables of this one are written.
+    fn write_values(&self, mut values: Variables) -> Variables {
+        if self.loader.variable_mode == VariableMode::Keep {
+            for value in values.values_mut() {
+                *value = value.replace('$', "$$");
+            }
+        }
+        values
     }
 
     fn add_note(&mut self, service: &str, position: &Position, remark: Remark) {
@@ -119,7 +135,7 @@ impl ServiceParser<'_> {
                     labels.positions.extend(
                         file_values.values.keys().map(|text| (text.clone(), file.position.clone())),
                     );
-                    labels.texts.extend(file_values.values);
+                    labels.texts.extend(self.write_values(file_values.values));
                     labels.empty_variables.extend(file_values.empty_variables);
                 }
                 Err(error) => {
@@ -223,7 +239,7 @@ impl ServiceParser<'_> {
                     let positions =
                         file_values.values.keys().map(|text| (text.clone(), file.position.clone()));
                     environment.positions.extend(positions);
-                    environment.texts.extend(file_values.values);
+                    environment.texts.extend(self.write_values(file_values.values));
                 }
                 // A missing env_file is no problem: it may hold secrets, which are not present
                 // everywhere that labels are checked.
@@ -238,9 +254,13 @@ impl ServiceParser<'_> {
         let Some(own) = node.get("environment") else { return environment };
         for pair in own.to_pairs().0 {
             // A variable without a value takes the shell's.
-            let shell_value = || self.variables.get(pair.key).map(String::as_str);
-            let Some(value) = pair.value.as_text().or_else(shell_value) else { continue };
-            environment.texts.insert(pair.key.to_owned(), value.to_owned());
+            let shell_value = || match self.loader.variable_mode {
+                VariableMode::Fill => self.variables.get(pair.key).cloned(),
+                VariableMode::Keep => Some(format!("${{{}}}", pair.key)),
+            };
+            let value = pair.value.as_text().map(str::to_owned).or_else(shell_value);
+            let Some(value) = value else { continue };
+            environment.texts.insert(pair.key.to_owned(), value);
             environment.positions.insert(pair.key.to_owned(), pair.position.clone());
         }
         environment
@@ -348,6 +368,17 @@ impl ServiceParser<'_> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A text is split as by a shell.
+fn parse_command(node: Option<&Node>) -> Vec<String> {
+    match node.map(|node| (node.as_text(), node)) {
+        None => Vec::new(),
+        Some((Some(text), _)) => shlex::split(text).unwrap_or_default(),
+        Some((None, list)) => {
+            list.as_list().iter().filter_map(Node::as_text).map(str::to_owned).collect()
         }
     }
 }

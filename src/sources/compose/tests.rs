@@ -68,7 +68,7 @@ fn load_deployed(
     }
     let (name, text) = files[0];
     let (folder, environment) = (folder.path().to_owned(), parse_pairs(environment));
-    let context = ReadContext { folder, environment, deployment };
+    let context = ReadContext { folder, environment, deployment, variables: VariableMode::Fill };
     let shop = |project: Project| Project { name: project.name, ..project };
     Project::parse_project(name, text, &context).map(shop)
 }
@@ -729,6 +729,7 @@ proptest::proptest! {
             folder: PathBuf::from("/nonexistent"),
             environment: parse_pairs("A=1"),
             deployment: Deployment::Swarm,
+            variables: VariableMode::Fill,
         };
         if let Ok(project) = Project::parse_project("c.yaml", &text, &context) {
             planned_container::plan_containers(&project, &BTreeMap::new());

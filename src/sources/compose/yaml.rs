@@ -431,17 +431,22 @@ impl Node {
         Pair { key, position, value, empty_variables, error }
     }
 
-    /// Visits every text except keys.
-    pub(crate) fn visit_texts(
+    /// Visits every text except keys, and except those below the keys `kept`.
+    pub(crate) fn visit_texts_outside(
         &mut self,
+        kept: &[&str],
         change: &mut impl FnMut(&mut Node) -> Result<()>,
     ) -> Result<()> {
         match &mut self.content {
             Content::Nothing => {}
             Content::Text(_) => change(self)?,
-            Content::List(list) => list.iter_mut().try_for_each(|node| node.visit_texts(change))?,
+            Content::List(list) => {
+                list.iter_mut().try_for_each(|node| node.visit_texts_outside(kept, change))?;
+            }
             Content::Map(entries) => {
-                entries.iter_mut().try_for_each(|entry| entry.value.visit_texts(change))?;
+                let mut visited =
+                    entries.iter_mut().filter(|entry| !kept.contains(&entry.key.as_str()));
+                visited.try_for_each(|entry| entry.value.visit_texts_outside(kept, change))?;
             }
         }
         Ok(())

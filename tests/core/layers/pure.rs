@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Layers whose files are pure, even if a file does not begin with `//! Pure`.
-const PURE_LAYERS: [&str; 4] = ["report", "routing", "label", "model"];
+const PURE_LAYERS: [&str; 5] = ["report", "migrate", "routing", "label", "model"];
 
 /// Parts of paths that a pure file must not contain: the outside world, the clock and the log.
 const OUTSIDE: [&str; 12] = [

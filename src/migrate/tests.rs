@@ -1,0 +1,212 @@
+//! Translations, by rows of labels, the labels that they become, and losses.
+
+mod caddy;
+mod easyhaproxy;
+mod nginx_proxy;
+mod output;
+mod properties;
+mod traefik;
+
+use super::{NoteKind, Program, ServiceInput, Translation, translate};
+use crate::{
+    label::{LabelLimits, parse_labels},
+    model::{
+        container::{Container, ContainerId, ContainerState, ExposedPorts, Health, NetworkMode},
+        label_option::OPTIONS,
+        problem::Severity,
+    },
+    sources::compose::interpolate::fill_variables,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Options that migrate writes and the option table does not have yet. A header's name follows those that end in `_`.
+/// Remove an option from here when the table gets it.
+const FUTURE_OPTIONS: [&str; 23] = [
+    "add_prefix",
+    "allow",
+    "at_once",
+    "check_interval",
+    "check_port",
+    "cors",
+    "deny",
+    "drop_request_headers",
+    "drop_response_headers",
+    "forward_auth",
+    "forward_auth_headers",
+    "max_body",
+    "path",
+    "rate",
+    "redirect",
+    "redirect_from",
+    "redirect_status",
+    "request_header_",
+    "response_header_",
+    "secure_headers",
+    "sticky",
+    "use",
+    "users",
+];
+
+/// Services, each after its name in brackets: lines are labels, variables after `env `, arguments after `run `, and
+/// ports after `expose `.
+fn read_services(text: &str) -> Vec<ServiceInput> {
+    let mut services: Vec<ServiceInput> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            services.push(ServiceInput { name: name.to_owned(), ..ServiceInput::default() });
+            continue;
+        }
+        if services.is_empty() {
+            services.push(ServiceInput { name: "web".to_owned(), ..ServiceInput::default() });
+        }
+        let service = services.last_mut().unwrap();
+        let pair = |text: &str| {
+            let (key, value) = text.split_once('=').unwrap_or((text, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        match line.split_once(' ') {
+            Some(("env", variable)) => service.environment.extend([pair(variable)]),
+            Some(("run", argument)) => service.command.push(argument.to_owned()),
+            Some(("expose", ports)) => {
+                service.exposed.extend(ports.split(',').map(|port| port.parse::<u16>().unwrap()));
+            }
+            Some(("image", image)) => image.clone_into(&mut service.image),
+            _ => service.labels.extend([pair(line)]),
+        }
+    }
+    services
+}
+
+/// Checks the labels, after the name of their service if it is not `web`, and a part of each loss.
+fn check(program: Program, input: &str, labels: &[&str], losses: &[&str]) -> Translation {
+    let translation = translate(program, &read_services(input));
+    check_labels(&translation);
+    let found = translation.services.iter().flat_map(|service| {
+        let prefix = match service.name.as_str() {
+            "web" => String::new(),
+            name => format!("{name} "),
+        };
+        service.labels.iter().map(move |label| format!("{prefix}{}={}", label.key, label.value))
+    });
+    assert_eq!(found.collect::<Vec<_>>(), labels, "{input}\n{translation:#?}");
+    let notes = translation.services.iter().flat_map(|service| &service.notes);
+    let found = notes.filter(|note| note.kind == NoteKind::Loss);
+    let found: Vec<_> = found.map(|note| format!("{}: {}", note.origin, note.text)).collect();
+    assert_eq!(found.len(), losses.len(), "{input}\n{found:#?}");
+    for loss in losses {
+        assert!(found.iter().any(|text| text.contains(loss)), "{loss:?}\n{found:#?}");
+    }
+    translation
+}
+
+/// Checks that docker-balancer reads all labels, and that each has an origin.
+fn check_labels(translation: &Translation) {
+    for service in &translation.services {
+        let mut labels = BTreeMap::new();
+        for label in &service.labels {
+            assert!(!label.origin.is_empty(), "{label:?} has an origin");
+            let name = label.key.split(['_', '.']).nth(3).unwrap_or_default();
+            if label.value.contains('$') && !["host", "prefix", "path", "bind"].contains(&name) {
+                // Whether it is valid depends on the variable.
+                continue;
+            }
+            let [key, value] = [&label.key, &label.value].map(|text| fill(text));
+            let is_port = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
+            if label.key.contains('$') && !key.split('_').nth(2).is_some_and(is_port) {
+                // Likewise, whether its name has a port.
+                continue;
+            }
+            if let Some((key, value)) = known_label(&key, &value) {
+                labels.insert(key, value);
+            }
+        }
+        let parsed = parse_labels(&container(labels.clone()), &LabelLimits::default());
+        let problems =
+            parsed.problems.iter().filter(|problem| problem.reason.severity() == Severity::Problem);
+        let problems: Vec<_> = problems.map(ToString::to_string).collect();
+        assert!(problems.is_empty(), "{labels:#?}\n{problems:#?}\n{service:#?}");
+        let is_match = |key: &String| {
+            key == "glue_http_ports" || key.contains("_host") || key.contains("_prefix")
+        };
+        let has_match = labels.keys().any(is_match);
+        assert!(!has_match || !parsed.requests.is_empty(), "{labels:#?}");
+    }
+}
+
+/// Fills in variables as compose does: with their defaults, else with a number, which is a port and part of a host.
+fn fill(text: &str) -> String {
+    let mut variables = BTreeMap::new();
+    loop {
+        let filled = fill_variables(text, &variables).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+        let Some(empty) = filled.empty_variables.first() else { return filled.text };
+        variables.insert(empty.name.clone(), "81".to_owned());
+    }
+}
+
+/// Returns the label as far as the option table has it. A route keeps its match.
+fn known_label(key: &str, value: &str) -> Option<(String, String)> {
+    let (stem, route) = key.split_once('.').unwrap_or((key, ""));
+    let Some((protocol, name)) = stem
+        .strip_prefix("glue_http_")
+        .map(|rest| ("http", rest.split_once('_').unwrap_or(("", rest)).1))
+    else {
+        return Some((key.to_owned(), value.to_owned()));
+    };
+    assert_eq!(protocol, "http");
+    let is_future =
+        |option: &str| name == option || option.ends_with('_') && name.starts_with(option);
+    if FUTURE_OPTIONS.iter().any(|option| is_future(option)) {
+        // A path is a prefix until exact paths are options.
+        let key = key.replacen("_path", "_prefix", 1);
+        return (name == "path").then(|| (key, value.to_owned()));
+    }
+    let known = OPTIONS.iter().any(|spec| spec.name == name) || stem == "glue_http_ports";
+    assert!(
+        known,
+        "{key}: option {name} of route {route:?} is neither in the table nor a future one"
+    );
+    match (name, value) {
+        // A leading part of the prefix is a future value.
+        ("strip_prefix", value) if value.starts_with('/') => {
+            Some((key.to_owned(), "on".to_owned()))
+        }
+        _ => Some((key.to_owned(), value.to_owned())),
+    }
+}
+
+fn container(labels: BTreeMap<String, String>) -> Container {
+    Container {
+        id: ContainerId::new("c0ffee"),
+        name: "web".to_owned(),
+        image: String::new(),
+        created: 0,
+        state: ContainerState::Running,
+        health: Health::Unchecked,
+        labels: Arc::new(labels),
+        environment: BTreeMap::new(),
+        network_mode: NetworkMode::Host,
+        networks: Arc::default(),
+        exposed: ExposedPorts::default(),
+        published: Vec::new(),
+        stop_config: None,
+        stopping: false,
+        started: None,
+        image_id: None,
+        label_fault: None,
+        node: None,
+        host: None,
+        is_lost: false,
+    }
+}
+
+#[test]
+fn future_options_are_not_in_the_table() {
+    let http = |name: &str| {
+        crate::model::label_option::LabelOption::from_port_name(
+            crate::model::label_option::LabelProtocol::Http,
+            name,
+        )
+    };
+    let known: Vec<_> = FUTURE_OPTIONS.iter().filter(|name| http(name).is_some()).collect();
+    assert!(known.is_empty(), "remove these from FUTURE_OPTIONS: {known:?}");
+}
