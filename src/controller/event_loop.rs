@@ -453,6 +453,7 @@ impl Controller {
         }
         let outcome = match world {
             None => {
+                self.balancer.report_unusable_sources();
                 self.start_stored().await;
                 PassOutcome::Failed
             }
