@@ -289,6 +289,7 @@ impl Balancer {
             }),
             containers: self.memory.count_containers_of(&state.name),
             clock_skew: state.clock_skew,
+            nodes: state.nodes,
         };
         self.source_states.iter().filter(|state| !state.name.is_none()).map(report).collect()
     }
