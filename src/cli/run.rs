@@ -5,10 +5,10 @@ use crate::{
     controller::event_loop::run_command,
     handlers::{
         dispatcher,
-        engine::query_swarm,
-        engine_store::list_engines,
         ini::IniError,
         load::{self, LoadedHandlers},
+        source::query_swarm,
+        source_store::list_sources,
         template::{RenderError, TemplateEnv, TemplateRenderer, TemplateSource},
     },
     settings::{GlueSettings, GlueTask, RunMode, Settings, options::glue::GlueCommand, paths},
@@ -143,8 +143,8 @@ async fn render_template(
     mut printer: TemplateRenderer,
     settings: &GlueSettings,
 ) -> Result<(TemplateRenderer, RenderResult)> {
-    let engines = list_engines(settings).await?;
-    let containers = engines.iter().flat_map(|(_, containers)| containers.iter());
+    let sources = list_sources(settings).await?;
+    let containers = sources.iter().flat_map(|(_, containers)| containers.iter());
     let roster: ContainerMap =
         containers.map(|(id, container)| (id.clone(), Arc::clone(container))).collect();
     let roster = Arc::new(roster);
@@ -161,7 +161,7 @@ async fn render_template(
     if !matches!(text, Ok((_, true))) {
         return Ok((printer, text));
     }
-    let swarm = query_swarm(&settings.engines).await?;
+    let swarm = query_swarm(&settings.sources).await?;
     Ok(print(printer, swarm).await?)
 }
 

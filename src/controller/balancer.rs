@@ -286,6 +286,11 @@ impl Balancer {
         self.source_states = states;
     }
 
+    /// Reports sources that never answer, as long as no pass does, because no source has answered.
+    pub fn report_unusable_sources(&mut self) {
+        self.problem_log.log_changes(decide::unusable_source_problems(&self.rules));
+    }
+
     /// Returns what is known of the sources with names.
     fn source_reports(&self) -> Vec<SourceReport> {
         let report = |state: &SourceState| SourceReport {
@@ -298,6 +303,7 @@ impl Balancer {
             }),
             containers: self.memory.count_containers_of(&state.name),
             clock_skew: state.clock_skew,
+            nodes: state.nodes,
         };
         self.source_states.iter().filter(|state| !state.name.is_none()).map(report).collect()
     }

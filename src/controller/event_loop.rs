@@ -471,6 +471,7 @@ impl Controller {
         }
         let outcome = match world {
             None => {
+                self.balancer.report_unusable_sources();
                 self.start_stored().await;
                 PassOutcome::Failed
             }

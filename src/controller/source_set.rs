@@ -5,6 +5,7 @@ use crate::{
         source_name::SourceName,
         world::{Vantage, World},
     },
+    report::source_status::NodeCounts,
     routing::decide::Rules,
     settings::{Settings, SourceKind, SourceSettings},
     sources::{
@@ -47,11 +48,17 @@ pub struct SourceSet {
     links: Vec<SourceLink>,
     merged: MergedWorld,
     started_at: Instant,
-    /// Whether it was logged that a Swarm and an engine have the same containers.
-    has_shared: bool,
+    has_shared: SharedLog,
     store: SliceStore,
     /// The tasks that follow the sources, and those that write their files.
     tasks: JoinSet<()>,
+}
+
+/// Whether it was logged that an engine has the same containers as a source of another kind.
+#[derive(Debug, Default)]
+struct SharedLog {
+    tasks: bool,
+    records: bool,
 }
 
 /// What changed.
@@ -84,6 +91,8 @@ pub struct SourceState {
     pub clock_skew: Option<i64>,
     /// Whether it is to be a Swarm, but what answers is no manager of one.
     pub is_not_manager: bool,
+    /// The machines of a registry.
+    pub nodes: Option<NodeCounts>,
 }
 
 impl SourceSet {
@@ -93,7 +102,7 @@ impl SourceSet {
             links: Vec::new(),
             merged: MergedWorld::default(),
             started_at: Instant::now(),
-            has_shared: false,
+            has_shared: SharedLog::default(),
             store: SliceStore::new(&settings.state_dir),
             tasks: JoinSet::new(),
         };
@@ -223,16 +232,22 @@ impl SourceSet {
         times
     }
 
-    /// Logs once that an engine has tasks of a Swarm that is a source, too.
+    /// Logs once that an engine has tasks of a Swarm that is a source, too, and once that it has containers of a
+    /// registry.
     fn log_shared(&mut self) {
-        let is_swarm = |link: &SourceLink| link.settings.kind == SourceKind::Swarm;
-        if self.has_shared || self.links.len() < 2 || !self.links.iter().any(is_swarm) {
-            return;
+        let has = |kind: SourceKind| self.links.iter().any(|link| link.settings.kind == kind);
+        if !self.has_shared.tasks && 1 < self.links.len() && has(SourceKind::Swarm) {
+            let count = self.merged.count_shared();
+            self.has_shared.tasks = 0 < count;
+            if 0 < count {
+                info!("an engine has {count} tasks of the Swarm, too; they are served as tasks");
+            }
         }
-        let count = self.merged.count_shared();
-        if 0 < count {
-            self.has_shared = true;
-            info!("an engine has {count} tasks of the Swarm, too; they are served as tasks");
+        let count = self.merged.count_left_records();
+        if !self.has_shared.records && 0 < count {
+            self.has_shared.records = true;
+            let containers = format_plural(count, "container");
+            info!("an engine has {containers} of a registry, too; they are served as the engine's");
         }
     }
 
@@ -307,6 +322,7 @@ impl SourceSet {
             silent_since: link.silent_since,
             clock_skew: link.source.clock_skew().seconds(),
             is_not_manager: link.snapshot.borrow().is_not_manager,
+            nodes: self.merged.node_report(&link.name).map(NodeCounts::from),
         };
         self.links.iter().map(state).collect()
     }

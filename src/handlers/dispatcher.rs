@@ -3,20 +3,19 @@
 
 use super::{
     Handler, HandlerContext,
-    engine::GlueEngine,
-    engine_store::{EngineStore, list_engines},
     load::{self, LoadedHandlers},
     mailbox::{HandlerMessage, MailboxSender, create_mailbox},
-    roster::Roster,
+    roster::{Roster, RosterSource},
+    source::GlueSource,
+    source_store::{SourceStore, list_sources},
     stats::HandlerStats,
 };
 use crate::{
     model::{container::ContainerId, source_name::SourceName},
     settings::{GlueSettings, RunMode},
     sources::{
-        ContainerEvent, ContainerMap, ContainerUpdate, Registration,
+        ContainerEvent, ContainerMap, ContainerUpdate,
         certificate::{self, CertificateLists, ListFile},
-        docker,
     },
     support::{
         backoff::Backoff,
@@ -26,10 +25,7 @@ use crate::{
     },
 };
 use anyhow::{Context, Result, bail};
-use futures_util::{
-    StreamExt as _,
-    stream::{self, BoxStream, SelectAll},
-};
+use futures_util::{StreamExt as _, stream::SelectAll};
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
@@ -50,7 +46,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The greatest number of events that are kept for handlers before the first list of all containers.
 const MAX_EARLY_EVENTS: usize = 10_000;
 
-/// Follows all engines until `stop` resolves. A message on `hangups` makes it read the handler files again.
+/// Follows all sources until `stop` resolves. A message on `hangups` makes it read the handler files again.
 ///
 /// # Errors
 /// None at present: a failure to connect is retried.
@@ -66,9 +62,12 @@ pub async fn run_until_stopped(
         warn!("no handlers configured; send SIGHUP to reload the files");
     }
     let mut follower = JoinSet::new();
+    let mut store = SourceStore::open(&agent.settings, &mut agent.roster);
+    let follow = |source: &GlueSource| {
+        source.follow(agent.roster.known(source.name()).cloned(), &mut follower)
+    };
     let (mut updates, _registrations): (SelectAll<_>, Vec<_>) =
-        agent.engines.iter().map(|engine| follow_engine(engine, &mut follower)).unzip();
-    let mut store = EngineStore::open(&agent.settings, &mut agent.roster);
+        agent.sources.iter().map(follow).unzip();
     agent.on_time();
     let list_files = agent.list_files.subscribe();
     let (list_sender, mut lists) = watch::channel(Arc::default());
@@ -82,9 +81,9 @@ pub async fn run_until_stopped(
         tokio::select! {
             () = &mut stop => break,
             () = watchdog.ping() => {}
-            Some((engine, update)) = updates.next() => {
-                agent.on_update(&engine, update);
-                store.update(&engine, &agent.roster);
+            Some((source, update)) = updates.next() => {
+                agent.on_update(&source, update);
+                store.update(&source, &agent.roster);
             }
             () = sleep_until_set(agent.roster.wake_at()) => agent.on_time(),
             Some(()) = none_triggers.recv() => agent.send_none_event(),
@@ -102,25 +101,6 @@ pub async fn run_until_stopped(
     Ok(())
 }
 
-type EngineUpdates = BoxStream<'static, (SourceName, ContainerUpdate)>;
-
-/// Follows an engine until the tasks are dropped. Returns what it sends until the registration is dropped.
-fn follow_engine(engine: &GlueEngine, tasks: &mut JoinSet<()>) -> (EngineUpdates, Registration) {
-    let (sender, updates) = mpsc::channel(1024);
-    let registration = engine.source.send_events(sender);
-    let followed = engine.clone();
-    tasks.spawn(supervise("Docker follower", move || {
-        let GlueEngine { settings, source } = followed.clone();
-        async move { docker::follow(&settings.engine, &source).await }
-    }));
-    let name = engine.name().clone();
-    let next = async |(name, mut updates): (SourceName, mpsc::Receiver<_>)| {
-        let update = updates.recv().await?;
-        Some(((name.clone(), update), (name, updates)))
-    };
-    (stream::unfold((name, updates), next).boxed(), registration)
-}
-
 async fn sleep_until_set(when: Option<std::time::Instant>) {
     match when {
         Some(when) => sleep_until(when.into()).await,
@@ -136,16 +116,16 @@ pub struct NothingRunError;
 /// Runs each handler once for the existing containers.
 ///
 /// # Errors
-/// If an engine does not answer of which nothing is stored, or a handler failed. Failures of handlers are already logged.
+/// If a source does not answer of which nothing is stored, or a handler failed. Failures of handlers are already logged.
 pub async fn run_once(settings: GlueSettings) -> Result<()> {
-    let engines = list_engines(&settings).await.context(NothingRunError)?;
+    let sources = list_sources(&settings).await.context(NothingRunError)?;
     let (after, _nones) = mpsc::channel(1);
     let mut agent = Dispatcher::new(settings, RunMode::Once, after);
     let errors = agent.load_handlers();
     let list_files = agent.list_files.borrow().clone();
     agent.on_certificates(&certificate::read_lists(list_files).await);
-    for (engine, containers) in engines {
-        agent.on_update(&engine, ContainerUpdate::Changed(containers));
+    for (source, containers) in sources {
+        agent.on_update(&source, ContainerUpdate::Changed(containers));
     }
     let all_stats: Vec<_> =
         agent.running.values().map(|master| Arc::clone(&master.stats)).collect();
@@ -163,7 +143,7 @@ pub async fn run_once(settings: GlueSettings) -> Result<()> {
 
 struct Dispatcher {
     settings: Arc<GlueSettings>,
-    engines: Arc<[GlueEngine]>,
+    sources: Arc<[GlueSource]>,
     command: RunMode,
     roster: Roster,
     containers: watch::Sender<Arc<ContainerMap>>,
@@ -173,7 +153,7 @@ struct Dispatcher {
     certificates: watch::Sender<Arc<CertificateLists>>,
     /// Whether the first lists of containers have arrived. Handlers get no messages before that.
     is_synced: bool,
-    /// Events before that, of engines that have sent their list.
+    /// Events before that, of sources that have sent their list.
     early_events: Vec<Arc<ContainerEvent>>,
     running: BTreeMap<PathBuf, RunningHandler>,
     tasks: JoinSet<()>,
@@ -194,11 +174,14 @@ struct RunningHandler {
 
 impl Dispatcher {
     fn new(settings: GlueSettings, command: RunMode, after: mpsc::Sender<()>) -> Self {
-        let engines = settings.engines.iter();
-        let engines = engines.map(|engine| (engine.name().clone(), engine.forget));
+        let sources = settings.sources.iter().map(|source| RosterSource {
+            name: source.name().clone(),
+            is_engine: source.is_engine(),
+            forget: source.forget,
+        });
         Self {
-            engines: GlueEngine::all_of(&settings),
-            roster: Roster::new(engines, now()),
+            sources: GlueSource::all_of(&settings),
+            roster: Roster::new(sources, now()),
             settings: Arc::new(settings),
             command,
             containers: watch::Sender::default(),
@@ -290,7 +273,7 @@ impl Dispatcher {
             containers: self.containers.subscribe(),
             leaving: self.leaving.subscribe(),
             certificates: self.certificates.subscribe(),
-            engines: Arc::clone(&self.engines),
+            sources: Arc::clone(&self.sources),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&tally),
             none_trigger: handler.triggers_none.then(|| self.after.clone()),
@@ -339,14 +322,14 @@ impl Dispatcher {
         self.running.insert(file, running);
     }
 
-    fn on_update(&mut self, engine: &SourceName, update: ContainerUpdate) {
+    fn on_update(&mut self, source: &SourceName, update: ContainerUpdate) {
         match update {
             ContainerUpdate::Changed(containers) => {
-                self.roster.take_over(engine, containers);
+                self.roster.take_over(source, containers);
                 self.send_changed();
             }
             ContainerUpdate::Stopping(ids) => {
-                self.roster.set_stopping(engine, ids);
+                self.roster.set_stopping(source, ids);
                 self.leaving.send_replace(self.roster.stopping());
                 let publishers = self.running.values_mut();
                 publishers
@@ -354,27 +337,30 @@ impl Dispatcher {
                     .for_each(RunningHandler::send_changed);
             }
             ContainerUpdate::Event(event, containers) => {
-                self.roster.take_over(engine, containers);
+                self.roster.take_over(source, containers);
+                let is_admitted = self.roster.admits_event(&event);
                 if self.is_synced {
                     self.publish_containers();
+                }
+                if is_admitted && self.is_synced {
                     self.running.values_mut().for_each(|master| master.send_event(&event));
-                } else if self.early_events.len() < MAX_EARLY_EVENTS {
+                } else if is_admitted && self.early_events.len() < MAX_EARLY_EVENTS {
                     self.early_events.push(event);
                 }
             }
             ContainerUpdate::Answering(is_answering) => {
-                self.roster.set_answering(engine, is_answering);
+                self.roster.set_answering(source, is_answering);
                 self.on_time();
             }
         }
     }
 
-    /// Forgets containers of engines that have not answered for too long, and stops waiting for first lists.
+    /// Forgets containers of sources that have not answered for too long, and stops waiting for first lists.
     fn on_time(&mut self) {
         let forgotten = self.roster.forget_silent(now());
-        for (engine, count) in &forgotten {
+        for (source, count) in &forgotten {
             let containers = format_plural(*count, "container");
-            warn!("{engine} has not answered for too long; forgetting {containers}");
+            warn!("{source} has not answered for too long; forgetting {containers}");
         }
         if !forgotten.is_empty() || !self.is_synced {
             self.send_changed();
@@ -392,15 +378,7 @@ impl Dispatcher {
         }
         self.is_synced = true;
         let containers = Arc::clone(self.roster.containers());
-        match self.engines.len() {
-            1 => info!("watching Docker, which has {} containers", containers.len()),
-            several => {
-                info!(
-                    "watching Docker at {several} engines, which have {} containers",
-                    containers.len()
-                );
-            }
-        }
+        info!("watching {}", describe_sources(&self.sources, containers.len()));
         let certificates = self.certificates.borrow();
         let early_events = std::mem::take(&mut self.early_events);
         for running in self.running.values_mut() {
@@ -451,6 +429,20 @@ impl Dispatcher {
 
     fn status_text(&self) -> String {
         format!("{} handlers", self.running.len())
+    }
+}
+
+/// Completes "watching ".
+fn describe_sources(sources: &[GlueSource], count: usize) -> String {
+    let are_engines = sources.iter().all(|source| source.settings.is_engine());
+    match sources {
+        [_] if are_engines => format!("Docker, which has {count} containers"),
+        [only] => format!("{}, which has {count} containers", only.settings.engine.url()),
+        several if are_engines => {
+            let engines = several.len();
+            format!("Docker at {engines} engines, which have {count} containers")
+        }
+        several => format!("{} sources, which have {count} containers", several.len()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{
     HandlerContext,
-    engine::GlueEngine,
     ini::{IniError, Section},
+    source::GlueSource,
 };
 use crate::{
     api::start::start,
@@ -34,8 +34,10 @@ impl HaproxyHandler {
             params.error_at(text.split(':').next().unwrap_or_default(), &text)
         })?;
         if params.get("docker-url").is_none() && params.get("source").is_none() {
-            watch.docker.clone_from(settings.first_engine());
-            watch.set_sources(settings.sources.clone());
+            if let Some(engine) = settings.first_engine() {
+                watch.docker.clone_from(engine);
+            }
+            watch.set_sources(settings.source_options.clone());
         }
         Ok(Self { settings: Box::new(watch) })
     }
@@ -61,12 +63,12 @@ impl HaproxyHandler {
             }
             return;
         }
-        // Engines that docker-glue does not follow are followed by this handler itself.
-        let is_ours = |engine: &&GlueEngine| {
-            settings.sources().iter().any(|source| source.engine == engine.settings.engine)
+        // Sources that docker-glue does not follow are followed by this handler itself.
+        let is_ours = |ours: &&GlueSource| {
+            settings.sources().iter().any(|source| ours.settings.follows(source))
         };
         let followed: Vec<_> =
-            work.engines.iter().filter(is_ours).map(|engine| engine.source.clone()).collect();
+            work.sources.iter().filter(is_ours).map(|ours| ours.source.clone()).collect();
         let mut backoff = Backoff::new(RETRY_BACKOFF);
         loop {
             let (stop, stopped) = oneshot::channel::<()>();

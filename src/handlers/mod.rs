@@ -11,8 +11,6 @@
 pub mod certificate_change;
 pub mod certificate_tracker;
 pub mod dispatcher;
-pub mod engine;
-pub mod engine_store;
 pub mod event_filter;
 pub mod haproxy;
 pub mod ini;
@@ -26,6 +24,9 @@ pub mod publish;
 pub mod replay;
 pub mod roster;
 pub mod script;
+mod shared_container;
+pub mod source;
+pub mod source_store;
 pub mod state;
 pub mod stats;
 pub mod template;
@@ -39,10 +40,10 @@ use crate::{
     },
     support::suggest::suggest,
 };
-use engine::GlueEngine;
 use event_filter::EventFilter;
 use ini::{Ini, IniError, Section};
 use mailbox::{HandlerMessage, Mailbox};
+use source::GlueSource;
 use stats::HandlerStats;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use tokio::sync::{mpsc, watch};
@@ -84,8 +85,8 @@ pub struct HandlerContext {
     pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     /// The certificates of docker-balancer, at least as new as the last message.
     pub certificates: watch::Receiver<Arc<CertificateLists>>,
-    /// The engines, which are followed once for all handlers.
-    pub engines: Arc<[GlueEngine]>,
+    /// The sources, which are followed once for all handlers.
+    pub sources: Arc<[GlueSource]>,
     pub settings: Arc<GlueSettings>,
     pub stats: Arc<HandlerStats>,
     /// Requests a `none` event from the dispatcher after an event was handled; set if the handler has
@@ -232,6 +233,11 @@ impl HandlerKind {
             }
             _ if kind("haproxy") => {
                 (Self::Haproxy(haproxy::HaproxyHandler::from_params(params, settings)?), "none")
+            }
+            _ if kind("publish") && settings.first_engine().is_none() => {
+                let text = "class=publish publishes the containers of a Docker engine, and no \
+                            source is one";
+                return Err(ini.handler.error_at("class", text));
             }
             _ if kind("publish") => (
                 Self::Publish(Box::new(publish::Publish::from_params(params, settings)?)),

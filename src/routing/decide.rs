@@ -733,7 +733,7 @@ impl ClaimBuilder<'_> {
         let is_unchecked = || {
             request.key.listener.is_udp() || request.policy.get::<CheckMethod>() == CheckMethod::Off
         };
-        self.container.is_lost && is_unchecked()
+        self.container.is_lost && self.container.is_up() && is_unchecked()
     }
 
     fn build_claim(&self, request: &RouteRequest, address: SocketAddr) -> Claim {
@@ -1130,6 +1130,12 @@ fn published_ports<'a>(
         container.published.iter().map(port)
     });
     ports.collect()
+}
+
+/// Returns the problems of sources that never answer with containers, so that nothing is decided.
+pub fn unusable_source_problems(rules: &Rules) -> ProblemSet {
+    let problems = source_problems(&DecideState::default(), rules).into_iter();
+    problems.filter(|problem| matches!(problem.reason, Reason::NotAManager { .. })).collect()
 }
 
 /// Reports sources that do not answer or are no Swarm, and those whose clocks differ.

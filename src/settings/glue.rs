@@ -1,15 +1,20 @@
 //! docker-glue's options as checked values.
 
 use super::{
-    HostEnv, RunMode, SettingsError, SettingsNote, SourceKind, SourceOption, layer, paths, resolve,
+    HostEnv, RunMode, SettingsError, SettingsNote, SourceKind, SourceOption, SourceSettings, layer,
+    paths, resolve,
 };
 use crate::{
     model::source_name::SourceName,
     settings::options::glue::{GlueCommand, GlueOptions},
-    sources::{certificate::ListFile, docker::EngineSettings},
+    sources::{
+        certificate::ListFile,
+        docker::{EngineSettings, swarm},
+        registry::RegistrySettings,
+    },
     support::log,
 };
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::{
     ffi::OsString,
     net::IpAddr,
@@ -26,10 +31,11 @@ pub enum GlueTask {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct GlueSettings {
-    /// The engines whose containers handlers see; at least one. The first one is on this machine, if one is.
-    pub engines: Vec<GlueEngineSettings>,
+    /// The sources whose containers handlers see; at least one. Docker engines come first, and of these, those of this
+    /// machine.
+    pub sources: Vec<GlueSourceSettings>,
     /// `--source`, with the parameters that only docker-balancer reads.
-    pub sources: Vec<SourceOption>,
+    pub source_options: Vec<SourceOption>,
     /// Folders of `*.ini` files.
     pub handler_paths: Vec<PathBuf>,
     /// Whether no path was given: default folders that do not exist are skipped without a report.
@@ -48,21 +54,72 @@ pub struct GlueSettings {
     pub notes: Vec<SettingsNote>,
 }
 
-/// An engine whose containers handlers see.
+/// A source whose containers handlers see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GlueEngineSettings {
+pub struct GlueSourceSettings {
+    pub kind: GlueSourceKind,
+    /// How the engine is reached, or the managers of the Swarm. Of a registry, the name and the URL count.
     pub engine: EngineSettings,
-    /// Where its published ports are: the parameter `host`, else the host of its URL. Empty for a socket.
+    /// Where its published ports are: the parameter `host`, else the host of its URL. Empty for a socket, and for sources
+    /// of several machines, each of which has an address of its own.
     pub host: String,
-    /// Whether it is an engine with a name on another machine.
+    /// Whether it has a name and is reached on another machine.
     pub is_elsewhere: bool,
     /// How long its containers are kept while it does not answer. `None`: until it answers.
     pub forget: Option<Duration>,
 }
 
-impl GlueEngineSettings {
+/// What a source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GlueSourceKind {
+    Engine,
+    Swarm,
+    Registry(Box<RegistrySettings>),
+}
+
+impl GlueSourceSettings {
     pub fn name(&self) -> &SourceName {
         &self.engine.source
+    }
+
+    pub fn is_engine(&self) -> bool {
+        self.kind == GlueSourceKind::Engine
+    }
+
+    /// Whether this is how docker-balancer follows a source.
+    pub fn follows(&self, other: &SourceSettings) -> bool {
+        let is_same = match (&self.kind, other.kind) {
+            (GlueSourceKind::Engine, SourceKind::Engine)
+            | (GlueSourceKind::Swarm, SourceKind::Swarm) => true,
+            (GlueSourceKind::Registry(settings), SourceKind::Registry) => {
+                **settings == other.to_registry()
+            }
+            _ => false,
+        };
+        is_same && self.engine == other.engine
+    }
+
+    /// Why single containers of the source are not notified; `None` if they are.
+    pub fn notify_refusal(&self) -> Option<&'static str> {
+        match self.kind {
+            GlueSourceKind::Engine => None,
+            GlueSourceKind::Swarm => Some(
+                "a manager notifies no single containers; restart=SERVICE restarts a service, and \
+                 the engines of the nodes may be sources, too",
+            ),
+            GlueSourceKind::Registry(_) => Some(
+                "nothing is notified over etcd; the engine of the machine may be a source, too",
+            ),
+        }
+    }
+
+    /// Returns the engines that may be managers of a Swarm.
+    pub fn managers(&self) -> Vec<EngineSettings> {
+        match self.kind {
+            GlueSourceKind::Engine => vec![self.engine.clone()],
+            GlueSourceKind::Swarm => swarm::manager_settings(&self.engine),
+            GlueSourceKind::Registry(_) => Vec::new(),
+        }
     }
 }
 
@@ -119,13 +176,18 @@ impl GlueSettings {
 }
 
 impl GlueSettings {
-    /// Returns the engine that handlers use which need only one.
-    pub fn first_engine(&self) -> &EngineSettings {
-        &self.engines[0].engine
+    /// Returns the engine that handlers use which need only one. `None` if no source is an engine.
+    pub fn first_engine(&self) -> Option<&EngineSettings> {
+        self.sources.first().filter(|source| source.is_engine()).map(|source| &source.engine)
+    }
+
+    /// Returns the source of this name.
+    pub fn find_source(&self, name: &str) -> Option<&GlueSourceSettings> {
+        self.sources.iter().find(|source| !name.is_empty() && source.name().as_str() == name)
     }
 
     fn new(options: GlueOptions, machine: HostEnv) -> Result<Self, SettingsError> {
-        let engines = glue_engines(&options, &machine).map_err(SettingsError::Invalid)?;
+        let sources = glue_sources(&options, &machine).map_err(SettingsError::Invalid)?;
         let program = std::env::current_exe().unwrap_or_default();
         let home = program.parent().map(PathBuf::from).unwrap_or_default();
         let mut local_folders = Vec::new();
@@ -157,8 +219,8 @@ impl GlueSettings {
         };
         Ok(Self {
             notes,
-            engines,
-            sources: options.source,
+            sources,
+            source_options: options.source,
             handler_paths_are_default,
             handler_paths,
             script_paths,
@@ -183,33 +245,116 @@ impl GlueSettings {
     }
 }
 
-/// Returns the engines of the options. Sources of other kinds are for docker-balancer, which reads the same settings
-/// file.
-fn glue_engines(options: &GlueOptions, machine: &HostEnv) -> Result<Vec<GlueEngineSettings>> {
+fn glue_sources(options: &GlueOptions, machine: &HostEnv) -> Result<Vec<GlueSourceSettings>> {
     resolve::check_sources(options.docker_url.as_deref(), &options.source)?;
     if options.source.is_empty() {
-        let engine = resolve::docker_settings(options.docker_url.clone(), machine);
-        let (host, is_elsewhere, forget) = (String::new(), false, None);
-        return Ok(vec![GlueEngineSettings { engine, host, is_elsewhere, forget }]);
+        return Ok(vec![GlueSourceSettings {
+            kind: GlueSourceKind::Engine,
+            engine: resolve::docker_settings(options.docker_url.clone(), machine),
+            host: String::new(),
+            is_elsewhere: false,
+            forget: None,
+        }]);
     }
-    let engines = options.source.iter().filter(|source| source.kind == SourceKind::Engine);
-    let engines: Result<Vec<_>> = engines.map(glue_engine).collect();
-    let mut engines = engines?;
-    if engines.is_empty() {
-        bail!("--source: docker-glue needs at least one Docker engine");
-    }
-    engines.sort_by_key(|engine| engine.is_elsewhere);
-    Ok(engines)
+    let sources: Result<Vec<_>> = options.source.iter().map(glue_source).collect();
+    let mut sources = sources?;
+    sources.sort_by_key(|source| (!source.is_engine(), source.is_elsewhere));
+    Ok(sources)
 }
 
-fn glue_engine(source: &SourceOption) -> Result<GlueEngineSettings> {
+fn glue_source(source: &SourceOption) -> Result<GlueSourceSettings> {
     let engine = resolve::engine_settings(source);
-    let url_host = engine.machine()?;
-    let is_elsewhere = url_host.as_deref().is_some_and(|host| !is_loopback(host));
-    let host = source.host.map(|host| host.to_string()).or(url_host).unwrap_or_default();
-    Ok(GlueEngineSettings { engine, host, is_elsewhere, forget: source.forget })
+    let is_other = |host: Option<String>| host.is_some_and(|host| !is_loopback(&host));
+    let (mut host, mut forget) = (String::new(), source.forget);
+    let (kind, is_elsewhere) = match source.kind {
+        SourceKind::Engine => {
+            let url_host = engine.machine()?;
+            let given = source.host.map(|host| host.to_string());
+            host = given.or_else(|| url_host.clone()).unwrap_or_default();
+            (GlueSourceKind::Engine, is_other(url_host))
+        }
+        SourceKind::Swarm => {
+            let managers = swarm::manager_settings(&engine);
+            let hosts: Result<Vec<_>> = managers.iter().map(EngineSettings::machine).collect();
+            (GlueSourceKind::Swarm, hosts?.into_iter().any(is_other))
+        }
+        SourceKind::Registry => {
+            let registry = RegistrySettings {
+                source: source.name.clone(),
+                access: source.registry.etcd.clone(),
+                prefix: source.registry.prefix.clone(),
+                // It is the machines of a registry that are forgotten.
+                forget: forget.take(),
+                allowed_addresses: source.allow_addresses.clone(),
+            };
+            (GlueSourceKind::Registry(Box::new(registry)), true)
+        }
+    };
+    Ok(GlueSourceSettings { kind, engine, host, is_elsewhere, forget })
 }
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GlueSettings, GlueTask, HostEnv};
+    use crate::settings::{GlueSourceKind, Settings};
+
+    fn settings(sources: &[&str]) -> GlueSettings {
+        let options = sources.iter().flat_map(|source| ["--source", source]);
+        let args = ["docker-glue"].into_iter().chain(options).chain(["check"]);
+        let args: Vec<_> = args.map(Into::into).collect();
+        GlueTask::from_args(&args, HostEnv::default()).unwrap().1
+    }
+
+    #[test]
+    fn engines_of_this_machine_come_first_and_other_kinds_last() {
+        for (sources, order, first) in [
+            (&["tcp://10.0.0.2?name=far", "unix:///a?name=here"][..], "here far-", "here"),
+            (
+                &["etcd://10.0.0.2?name=fleet", "swarm+unix:///a?name=own", "tcp://h?name=far"],
+                "far- own fleet-",
+                "far",
+            ),
+            (&["swarm+tcp://127.0.0.1,10.0.0.2?name=s", "etcd://127.0.0.1?name=e"], "s- e-", ""),
+            (&["swarm+tcp://localhost:2375,127.0.0.1?name=s"], "s", ""),
+            (&["swarm+ssh://me@manager?name=s"], "s-", ""),
+            (&[], "", ""),
+        ] {
+            let settings = settings(sources);
+            let word =
+                |name: &str, is_elsewhere| format!("{name}{}", if is_elsewhere { "-" } else { "" });
+            let all = settings.sources.iter();
+            let all: Vec<_> =
+                all.map(|source| word(source.name().as_str(), source.is_elsewhere)).collect();
+            assert_eq!(all.join(" "), order, "{sources:?}");
+            let engine = settings.first_engine().map(|engine| engine.source.as_str().to_owned());
+            assert_eq!(engine.unwrap_or_default(), first, "{sources:?}");
+        }
+    }
+
+    #[test]
+    fn source_is_followed_for_a_balancer_that_has_the_same() {
+        for (source, other, expected) in [
+            ("tcp://h?name=a", "tcp://h?name=a&network=web", true),
+            ("tcp://h?name=a", "tcp://other?name=a", false),
+            ("swarm+tcp://h?name=a", "swarm+tcp://h?name=a&forget=1h", true),
+            ("etcd://h?name=a", "etcd://h?name=a&network=web", true),
+            ("etcd://h?name=a", "etcd://h/other?name=a", false),
+            ("etcd://h?name=a", "etcd://h?name=a&allow_addresses=10.0.0.0/8", false),
+        ] {
+            let ours = settings(&[source]).sources.remove(0);
+            let args = ["docker-balancer", "-w", "--source", other].map(Into::into);
+            let balancer = Settings::from_args(&args, &HostEnv::default()).unwrap();
+            assert_eq!(ours.follows(&balancer.sources()[0]), expected, "{source} {other}");
+        }
+        let [registry] = settings(&["etcd://h?name=a&forget=1h"]).sources.try_into().unwrap();
+        let GlueSourceKind::Registry(settings) = &registry.kind else { panic!("{registry:?}") };
+        assert_eq!(
+            (settings.forget.map(|time| time.as_secs()), registry.forget),
+            (Some(3600), None)
+        );
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::{HostEnv, SettingsError, SettingsNote, SourceOption, policies, value};
 use crate::{
-    settings::options::{Program, Switches, share_options},
+    settings::options::{DAEMON_OPTIONS, Program, Switches, share_options},
     support::suggest::{find_nearest, suggest},
 };
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -49,7 +49,7 @@ pub(super) fn load_options<P: Program>(
 }
 
 /// Improves the error for an option of the program that was given after the command, where it is unknown: the message
-/// says that it belongs before the command.
+/// says that it belongs before the command, or that no command uses it.
 fn explain_misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
     let program = P::command();
     let is_the_programs = |written: &str| {
@@ -60,8 +60,12 @@ fn explain_misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
         (error.kind(), error.get(ContextKind::InvalidArg))
         && is_the_programs(written)
     {
-        let tip =
-            format!("{written} must be given before the command: {} {written} … COMMAND", P::NAME);
+        let id = written.trim_start_matches('-').replace('-', "_");
+        let tip = if DAEMON_OPTIONS.contains(&id.as_str()) {
+            format!("only the {} that runs uses {written}; remove it here", P::NAME)
+        } else {
+            format!("{written} must be given before the command: {} {written} … COMMAND", P::NAME)
+        };
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error

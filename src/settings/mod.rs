@@ -37,7 +37,7 @@ use crate::{
 };
 pub use error::SettingsError;
 pub use fleet::FleetOption;
-pub use glue::{GlueEngineSettings, GlueSettings, GlueTask};
+pub use glue::{GlueSettings, GlueSourceKind, GlueSourceSettings, GlueTask};
 pub use host_env::HostEnv;
 use layer::RawOption;
 pub use layer::env_variable;

@@ -766,15 +766,20 @@ fn build_command<P: Program>() -> Command {
         .arg(version.help("Print the version").help_heading(OUTPUT))
 }
 
+/// Options that no command uses, so that none accepts them. (`status` has its own --fleet.) They are accepted before a
+/// command, with the other options of the docker-balancer that runs.
+pub(crate) const DAEMON_OPTIONS: [&str; 1] = ["fleet"];
+
 /// An option of the program says the same after a command as before it, where the command has none of that name.
 /// The help of commands lists its own.
 pub(crate) fn share_options(program: Command) -> Command {
-    let is_shared = |arg: &Arg| !["once", "watch"].contains(&arg.get_id().as_str());
-    // `status` has its own --fleet, and no command uses that of the program: the others only accept it.
-    let is_global = |arg: &Arg| is_shared(arg) && arg.get_id() != "fleet";
+    let is_shared = |arg: &Arg| {
+        let id = arg.get_id().as_str();
+        !["once", "watch"].contains(&id) && !DAEMON_OPTIONS.contains(&id)
+    };
     let shared: Vec<_> = program.get_arguments().filter(|arg| is_shared(arg)).cloned().collect();
     program
-        .mut_args(|arg| if is_global(&arg) { arg.global(true) } else { arg })
+        .mut_args(|arg| if is_shared(&arg) { arg.global(true) } else { arg })
         .mut_subcommands(|command| add_hidden_options(command, &shared))
 }
 

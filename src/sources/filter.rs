@@ -40,6 +40,21 @@ pub struct ContainerFilter {
 }
 
 impl ContainerFilter {
+    /// Returns the filter of a reader of everything.
+    pub fn all_of(source: SourceName) -> Self {
+        Self {
+            source,
+            has_our_labels: |_| true,
+            is_used_label: |_| true,
+            named: BTreeSet::new(),
+            required_labels: Vec::new(),
+            reads_environment: true,
+            matches_all: true,
+            own_labels: None,
+            own_container: None,
+        }
+    }
+
     pub(crate) fn matches_container(&self, container: &Container) -> bool {
         let in_environment =
             self.reads_environment && (self.has_our_labels)(&container.environment);

@@ -1,13 +1,14 @@
 //! The worlds of several sources as one.
 //!
 //! Pure. The container of a task of a Swarm may be known twice: to its engine, and to a manager. Then it is that of the
-//! manager, which knows before its engine that it will stop, and the engine adds what it knows sooner: its end.
+//! manager, which knows before its engine that it will stop, and the engine adds what it knows sooner: its end. What
+//! docker-glue publishes in a registry is left to the engine that has it.
 
 use crate::{
     model::{
         container::{Container, ContainerId},
         source_name::SourceName,
-        world::World,
+        world::{NodeReport, World},
     },
     support::map_diff::diff_maps,
 };
@@ -26,6 +27,8 @@ pub struct MergedWorld {
     world: Arc<World>,
     /// The containers that engines have of each task, by the task's id.
     task_containers: BTreeMap<Box<str>, BTreeSet<ContainerId>>,
+    /// The containers of registries that are left to an engine.
+    left_records: BTreeSet<ContainerId>,
 }
 
 impl MergedWorld {
@@ -68,6 +71,16 @@ impl MergedWorld {
         self.task_containers.iter().filter(|(task, engines)| is_shared(task, engines)).count()
     }
 
+    /// Returns how many containers of registries are left to engines.
+    pub fn count_left_records(&self) -> usize {
+        self.left_records.len()
+    }
+
+    /// Returns what is known of the machines of a source.
+    pub fn node_report(&self, source: &SourceName) -> Option<&NodeReport> {
+        self.slices.get(source)?.nodes.get(source).map(AsRef::as_ref)
+    }
+
     /// Replaces the world of a source, in time proportional to its changes once the differences are found.
     pub fn replace(&mut self, source: &SourceName, slice: Arc<World>) {
         let before = self.slices.insert(source.clone(), Arc::clone(&slice));
@@ -86,9 +99,16 @@ impl MergedWorld {
             let tasks = [before, after].into_iter().flatten().filter_map(|one| engine_task(one));
             changed.extend(tasks.filter_map(|task| self.task_of(task, source)));
             changed.extend(self.task_containers.get(id.as_str()).into_iter().flatten().cloned());
+            changed.extend(self.copies_of(id).map(|copy| copy.id.clone()));
         }
         for id in changed {
-            let container = self.merge_container(&id);
+            let is_left = self.is_left_record(&id);
+            if is_left {
+                self.left_records.insert(id.clone());
+            } else {
+                self.left_records.remove(&id);
+            }
+            let container = if is_left { None } else { self.merge_container(&id) };
             let world = Arc::make_mut(&mut self.world);
             match container {
                 Some(container) => drop(world.containers.insert(id, container)),
@@ -143,6 +163,22 @@ impl MergedWorld {
         ids.find_map(|id| id)
     }
 
+    /// Returns the containers of this id that other sources have.
+    fn copies_of(&self, id: &ContainerId) -> impl Iterator<Item = &Arc<Container>> {
+        let others = self.slices.iter().filter(|(source, _)| *source != id.source());
+        others.filter_map(|(source, world)| {
+            let id = ContainerId::in_source(source.clone(), id.as_str());
+            world.containers.get(&id)
+        })
+    }
+
+    /// Whether a registry has the container, and an engine, too.
+    fn is_left_record(&self, id: &ContainerId) -> bool {
+        let container = self.slices.get(id.source()).and_then(|world| world.containers.get(id));
+        container.is_some_and(|container| names_node(container))
+            && self.copies_of(id).any(|copy| !names_node(copy))
+    }
+
     /// Returns the container as it is known to all sources. `None` if it is gone, or left to another source.
     fn merge_container(&self, id: &ContainerId) -> Option<Arc<Container>> {
         let container = self.slices.get(id.source())?.containers.get(id)?;
@@ -164,6 +200,11 @@ impl MergedWorld {
 
 fn task_label(container: &Container) -> Option<&str> {
     container.labels.get(TASK_LABEL).map(String::as_str)
+}
+
+/// Whether the container is of a source that has containers of several machines. An engine has those of one.
+fn names_node(container: &Container) -> bool {
+    container.node.is_some()
 }
 
 /// Returns the task of a container that an engine has. The container of a Swarm is its task itself.
@@ -287,6 +328,47 @@ mod tests {
             merged.replace(&swarm, empty());
             assert_eq!(show(&merged), "c1.engine", "the Swarm no longer has it");
             assert_eq!(merged.count_shared(), 0);
+        }
+    }
+
+    /// Returns a container of an engine, or of a registry if it names a machine.
+    fn with_node(source: &SourceName, node: Option<&str>) -> Arc<World> {
+        let container = container(source, 1, "web");
+        let node = node.map(Into::into);
+        let container = Container { node, ..Container::clone(&container) };
+        let containers = [(container.id.clone(), Arc::new(container))].into();
+        Arc::new(World { containers, ..World::default() })
+    }
+
+    #[test]
+    fn record_is_left_to_the_engine_that_has_it() {
+        let names = ["a", "b", "r"].map(|name| name.parse::<SourceName>().unwrap());
+        let [a, b, registry] = &names;
+        // A source that sends its container, or none.
+        for (steps, expected, left) in [
+            ("a r", "a", 1),
+            ("r a", "a", 1),
+            // Engines of copied machines.
+            ("r a b", "a b", 1),
+            ("r a b -a", "b", 1),
+            ("r a -a", "r", 0),
+            ("a r -r", "a", 0),
+            ("r b -r b", "b", 0),
+        ] {
+            let mut merged = MergedWorld::default();
+            for step in steps.split(' ') {
+                let source = names.iter().find(|name| step.ends_with(name.as_str())).unwrap();
+                let node = (source == registry).then_some("node2");
+                let sent = with_node(source, node);
+                let sent = if step.starts_with('-') { Arc::default() } else { sent };
+                merged.replace(source, sent);
+            }
+            let sources = merged.world().containers.keys().map(|id| id.source().as_str());
+            assert_eq!(sources.collect::<Vec<_>>().join(" "), expected, "{steps}");
+            assert_eq!(merged.count_left_records(), left, "{steps}");
+            assert!(
+                merged.world().containers.keys().all(|id| [a, b, registry].contains(&id.source()))
+            );
         }
     }
 

@@ -338,3 +338,33 @@ fn cluster_that_loses_its_leader_or_majority_loses_nothing() {
     until_known("third");
     until_known("first");
 }
+
+/// What docker-glue of this machine publishes is known from this machine's engine, too.
+#[test]
+fn container_of_an_engine_and_a_registry_is_one_server() {
+    let Some(docker) = find_docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    let Some(there) = RemoteEngine::start() else { return };
+    etcd.start();
+    let address = there.address;
+    let node = Node::start(there, "node7", &etcd);
+    let engine = format!("tcp://{address}:2375?name=near");
+    let plan = Balancer::plan(&docker)
+        .option(&["--source", &source(&etcd.place(), "")])
+        .option(&["--source", &engine]);
+    let (a, b) = (node.start_web(&plan, "a"), node.start_web(&plan, "b"));
+    wait_for("both records", || (etcd.keys("/docker-glue/node7/served/").len() == 2).then_some(()));
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("a.test", &["a", "b"]);
+    balancer.wait_for_log(&["INFO", "of a registry, too; they are served as the engine's"]);
+    let (_, routes) = run_command(&balancer, &["routes", "--json"]);
+    for container in [&a, &b] {
+        assert_eq!(routes.matches(&container.id[..12]).count(), 1, "{routes}");
+    }
+    let late = node.start_web(&balancer, "late");
+    balancer.wait_until_shared("a.test", &["a", "b", "late"]);
+    let load = Load::start(&balancer);
+    late.docker(&["stop"]);
+    balancer.wait_until_shared("a.test", &["a", "b"]);
+    load.assert_failures(0);
+}

@@ -348,6 +348,56 @@ fn engine_that_is_no_manager_is_a_problem() {
     balancer.wait_for_log(&["WARN", "option --source: swarm is not a manager of a Swarm"]);
 }
 
+#[test]
+fn only_source_that_is_no_manager_is_a_problem() {
+    let Some(docker) = find_docker() else { return };
+    let source = format!("swarm+{}?name=swarm", docker.url());
+    let balancer = Balancer::plan(&docker).option(&["--source", &source]).start();
+    wait_for("the problem in status", || {
+        let (_, status) = run_command(&balancer, &["status"]);
+        status.contains("option --source: swarm is not a manager of a Swarm").then_some(())
+    });
+    let (code, problems) = run_command(&balancer, &["problems", "--json"]);
+    assert!(code == Some(1) && problems.contains("not_a_manager"), "{problems}");
+}
+
+/// What a balancer applies once, and what it would change, without following the Swarm; and a plain engine beside it.
+#[test]
+fn once_and_plan_read_a_swarm_beside_an_engine() {
+    let Some((bed, plan)) = start_bed() else { return };
+    let near = bed.node(1).docker();
+    let plan = plan.option(&["--source", &format!("tcp://{}:2375?name=near", bed.node(1).address)]);
+    bed.create_service(&plan, "web", &[&["--mode", "global"], &PUBLISH[..]].concat());
+    bed.create_service(&plan, "idle", &[&["--replicas", "0"], &PUBLISH[..]].concat());
+    let plain = plan.run_at(&near, "plain").option(&["--publish", "80"]);
+    let plain = plain.label("glue_http_80_host", "plain.test").start();
+    let run = |words: &[&str]| {
+        let output = plan.command().args(words).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+
+    let (code, planned) = run(&["plan"]);
+    assert_eq!(code, Some(3), "{planned}");
+    for part in ["web.test", "idle.test", "plain.test", "web.node2", "plain"] {
+        assert!(planned.contains(part), "{part}: {planned}");
+    }
+    let (code, log) = run(&["--once"]);
+    assert_eq!(code, Some(0), "{log}");
+    let balancer = plan.start();
+    // The task of the engine that is a source, too, is served once.
+    wait_until_served_by(&balancer, "web.test", 3);
+    let (_, routes) = run_command(&balancer, &["routes", "--json"]);
+    assert_eq!(routes.matches("\"web.node").count(), 3, "{routes}");
+    balancer.wait_until_serves("plain.test/x", "plain saw /x");
+    balancer.wait_until_serves("idle.test/", "503");
+    let (code, planned) = run_command(&balancer, &["plan"]);
+    assert_eq!(code, Some(0), "nothing would change: {planned}");
+
+    plain.docker(&["stop"]);
+    balancer.wait_until_serves("plain.test/x", "503");
+}
+
 /// Prints how many requests fail at 300 requests a second while services are updated 20 times in each order, scaled 10
 /// times, and nodes are drained 5 times; and how long a label takes. `GLUE_SOAK_ROUNDS=2` is a tenth of that.
 /// `GLUE_STALE=15` puts a proxy in between whose answers are up to 15 s old and which has no events: what a balancer sees

@@ -171,7 +171,7 @@ impl Glue {
     /// Starts it again after its end, with the same log.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let follows = |log: &str| log.matches("watching Docker").count();
+        let follows = |log: &str| log.matches("INFO watching ").count();
         let before = follows(&self.log());
         let mut command = self.command();
         command.arg("-w").stdout(Stdio::piped()).stderr(Stdio::piped());

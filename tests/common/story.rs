@@ -132,6 +132,7 @@ fn container(number: i64, words: &[&str]) -> Container {
             ("exited", _) => container.state = ContainerState::Exited,
             ("leaving", _) => container.stopping = true,
             ("lost", _) => container.is_lost = true,
+            ("expected", _) => container.state = ContainerState::Expected,
             ("starting", _) => container.health = Health::Starting,
             ("healthy", _) => container.health = Health::Healthy,
             ("unhealthy", _) => container.health = Health::Unhealthy,

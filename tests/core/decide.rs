@@ -67,6 +67,39 @@ fn container_of_a_lost_machine_serves_only_with_checks() {
     }
 }
 
+/// A service of a Swarm without tasks claims its route, which then answers 503, and is no server of it.
+#[test]
+fn expected_container_keeps_its_route_and_serves_nothing() {
+    let (rules, now) = (story::default_rules(), Instant::now());
+    let host = "glue_http_80_host=a.test";
+    for (story, routes, problems) in [
+        (format!("web - expected {host}"), &["a.test:80/ "][..], 0),
+        (format!("web - expected {host}\nweb.1 172.17.0.2 {host}"), &["a.test:80/ web.1"], 0),
+        // It has no address, which is no problem, whatever its labels say of one.
+        (format!("web - expected glue_network=none {host}"), &["a.test:80/ "], 0),
+        (format!("web - expected leaving unhealthy {host}"), &["a.test:80/ "], 0),
+        (format!("web - expected lost glue_http_80_check=off {host}"), &["a.test:80/ "], 0),
+        (format!("web - exited {host}"), &[], 0),
+        ("web - expected glue_tcp_80_bind=5432".to_owned(), &["tcp://*:5432 "], 0),
+        ("web - expected other=x".to_owned(), &[], 0),
+        // It is the older one, so the other one is left out.
+        (
+            format!("web - expected glue_http_80_check=/x {host}\nx 172.17.0.2 {host}"),
+            &["a.test:80/ "],
+            1,
+        ),
+    ] {
+        let world = story::parse_world(&story);
+        let decision = decide(&world, DecideState::default(), now, &rules);
+        assert_eq!(format_routes(&decision), routes, "{story}");
+        assert_eq!(decision.problems.len(), problems, "{story}: {:?}", decision.problems);
+        assert_eq!(decision.wake_at, None, "{story}");
+        // It is held as long as the service is there, and not only for a while.
+        let later = decide(&world, decision.memory, now + Duration::from_hours(1), &rules);
+        assert_eq!(format_routes(&later), routes, "{story}");
+    }
+}
+
 #[test]
 fn lost_machines_and_ignored_records_are_problems() {
     let (rules, now) = (story::default_rules(), Instant::now());

@@ -15,7 +15,7 @@ use docker_glue::{
         },
         exclusion::Exclusion,
         history::GenerationStatus,
-        source_status::SourceReport,
+        source_status::{NodeCounts, SourceReport},
         status::{
             ChangeStatus, DockerStatus, HaproxyStatus, HowStatus, LastApply, ListenerStatus, Load,
             ProblemStatus, RollbackStatus, RouteStatus, ServerState, ServerStatus, Status,
@@ -229,14 +229,20 @@ fn sample_status() -> Status {
 fn status_with_problems() -> Status {
     let mut status = sample_status();
     status.docker.connected = false;
-    status.sources = vec![SourceReport {
-        name: "node2".parse().unwrap(),
-        url: "tcp://10.0.0.2:2376".to_owned(),
+    let source = |name: &str, url: &str, nodes| SourceReport {
+        name: name.parse().unwrap(),
+        url: url.to_owned(),
         connected: false,
         silent_ms: Some(65_000),
         containers: 3,
         clock_skew: Some(-3700),
-    }];
+        nodes,
+    };
+    let registry = source("fleet", "etcd://10.0.0.3", Some(NodeCounts { up: 2, lost: 1 }));
+    status.sources = vec![
+        source("node2", "tcp://10.0.0.2:2376", None),
+        SourceReport { clock_skew: None, ..registry },
+    ];
     status.haproxy.answers = false;
     status.haproxy.old_workers = 2;
     status.haproxy.managed = false;

@@ -9,6 +9,7 @@ mod certificates;
 mod haproxy;
 mod nginx;
 mod nodes;
+mod other_sources;
 mod ovs;
 #[path = "../acme/pebble.rs"]
 #[allow(dead_code, clippy::print_stdout, reason = "tests of ACME need the rest")]

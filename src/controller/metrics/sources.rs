@@ -1,7 +1,7 @@
 //! Metrics of sources with names.
 
 use super::builder::MetricsBuilder;
-use crate::report::source_status::SourceReport;
+use crate::report::source_status::{NodeCounts, SourceReport};
 use prometheus::GaugeVec;
 
 #[derive(Debug, Clone)]
@@ -10,6 +10,8 @@ pub(super) struct SourceMetrics {
     silent: GaugeVec,
     containers: GaugeVec,
     clock_skew: GaugeVec,
+    nodes: GaugeVec,
+    lost_nodes: GaugeVec,
 }
 
 impl SourceMetrics {
@@ -35,13 +37,29 @@ impl SourceMetrics {
                 "How far the clock of a source is ahead, if that is more than two seconds; negative if it is behind.",
                 "source",
             ),
+            nodes: builder.add_gauges(
+                "docker_glue_source_nodes",
+                "Machines of a registry that show signs of life, as known last. Only for sources in etcd.",
+                "source",
+            ),
+            lost_nodes: builder.add_gauges(
+                "docker_glue_source_nodes_lost",
+                "Machines of a registry that show no sign of life and are not forgotten. Only for sources in etcd.",
+                "source",
+            ),
         }
     }
 
     #[allow(clippy::cast_precision_loss, reason = "the numbers are small")]
     pub(super) fn set_sources(&self, sources: &[SourceReport]) {
-        for SourceReport { name, connected, silent_ms, containers, clock_skew, .. } in sources {
+        for SourceReport { name, connected, silent_ms, containers, clock_skew, nodes, .. } in
+            sources
+        {
             let labels = &[name.as_str()];
+            if let Some(NodeCounts { up, lost }) = nodes {
+                self.nodes.with_label_values(labels).set(*up as f64);
+                self.lost_nodes.with_label_values(labels).set(*lost as f64);
+            }
             self.connected.with_label_values(labels).set(f64::from(u8::from(*connected)));
             let silent = silent_ms.unwrap_or_default() as f64 / 1000.0;
             self.silent.with_label_values(labels).set(silent);

@@ -168,7 +168,8 @@ impl Publisher {
             node: node.map(|node| publish.node_keys(node, String::new())),
             publish,
             name: work.handler.name.clone(),
-            docker: work.settings.first_engine().clone(),
+            // Without an engine, such a handler is refused.
+            docker: work.settings.first_engine().cloned().unwrap_or_default(),
             containers: work.containers.clone(),
             leaving: work.leaving.clone(),
             state: HandlerState::new(&work.settings, &work.handler),

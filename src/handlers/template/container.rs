@@ -74,6 +74,22 @@ struct InspectView {
     host_config: HostConfig,
     #[serde(deserialize_with = "or_default")]
     mounts: Vec<Mount>,
+    #[serde(deserialize_with = "or_default")]
+    node: NodeView,
+    #[serde(rename = "leaving", deserialize_with = "or_default")]
+    leaving: bool,
+    #[serde(rename = "lost", deserialize_with = "or_default")]
+    lost: bool,
+}
+
+/// The machine of a container, if its source has containers of several.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct NodeView {
+    #[serde(deserialize_with = "or_default")]
+    name: String,
+    #[serde(rename = "IP", deserialize_with = "or_default")]
+    ip: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -205,7 +221,7 @@ pub(crate) fn short_id(id: &str, length: usize) -> Value {
 
 impl InspectView {
     fn into_value(self, of: &Arc<Description>, host: &str) -> Value {
-        let Self { created, config, state, network_settings, host_config, mounts } = self;
+        let Self { created, config, state, network_settings, host_config, mounts, node, .. } = self;
         let addresses = address_values(&network_settings, &config);
         let first =
             network_settings.networks.values().flatten().find(|view| !view.ip_address.is_empty());
@@ -226,9 +242,10 @@ impl InspectView {
             ("short_id", short_id(of.id.as_str(), 12)),
             ("name", Value::from(of.name.as_str())),
             ("source", Value::from(of.id.source().as_str())),
-            // An engine has the containers of one machine.
-            ("node", Value::from(of.id.source().as_str())),
-            ("host", Value::from(host)),
+            ("node", Value::from(or(&node.name, of.id.source().as_str()))),
+            ("host", Value::from(or(&node.ip, host))),
+            ("leaving", Value::from(self.leaving)),
+            ("lost", Value::from(self.lost)),
             ("image", Value::from(config.image)),
             ("status", Value::from(state.status)),
             ("health", Value::from(health)),
@@ -253,6 +270,11 @@ impl InspectView {
         ];
         Dict::from_fields(fields, RawObject::Text(Arc::clone(of)))
     }
+}
+
+/// An engine has the containers of one machine, and does not name it.
+fn or<'a>(known: &'a str, of_source: &'a str) -> &'a str {
+    if known.is_empty() { of_source } else { known }
 }
 
 fn network_value(name: &str, view: EndpointView) -> Value {

@@ -34,7 +34,7 @@ mod tests;
 
 use super::ini::{self, IniError, Section};
 use crate::{
-    settings::GlueSettings,
+    settings::{GlueSettings, GlueSourceSettings},
     sources::{
         ContainerMap,
         certificate::CertificateLists,
@@ -115,12 +115,7 @@ impl Template {
             filter: TemplateFilter::from_params(params)?,
             target: parse_target(params)?,
             check: command::parse_command(params, "check", settings)?,
-            notify_targets: NotifyTargets {
-                notify: command::parse_command(params, "notify", settings)?,
-                restart: params.split_list("restart").into_iter().map(str::to_owned).collect(),
-                signal: parse_signals(params)?,
-                remote: params.parse_bool("remote", false)?,
-            },
+            notify_targets: parse_targets(params, settings)?,
             interval: parse_interval(params)?,
             repeat: params.parse_duration("repeat", Duration::ZERO)?,
             environment,
@@ -206,8 +201,8 @@ impl TemplateSource {
 
 impl TemplateEnv {
     pub fn from_source(source: &TemplateSource, settings: &GlueSettings) -> Self {
-        let engines = settings.engines.iter();
-        let hosts = engines.map(|engine| (engine.name().clone(), engine.host.clone())).collect();
+        let sources = settings.sources.iter();
+        let hosts = sources.map(|source| (source.name().clone(), source.host.clone())).collect();
         Self {
             hosts: Arc::new(hosts),
             folder: source.include_folder(),
@@ -240,6 +235,31 @@ fn parse_target(params: &Section) -> Result<TargetFile, IniError> {
     let target = TargetFile { path, mode: mode.transpose()?, owner: owner.transpose()? };
     target.check_regular_file().map_err(|text| params.error_at("target", text))?;
     Ok(target)
+}
+
+fn parse_targets(params: &Section, settings: &GlueSettings) -> Result<NotifyTargets, IniError> {
+    let targets = NotifyTargets {
+        notify: command::parse_command(params, "notify", settings)?,
+        restart: params.split_list("restart").into_iter().map(str::to_owned).collect(),
+        signal: parse_signals(params)?,
+        remote: params.parse_bool("remote", false)?,
+    };
+    let source = |target: &str| settings.find_source(target.rsplit_once('@')?.1);
+    let refuse =
+        |key, target: &str| match source(target).and_then(GlueSourceSettings::notify_refusal) {
+            Some(why) => Err(params.error_at(key, format!("{key}={target}: {why}"))),
+            None => Ok(()),
+        };
+    for (target, _) in &targets.signal {
+        refuse("signal", target)?;
+    }
+    // A service of a Swarm is restarted by its managers.
+    let has_managers =
+        |target: &&String| source(target).is_some_and(|one| !one.managers().is_empty());
+    for target in targets.restart.iter().filter(|target| !has_managers(target)) {
+        refuse("restart", target)?;
+    }
+    Ok(targets)
 }
 
 /// Parses `web`, `web:HUP` or `web HUP`.

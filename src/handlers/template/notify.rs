@@ -6,9 +6,9 @@ use super::{
     value::{Dict, ListKind, find_matching},
 };
 use crate::{
-    handlers::engine::GlueEngine,
+    handlers::source::GlueSource,
     model::{container::ContainerId, source_name::SourceName},
-    sources::docker::Engine,
+    sources::docker::{Engine, EngineSettings},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use minijinja::Value;
@@ -21,7 +21,7 @@ pub(crate) struct NotifyTargets {
     /// Anything that `matching` in a template accepts.
     pub(crate) restart: Vec<String>,
     pub(crate) signal: Vec<(String, String)>,
-    /// Whether containers of engines on other machines are notified, too.
+    /// Whether containers on other machines are notified, too.
     pub(crate) remote: bool,
 }
 
@@ -57,7 +57,7 @@ impl NotifyTargets {
     /// already delivered are left out.
     pub(crate) async fn notify_all(
         &self,
-        engines: &[GlueEngine],
+        sources: &[GlueSource],
         containers: &[Value],
         snapshot: PendingSnapshot,
     ) -> NotifyReport {
@@ -78,7 +78,7 @@ impl NotifyTargets {
         if remaining.is_empty() {
             return report;
         }
-        let mut scope = NotifyScope::new(engines, self.remote);
+        let mut scope = NotifyScope::new(sources, self.remote);
         for notification in &remaining {
             if report.send_notification(&mut scope, containers, notification).await {
                 report.snapshot.delivered.mark_delivered(notification);
@@ -142,12 +142,13 @@ impl NotifyReport {
                 continue;
             }
             let (what, result) = if let Notification::Signal(_, signal) = notification {
-                let sent =
-                    async { scope.connect(id.source()).await?.send_signal(&id, signal).await };
+                let sent = async {
+                    scope.connect_source(id.source()).await?.send_signal(&id, signal).await
+                };
                 (format!("sent {signal} to {name}"), sent.await)
             } else {
                 let restarted =
-                    async { scope.connect(id.source()).await?.restart_container(&id).await };
+                    async { scope.connect_source(id.source()).await?.restart_container(&id).await };
                 (format!("restarted {name}"), restarted.await)
             };
             let succeeded = self.record_result(what, result);
@@ -166,10 +167,10 @@ impl NotifyReport {
         target: &str,
         notification: &Notification,
     ) -> Option<bool> {
-        let (target, engines) = scope.engines_of(target);
-        for name in engines {
-            // Without an answer, the target may still be a container of another engine.
-            let Ok(engine) = scope.connect(&name).await else { continue };
+        let (target, sources) = scope.sources_of(target);
+        for manager in sources.iter().flat_map(|source| source.settings.managers()) {
+            // Without an answer, the target may still be a container of an engine.
+            let Ok(engine) = scope.connect(&manager).await else { continue };
             let swarm = engine.query_swarm().await.ok().flatten();
             let services = swarm.map(|state| Swarm::new(&state).services).unwrap_or_default();
             let services = find_targets(&services, target, ListKind::Services);
@@ -194,53 +195,76 @@ impl NotifyReport {
     }
 }
 
-/// The engines whose containers may be notified.
+/// The sources whose containers may be notified.
 struct NotifyScope<'a> {
-    engines: &'a [GlueEngine],
+    sources: &'a [GlueSource],
     remote: bool,
-    connected: BTreeMap<SourceName, Engine>,
+    /// By their URLs.
+    connected: BTreeMap<String, Engine>,
 }
 
 impl<'a> NotifyScope<'a> {
-    fn new(engines: &'a [GlueEngine], remote: bool) -> Self {
-        Self { engines, remote, connected: BTreeMap::new() }
+    fn new(sources: &'a [GlueSource], remote: bool) -> Self {
+        Self { sources, remote, connected: BTreeMap::new() }
     }
 
-    /// Returns the target without `@SOURCE`, and the engines in which it is searched.
-    fn engines_of<'t>(&self, target: &'t str) -> (&'t str, Vec<SourceName>) {
-        let is_allowed = |engine: &&GlueEngine| self.remote || !engine.settings.is_elsewhere;
-        let allowed = || self.engines.iter().filter(is_allowed).map(GlueEngine::name);
-        if let Some((name, source)) = target.rsplit_once('@')
-            && self.engines.iter().any(|engine| engine.name().as_str() == source)
-        {
-            return (name, allowed().filter(|name| name.as_str() == source).cloned().collect());
-        }
-        (target, allowed().cloned().collect())
+    /// Returns the target without `@SOURCE`, and the sources in which it is searched.
+    fn sources_of<'t>(&self, target: &'t str) -> (&'t str, Vec<&'a GlueSource>) {
+        let allowed =
+            self.sources.iter().filter(|source| self.remote || !source.settings.is_elsewhere);
+        let (target, source) = split_target(target, self.sources);
+        let allowed = allowed.filter(|one| source.is_none_or(|name| one.name().as_str() == name));
+        (target, allowed.collect())
     }
 
-    async fn connect(&mut self, name: &SourceName) -> Result<&Engine> {
-        if !self.connected.contains_key(name) {
-            let settings = self.engines.iter().find(|engine| engine.name() == name);
-            let settings = settings.with_context(|| format!("no source is called {name}"))?;
-            let engine = Engine::connect(&settings.settings.engine).await?;
-            self.connected.insert(name.clone(), engine);
+    async fn connect(&mut self, settings: &EngineSettings) -> Result<&Engine> {
+        let url = settings.url();
+        if !self.connected.contains_key(url) {
+            let engine = Engine::connect(settings).await?;
+            self.connected.insert(url.to_owned(), engine);
         }
-        self.connected.get(name).context("the engine is not connected")
+        self.connected.get(url).context("the engine is not connected")
+    }
+
+    async fn connect_source(&mut self, name: &SourceName) -> Result<&Engine> {
+        let settings = self.sources.iter().find(|source| source.name() == name);
+        let settings = settings.with_context(|| format!("no source is called {name}"))?;
+        self.connect(&settings.settings.engine).await
     }
 
     /// Returns the running containers of the target that may be notified.
     fn find_running(&self, containers: &[Value], target: &str) -> Vec<(ContainerId, String)> {
-        let (target, engines) = self.engines_of(target);
+        let (target, mut sources) = self.sources_of(target);
+        sources.retain(|source| source.settings.is_engine());
         let found = find_running(containers, target).into_iter();
-        found.filter(|(id, _)| engines.contains(id.source())).collect()
+        found.filter(|(id, _)| sources.iter().any(|one| one.name() == id.source())).collect()
     }
 
     fn missing_error(&self, containers: &[Value], target: &str) -> anyhow::Error {
         let everywhere = Self { remote: true, connected: BTreeMap::new(), ..*self };
-        if everywhere.find_running(containers, target).is_empty() {
-            return anyhow!("no running container is called {target:?} or belongs to it");
+        if !everywhere.find_running(containers, target).is_empty() {
+            return anyhow!(
+                "{target:?} runs on another machine only; remote=yes allows to notify it there"
+            );
         }
-        anyhow!("{target:?} runs on another machine only; remote=yes allows to notify it there")
+        let (name, sources) = everywhere.sources_of(target);
+        let found = find_running(containers, name);
+        let mut known =
+            sources.iter().filter(|one| found.iter().any(|(id, _)| id.source() == one.name()));
+        let refusal = known.find_map(|one| Some((one.name(), one.settings.notify_refusal()?)));
+        match refusal {
+            Some((source, why)) => anyhow!("{target:?} is known from {source} only: {why}"),
+            None => anyhow!("no running container is called {target:?} or belongs to it"),
+        }
+    }
+}
+
+/// Returns the target without `@SOURCE`, and that source, if there is one of this name.
+fn split_target<'t>(target: &'t str, sources: &[GlueSource]) -> (&'t str, Option<&'t str>) {
+    let is_source = |name: &str| sources.iter().any(|one| one.name().as_str() == name);
+    match target.rsplit_once('@') {
+        Some((target, source)) if is_source(source) => (target, Some(source)),
+        _ => (target, None),
     }
 }
 
@@ -286,7 +310,7 @@ pub(crate) async fn run_command(words: &[String]) -> Result<()> {
 mod tests {
     use super::NotifyScope;
     use crate::{
-        handlers::{engine::GlueEngine, template::container::ContainerViews},
+        handlers::{source::GlueSource, template::container::ContainerViews},
         model::container::ContainerId,
         settings::{GlueTask, HostEnv},
         sources::{ContainerMap, Description},
@@ -305,40 +329,75 @@ mod tests {
 
     #[test]
     fn target_is_searched_on_this_machine_unless_remote_is_allowed() {
-        let sources = ["unix:///a?name=a", "tcp://127.0.0.1?name=b", "tcp://10.0.0.2?name=far"];
-        let args = [
-            "docker-glue",
-            "--source",
-            sources[0],
-            "--source",
-            sources[1],
-            "--source",
-            sources[2],
-            "check",
+        let urls = [
+            "unix:///a?name=a",
+            "tcp://127.0.0.1?name=b",
+            "tcp://10.0.0.2?name=far",
+            "swarm+unix:///a?name=swarm",
+            "etcd://10.0.0.2?name=fleet",
         ];
-        let args = args.map(OsString::from);
+        let options = urls.iter().flat_map(|url| ["--source", url]);
+        let args = ["docker-glue"].into_iter().chain(options).chain(["check"]);
+        let args: Vec<_> = args.map(OsString::from).collect();
         let (_, settings) = GlueTask::from_args(&args, HostEnv::default()).unwrap();
-        let engines = GlueEngine::all_of(&settings);
+        let sources = GlueSource::all_of(&settings);
         let mut views = ContainerViews::default();
-        views.update_views(&same_containers(&["a", "b", "far"]), &BTreeMap::new());
+        let mut all = same_containers(&["a", "b", "far", "swarm", "fleet"]);
+        for (source, name) in [("swarm", "task"), ("fleet", "record")] {
+            let id = ContainerId::in_source(source.parse().unwrap(), "0".repeat(64));
+            let only = Description { name: name.to_owned(), ..(*all[&id]).clone() };
+            all.insert(id, Arc::new(only));
+        }
+        views.update_views(&all, &BTreeMap::new());
         let containers = views.containers();
-        for (target, remote, expected) in [
-            ("web", false, "a b"),
-            ("web", true, "a b far"),
-            ("web@b", false, "b"),
-            ("web@far", false, ""),
-            ("web@far", true, "far"),
-            ("web@other", true, ""),
-            ("db", true, ""),
+        for (target, remote, expected, error) in [
+            ("web", false, "a b", ""),
+            ("web", true, "a b far", ""),
+            ("web@b", false, "b", ""),
+            ("web@far", false, "", "remote=yes allows to notify it there"),
+            ("web@far", true, "far", ""),
+            ("web@other", true, "", "no running container is called \"web@other\""),
+            ("db", true, "", "no running container"),
+            ("task", true, "", "known from swarm only: a manager notifies no single containers"),
+            ("task@swarm", false, "", "restart=SERVICE"),
+            ("web@swarm", true, "", "no running container"),
+            ("record", true, "", "known from fleet only: nothing is notified over etcd"),
         ] {
-            let scope = NotifyScope::new(&engines, remote);
+            let scope = NotifyScope::new(&sources, remote);
             let found = scope.find_running(&containers, target);
             let found: Vec<_> = found.iter().map(|(id, _)| id.source().as_str()).collect();
             assert_eq!(found.join(" "), expected, "{target} {remote}");
             if expected.is_empty() {
-                let error = scope.missing_error(&containers, target).to_string();
-                assert_eq!(error.contains("remote=yes"), target == "web@far", "{error}");
+                let message = scope.missing_error(&containers, target).to_string();
+                assert!(message.contains(error), "{target}: {message}");
             }
+        }
+    }
+
+    #[test]
+    fn services_are_restarted_by_managers_of_this_machine_unless_remote_is_allowed() {
+        let urls = [
+            "unix:///a?name=a",
+            "swarm+tcp://10.0.0.2,10.0.0.3?name=swarm",
+            "swarm+unix:///b?name=own",
+            "etcd://10.0.0.2?name=fleet",
+        ];
+        let options = urls.iter().flat_map(|url| ["--source", url]);
+        let args = ["docker-glue"].into_iter().chain(options).chain(["check"]);
+        let args: Vec<_> = args.map(OsString::from).collect();
+        let (_, settings) = GlueTask::from_args(&args, HostEnv::default()).unwrap();
+        let sources = GlueSource::all_of(&settings);
+        for (target, remote, expected) in [
+            ("web", false, "unix:///a unix:///b"),
+            ("web", true, "unix:///a unix:///b tcp://10.0.0.2 tcp://10.0.0.3"),
+            ("web@swarm", false, ""),
+            ("web@swarm", true, "tcp://10.0.0.2 tcp://10.0.0.3"),
+            ("web@fleet", true, ""),
+        ] {
+            let (_, scope) = NotifyScope::new(&sources, remote).sources_of(target);
+            let managers = scope.iter().flat_map(|source| source.settings.managers());
+            let urls: Vec<_> = managers.map(|manager| manager.url().to_owned()).collect();
+            assert_eq!(urls.join(" "), expected, "{target} {remote}");
         }
     }
 }

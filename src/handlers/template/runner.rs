@@ -9,7 +9,7 @@ use super::{
     target::{StagedTarget, TargetChange},
 };
 use crate::{
-    handlers::{HandlerContext, engine::query_swarm, mailbox::HandlerMessage, state::HandlerState},
+    handlers::{HandlerContext, mailbox::HandlerMessage, source::query_swarm, state::HandlerState},
     settings::RunMode,
     sources::{ContainerMap, certificate::CertificateLists, docker::SwarmState},
     support::backoff::Backoff,
@@ -259,7 +259,7 @@ impl TemplateRunner {
             }
             self.needs_swarm = true;
         }
-        let swarm = query_swarm(&work.settings.engines).await.map_err(RunError::from_transient)?;
+        let swarm = query_swarm(&work.settings.sources).await.map_err(RunError::from_transient)?;
         self.render_with((roster, certificates), swarm).await.map(|(text, _)| text)
     }
 
@@ -294,9 +294,9 @@ impl TemplateRunner {
             .as_mut()
             .map(|renderer| renderer.update_containers(&roster))
             .unwrap_or_default();
-        let engines = Arc::clone(&work.engines);
+        let sources = Arc::clone(&work.sources);
         let snapshot = self.pending.snapshot();
-        async move { template.notify_targets.notify_all(&engines, &containers, snapshot).await }
+        async move { template.notify_targets.notify_all(&sources, &containers, snapshot).await }
     }
 
     /// Logs what was done and what failed; the latter is retried later.

@@ -14,12 +14,12 @@ use super::{
 use crate::{
     handlers::{
         Handler, HandlerContext, HandlerKind,
-        engine::GlueEngine,
         ini::{Ini, IniError},
         mailbox::{HandlerMessage, create_mailbox},
+        source::GlueSource,
         stats::HandlerStats,
     },
-    model::container::ContainerId,
+    model::{container::ContainerId, source_name::SourceName},
     settings::{GlueSettings, GlueTask, HostEnv, RunMode},
     sources::{ContainerMap, Description, certificate::CertificateLists},
 };
@@ -34,13 +34,65 @@ use std::{
 use tokio::sync::watch;
 
 fn check_settings() -> GlueSettings {
-    let args = ["docker-glue", "check"].map(Into::into);
+    settings_with(&[])
+}
+
+fn settings_with(sources: &[&str]) -> GlueSettings {
+    let options = sources.iter().flat_map(|source| ["--source", source]);
+    let args = ["docker-glue"].into_iter().chain(options).chain(["check"]);
+    let args: Vec<_> = args.map(Into::into).collect();
     GlueTask::from_args(&args, HostEnv::default()).unwrap().1
 }
 
 fn parse_template(params: &str) -> Result<Template, IniError> {
+    parse_template_with(params, &check_settings())
+}
+
+fn parse_template_with(params: &str, settings: &GlueSettings) -> Result<Template, IniError> {
     let ini = Ini::parse("web.ini", &format!("[handler]\nclass=template\n[params]\n{params}"))?;
-    Template::from_params(&ini.params, &check_settings())
+    Template::from_params(&ini.params, settings)
+}
+
+#[test]
+fn target_in_a_source_that_cannot_notify_it_is_refused() {
+    let sources = ["unix:///a?name=here", "swarm+unix:///a?name=swarm", "etcd://a?name=fleet"];
+    let settings = settings_with(&sources);
+    for (param, expected) in [
+        ("signal=web@here:HUP", ""),
+        ("signal=web@other:HUP", ""),
+        ("signal=web@swarm:HUP", "web.ini:6: signal=web@swarm: a manager notifies no single"),
+        ("signal=web@fleet", "web.ini:6: signal=web@fleet: nothing is notified over etcd"),
+        ("restart=web@here, web@swarm", ""),
+        ("restart=web, db@fleet", "web.ini:6: restart=db@fleet: nothing is notified over etcd"),
+    ] {
+        let result = parse_template_with(&format!("template=# x\ntarget=x\n{param}"), &settings);
+        let found = result.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(found.starts_with(expected) && found.is_empty() == expected.is_empty(), "{found}");
+    }
+}
+
+#[test]
+fn container_has_its_machine_and_otherwise_that_of_its_source() {
+    for (inspection, expected) in [
+        ("{}", "node2 10.0.0.2 False False"),
+        (r#"{"Node":{"Name":"","IP":""}}"#, "node2 10.0.0.2 False False"),
+        (r#"{"Node":{"Name":"n7","IP":"10.0.0.7"}}"#, "n7 10.0.0.7 False False"),
+        (r#"{"Node":{"Name":"n7","IP":""},"leaving":true}"#, "n7 10.0.0.2 True False"),
+        (r#"{"Node":{"Name":"n7","IP":""},"lost":true}"#, "n7 10.0.0.2 False True"),
+    ] {
+        let source: SourceName = "node2".parse().unwrap();
+        let id = ContainerId::in_source(source.clone(), "0".repeat(64));
+        let description =
+            Description { id: id.clone(), name: "web".into(), json: inspection.into() };
+        let mut views = ContainerViews::default();
+        let hosts = [(source, "10.0.0.2".to_owned())].into();
+        views.update_views(&[(id, Arc::new(description))].into(), &hosts);
+        let containers = views.containers();
+        let dict = containers[0].downcast_object_ref::<Dict>().unwrap();
+        let found = ["node", "host", "leaving", "lost"];
+        let found = found.map(|name| dict.find_value(name).unwrap().to_string());
+        assert_eq!(found.join(" "), expected, "{inspection}");
+    }
 }
 
 #[test]
@@ -519,7 +571,7 @@ async fn thousand_waiting_messages_are_one_render() {
         containers: roster,
         leaving,
         certificates: watch::channel(Arc::default()).1,
-        engines: GlueEngine::all_of(&check_settings()),
+        sources: GlueSource::all_of(&check_settings()),
         settings: Arc::new(check_settings()),
         stats: Arc::clone(&tally),
         none_trigger: None,

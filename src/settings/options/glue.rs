@@ -48,12 +48,14 @@ pub struct GlueOptions {
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::parse_text, global = true)]
     pub docker_url: Option<String>,
 
-    /// Follow several Docker engines, each with a name of its own
+    /// Follow several sources of containers, each with a name of its own
     ///
-    /// Give it once for each engine: tcp://10.0.0.2:2376?name=node2&cert_path=DIR, in place of --docker-url.
-    /// Names are of a-z, 0-9 and _. Further parameters: host (the address of published ports), forget (how long
-    /// the containers of an engine that does not answer are kept), and those of docker-balancer. In the settings
-    /// file, each source is a table [[source]], which docker-balancer reads, too.
+    /// Give it once for each Docker engine: tcp://10.0.0.2:2376?name=node2&cert_path=DIR, in place of
+    /// --docker-url; for a Swarm, swarm+tcp://MANAGER:2376,MANAGER:2376?name=swarm; for what docker-glue publishes
+    /// in etcd, etcd://HOST,HOST/PREFIX?name=fleet. Names are of a-z, 0-9 and _. Further parameters: host (the
+    /// address of published ports), forget (how long the containers of a source or machine that does not answer
+    /// are kept), and those of docker-balancer. In the settings file, each source is a table [[source]], which
+    /// docker-balancer reads, too.
     ///
     /// [default: the engine of --docker-url, without a name]
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = SourceOption::parse, global = true)]

@@ -7,10 +7,12 @@
 
 mod keeper;
 mod record;
+mod restore;
 mod watch;
 
 pub use record::{
     ALIVE_KEY, AliveRecord, MAX_RECORD_BYTES, NodeState, RecordError, RecordKey, SERVED_FOLDER,
     ServedRecord,
 };
+pub use restore::restore_world;
 pub use watch::{RegistrySettings, follow, list_once};

@@ -294,6 +294,9 @@ impl ServedRecord {
         let state = find_word("state", &self.state, &STATES)?;
         let health = find_word("health", &self.health, &HEALTHS)?;
         let network_mode = parse_mode(&self.mode, id.source())?;
+        if !is_name(&self.name) {
+            return Err(RecordError::Value { field: "name", value: cut(&self.name) });
+        }
         let endpoint = |network: NetworkRecord| NetworkEndpoint {
             ipv4: network.ipv4,
             ipv6: network.ipv6,
@@ -364,6 +367,12 @@ fn parse_id(text: &str, source: &SourceName) -> Option<ContainerId> {
     let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
     let is_id = (12..=64).contains(&text.len()) && text.chars().all(is_digit);
     is_id.then(|| ContainerId::in_source(source.clone(), text))
+}
+
+/// Whether an engine can have given the text to a container as its name. Templates print names without a test.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    !text.is_empty() && text.chars().all(is_plain)
 }
 
 fn find_word<T: Copy>(

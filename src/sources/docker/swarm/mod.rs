@@ -21,6 +21,6 @@ mod template_state;
 mod vantage;
 
 pub use follow::{follow, list_once};
-pub use query::NotManagerError;
+pub use query::{NotManagerError, manager_settings};
 pub use template_state::SwarmState;
 pub use vantage::find_vantage;

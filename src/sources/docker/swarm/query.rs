@@ -58,7 +58,7 @@ pub(super) enum EventSubject {
 }
 
 /// Returns how each manager of a source is reached: `swarm+tcp://m1:2376,m2:2376` names two.
-pub(super) fn manager_settings(settings: &EngineSettings) -> Vec<EngineSettings> {
+pub fn manager_settings(settings: &EngineSettings) -> Vec<EngineSettings> {
     let url = settings.url();
     let (scheme, places) = url.split_once("://").unwrap_or(("unix", url));
     let scheme = scheme.strip_prefix("swarm+").unwrap_or(scheme);

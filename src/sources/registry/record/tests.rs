@@ -114,6 +114,8 @@ fn invalid_record_is_refused_with_a_reason() {
         (String::new(), "it is not a record: EOF"),
         ("[]".to_owned(), "it is not a record: "),
         (text.replace("\"v\":1", "\"v\":2"), "it has version 2; update docker-balancer"),
+        (text.replace("\"web\"", "\"a;\\nb\""), "its name \"a;\\nb\" has no meaning"),
+        (text.replace("\"web\"", "\"\""), "its name \"\" has no meaning"),
         (text.replace("running", "flying"), "its state \"flying\" has no meaning"),
         (text.replace("\"health\":\"none\"", "\"health\":\"\""), "its health \"\" has no meaning"),
         (text.replace("\"own\"", "\"container:../x\""), "its mode \"container:../x\" has no"),

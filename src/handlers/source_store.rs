@@ -1,39 +1,39 @@
-//! The containers of each engine with a name, as they are stored for the next start.
+//! The containers of each source with a name, as they are stored for the next start.
 
-use super::roster::Roster;
+use super::{roster::Roster, source::list_source};
 use crate::{
     model::source_name::SourceName,
-    settings::{GlueEngineSettings, GlueSettings},
-    sources::{ContainerMap, DescriptionStore, docker, keep_written, write_in_background},
+    settings::{GlueSettings, GlueSourceSettings},
+    sources::{ContainerMap, DescriptionStore, keep_written, write_in_background},
 };
 use anyhow::Result;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{info, warn};
 
-/// How long after a change of an engine's containers their file is written again. Descriptions are large.
+/// How long after a change of a source's containers their file is written again. Descriptions are large.
 const STORE_PAUSE: Duration = Duration::from_secs(30);
 
-/// Writes the containers of engines with names. Without a state directory, nothing is kept.
+/// Writes the containers of sources with names. Without a state directory, nothing is kept.
 #[derive(Debug, Default)]
-pub struct EngineStore {
-    engines: BTreeMap<SourceName, StoredEngine>,
+pub struct SourceStore {
+    sources: BTreeMap<SourceName, StoredSource>,
     tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct StoredEngine {
+struct StoredSource {
     store: DescriptionStore,
     containers: watch::Sender<Option<Arc<ContainerMap>>>,
 }
 
-impl EngineStore {
+impl SourceStore {
     /// Adds what is stored to the roster, and writes changes from now on.
     pub fn open(settings: &GlueSettings, roster: &mut Roster) -> Self {
         let mut opened = Self::default();
         let Some(state_dir) = &settings.state_dir else { return opened };
         let store = DescriptionStore::new(state_dir);
-        let names = settings.engines.iter().map(GlueEngineSettings::name);
+        let names = settings.sources.iter().map(GlueSourceSettings::name);
         for path in store.remove_others(&names.clone().cloned().collect()) {
             info!("removed {}: there is no such source any more", path.display());
         }
@@ -44,19 +44,19 @@ impl EngineStore {
             let containers = watch::Sender::new(None);
             let (path, write) = (store.path(name), writer(&store, name));
             opened.tasks.spawn(keep_written(path, STORE_PAUSE, containers.subscribe(), write));
-            let engine = StoredEngine { store: store.clone(), containers };
-            opened.engines.insert(name.clone(), engine);
+            let source = StoredSource { store: store.clone(), containers };
+            opened.sources.insert(name.clone(), source);
         }
         opened
     }
 
-    /// Has the containers of an engine stored, once it has answered.
+    /// Has the containers of a source stored, once it has answered.
     pub fn update(&mut self, name: &SourceName, roster: &Roster) {
-        let (Some(engine), Some(containers)) = (self.engines.get(name), roster.answered(name))
+        let (Some(source), Some(containers)) = (self.sources.get(name), roster.answered(name))
         else {
             return;
         };
-        engine.containers.send_if_modified(|stored| {
+        source.containers.send_if_modified(|stored| {
             let is_stored = stored.as_ref().is_some_and(|stored| Arc::ptr_eq(stored, containers));
             if !is_stored {
                 *stored = Some(Arc::clone(containers));
@@ -68,7 +68,7 @@ impl EngineStore {
     /// Writes what has changed since the files were written last.
     pub async fn finish(mut self) {
         self.tasks.shutdown().await;
-        for (name, StoredEngine { store, containers }) in self.engines {
+        for (name, StoredSource { store, containers }) in self.sources {
             let Some(containers) = containers.borrow().clone() else { continue };
             let (path, write) = (store.path(&name), writer(&store, &name));
             if let Err(error) = write_in_background(&path, containers, write).await {
@@ -93,15 +93,15 @@ fn read_stored(store: &DescriptionStore, name: &SourceName) -> Option<ContainerM
     })
 }
 
-/// Reads the containers of each engine once.
+/// Reads the containers of each source once.
 ///
 /// # Errors
-/// If an engine does not answer, and nothing is stored of it.
-pub async fn list_engines(settings: &GlueSettings) -> Result<Vec<(SourceName, Arc<ContainerMap>)>> {
-    let mut engines = Vec::new();
-    for engine in &settings.engines {
-        let name = engine.name();
-        let containers = match docker::list_descriptions(&engine.engine).await {
+/// If a source does not answer, and nothing is stored of it.
+pub async fn list_sources(settings: &GlueSettings) -> Result<Vec<(SourceName, Arc<ContainerMap>)>> {
+    let mut sources = Vec::new();
+    for source in &settings.sources {
+        let name = source.name();
+        let containers = match list_source(source).await {
             Ok(containers) => containers,
             Err(error) => {
                 let state_dir = settings.state_dir.as_ref().filter(|_| !name.is_none());
@@ -112,7 +112,7 @@ pub async fn list_engines(settings: &GlueSettings) -> Result<Vec<(SourceName, Ar
                 Arc::new(containers)
             }
         };
-        engines.push((name.clone(), containers));
+        sources.push((name.clone(), containers));
     }
-    Ok(engines)
+    Ok(sources)
 }
