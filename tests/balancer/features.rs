@@ -26,8 +26,8 @@ pub(crate) fn run(plan: &BalancerPlan, name: &str, labels: &[&str]) -> Run {
     })
 }
 
-/// A request (`METHOD URL`, then a line for each header), and what is expected: the outcome, then a line for each header
-/// that is compared. `<` is one of the response, `>` one that the container saw, and `-` one that is absent.
+/// A request (`METHOD URL`, then a line for each header), and what is expected: the outcome, then a line for each
+/// header that is compared. `<` is one of the response, `>` one that the container saw, and `-` one that is absent.
 type Row<'a> = (&'a str, &'a str);
 
 fn parse_request(balancer: &Balancer, text: &str) -> Request {
@@ -821,8 +821,8 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
-/// Sends a request over HTTP/2 without TLS, and returns the status. curl reports an answer before the end of the request's
-/// body as an error at times, because HAProxy then cancels the request.
+/// Sends a request over HTTP/2 without TLS, and returns the status. curl reports an answer before the end of the
+/// request's body as an error at times, because HAProxy then cancels the request.
 fn http2_status(balancer: &Balancer, fields: &[(&str, &str)], body: Option<&[u8]>) -> u16 {
     const HEADERS: u8 = 1;
     let own = [(":scheme", "http"), (":authority", "a.test"), (":path", "/x")];
