@@ -41,7 +41,7 @@ seeds_of() {
 longest_of() {
     case $1 in
     labels) echo 512 ;;
-    files) echo 4096 ;;
+    files | options) echo 4096 ;;
     *) echo 16384 ;;
     esac
 }

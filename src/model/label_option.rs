@@ -456,7 +456,7 @@ label_options! {
     Deny(Deny) {
         "deny", [Http], Port, Policy, Data, ClosesRoute, json: "deny" IfSet,
         values: "networks, addresses and `private`, comma-separated",
-        default: "nobody",
+        default: "no client",
         meaning: "these clients get 403, also if `allow` has them",
         synonyms: "denyip denyips denylist ipdenylist ipblacklist blacklist blocklist block denyfrom",
     }

@@ -16,6 +16,7 @@ mod docker;
 mod drain;
 mod elsewhere;
 mod explain_live;
+mod features;
 mod fleet;
 mod http3;
 mod https;

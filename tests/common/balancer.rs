@@ -596,7 +596,8 @@ impl Headers {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8]) -> io::Result<Self> {
+    /// Parses a whole answer.
+    pub fn parse(bytes: &[u8]) -> io::Result<Self> {
         let mut room = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Response::new(&mut room);
         let Ok(httparse::Status::Complete(length)) = head.parse(bytes) else {

@@ -343,7 +343,10 @@ fn compose_files_have_no_problems() {
         let file = dir.path("compose.yaml");
         fs::write(&file, &text).unwrap();
         let mut check = dir.command(BALANCER);
-        check.env_remove("DOCKER_GLUE_CONSTRAINT").args(["check", "--compose"]).arg(file);
+        // The policies that labels of the pages name.
+        let settings = Path::new(ROOT).join("examples/features/settings.toml");
+        check.env("DOCKER_GLUE_SETTINGS", settings).env_remove("DOCKER_GLUE_CONSTRAINT");
+        check.args(["check", "--compose"]).arg(file);
         let check = check.output().unwrap();
         let output = String::from_utf8_lossy(&check.stdout);
         assert!(check.status.success() && output.contains(": no problems"), "{text}\n{output}");
