@@ -4,8 +4,9 @@ use crate::{
     api::{
         control::server::ControlSocket,
         dashboard::{Dashboard, DashboardConfig},
+        users::UserServer,
     },
-    controller::request::ControlRequest,
+    controller::{request::ControlRequest, user_sets::UserSets},
     settings::Settings,
     support::supervise::supervise,
 };
@@ -14,6 +15,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
+use tracing::error;
 
 /// The servers, running until this is dropped.
 #[derive(Debug)]
@@ -21,9 +23,11 @@ pub struct Servers {
     _control: ControlSocket,
     _dashboard: Option<Dashboard>,
     _metrics: JoinSet<()>,
+    _users: Option<UserServer>,
 }
 
-/// Starts the servers that the settings enable. `changed` is notified after each pass.
+/// Starts the servers that the settings enable. `changed` is notified after each pass. `users` are those whose passwords
+/// HAProxy may ask for.
 ///
 /// # Errors
 /// If the control socket cannot be created. A port that is in use is retried in the background instead.
@@ -31,6 +35,7 @@ pub fn start(
     settings: &Settings,
     orders: &mpsc::Sender<ControlRequest>,
     changed: watch::Receiver<()>,
+    users: UserSets,
 ) -> Result<Servers> {
     let control = ControlSocket::open(&settings.runtime_dir, orders.clone())?;
     let dir = settings
@@ -47,5 +52,14 @@ pub fn start(
         };
         exporters.spawn(supervise("metrics server", serve));
     }
-    Ok(Servers { _control: control, _dashboard: dashboard, _metrics: exporters })
+    let users = settings.user_socket().and_then(|socket| UserServer::open(&socket, users));
+    let users = users.inspect_err(|error| {
+        error!("{error:#}; routes with users answer 503 to users that HAProxy does not know yet");
+    });
+    Ok(Servers {
+        _control: control,
+        _dashboard: dashboard,
+        _metrics: exporters,
+        _users: users.ok(),
+    })
 }

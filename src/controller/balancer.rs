@@ -30,6 +30,7 @@ use crate::{
         problem_log::{self, ProblemLog},
         source_set::SourceState,
         udp_plane::{self, UdpPlane},
+        user_sets::UserSets,
     },
     haproxy::{
         config::{Config, ExistingWorker},
@@ -45,6 +46,8 @@ use crate::{
         render::RenderContext,
         requeue::Requeue,
         route_recovery,
+        user_check::UserCheck,
+        version::Build,
     },
     label,
     model::{
@@ -133,6 +136,7 @@ pub struct Balancer {
     udp: Option<UdpPlane>,
     source_states: Vec<SourceState>,
     fleet: Option<FleetLink>,
+    user_sets: UserSets,
 }
 
 /// A reload that failed, and when it is tried again. Until then the changes that need no reload are made over the
@@ -255,7 +259,13 @@ impl Balancer {
             udp: None,
             source_states: Vec::new(),
             fleet: None,
+            user_sets: UserSets::default(),
         }
+    }
+
+    /// Returns the users of all routes, now and after later passes.
+    pub fn user_sets(&self) -> UserSets {
+        self.user_sets.clone()
     }
 
     /// Sets the place from which HAProxy reaches the containers of a source.
@@ -554,6 +564,7 @@ impl Balancer {
         let mut decided = decide::decide(world, mem::take(&mut self.memory), now, &self.rules);
         self.memory = mem::take(&mut decided.memory);
         self.live.unavailable = self.memory.unavailable_listeners();
+        self.user_sets.add_routes(&decided.routes);
         decided
     }
 
@@ -610,9 +621,19 @@ impl Balancer {
                 Provisioning::for_version(version, &self.render_context.base);
             self.render_context.requeue =
                 Requeue::of(build, &self.render_context.base, self.render_context.key);
+            self.adapt_user_check(build);
             self.adapt_http3(build);
         }
         NextStep::Reload(self.build_fresh_config(routes), why)
+    }
+
+    /// Adapts to an HAProxy that can or cannot ask about users. If it cannot, the next pass closes their routes; until
+    /// then the configuration does.
+    fn adapt_user_check(&mut self, build: Build) {
+        let socket = self.proxy.user_socket();
+        self.render_context.users = UserCheck::of(build, &self.render_context.base, &socket);
+        self.rules.set_user_check(self.render_context.users.as_ref().err().copied());
+        self.memory.clear_cache();
     }
 
     /// Returns `None` if HAProxy's state is not known to equal the configuration.

@@ -15,6 +15,7 @@ use crate::{
         source_set::{SourceEvent, SourceSet, Taking, list_sources},
         udp_plane::{UdpOwner, UdpPlane},
         udp_process::UdpProcessConfig,
+        user_sets::UserSets,
     },
     haproxy::proxy::{Proxy, Shutdown},
     model::{
@@ -63,7 +64,7 @@ const STOP_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 
 /// Starts the servers that read the state, as [`crate::api::start::start`] does. Dropping the value ends them.
 pub type StartServers<S> =
-    fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>) -> Result<S>;
+    fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>, UserSets) -> Result<S>;
 
 /// Runs the command of the command line. `followed` are the sources that are followed already. Each message on
 /// `hangups` makes it read the policies again.
@@ -146,7 +147,7 @@ async fn run_loop<S>(
     let mut fleet_events = start_fleet(settings, &mut balancer);
     let (request_sender, mut requests) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
-    let servers = start_servers(settings, &request_sender, passes)?;
+    let servers = start_servers(settings, &request_sender, passes, balancer.user_sets())?;
     let mut controller = Controller::new(balancer, changed);
     let mut stop = std::pin::pin!(stop.fuse());
     let mut world: Option<Arc<World>> = None;
@@ -674,8 +675,9 @@ fn new_interval(period: Duration) -> Interval {
     interval
 }
 
-async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
+async fn create_balancer(settings: &Settings, proxy: Proxy, mut rules: Rules) -> Result<Balancer> {
     let context = settings.render_context(proxy.build())?;
+    rules.set_user_check(context.users.as_ref().err().copied());
     let mut balancer = Balancer::new(proxy, rules, context, settings.spare_backends.into()).await;
     let (list, state_dir) = (settings.certificate_list.clone(), settings.state_dir.clone());
     balancer.set_certificate_publisher(CertificatePublisher::start(list, state_dir));

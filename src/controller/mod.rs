@@ -15,3 +15,4 @@ pub mod request;
 pub mod source_set;
 pub mod udp_plane;
 pub mod udp_process;
+pub mod user_sets;

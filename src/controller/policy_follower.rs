@@ -57,12 +57,19 @@ async fn follow(
 ) {
     let (changes, mut watch) = start_watch();
     let directory = file.path.parent().filter(|path| !path.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new(".")).to_owned();
+    let mut directories = BTreeSet::from([directory.unwrap_or(Path::new(".")).to_owned()]);
     loop {
-        watch.watch_only(&BTreeSet::from([directory.clone()]));
+        watch.watch_only(&directories);
         // A change between the last reading and the start of the watch is found here.
         let copy = file.clone();
-        let Ok(reading) = spawn_blocking(move || copy.read()).await else { return };
+        let read = spawn_blocking(move || copy.read_with_files());
+        let Ok((reading, files)) = read.await else { return };
+        let parents = files.iter().filter_map(|path| Some(path.parent()?.to_owned()));
+        let new: BTreeSet<_> = parents.filter(|parent| !directories.contains(parent)).collect();
+        if !new.is_empty() {
+            directories.extend(new);
+            continue;
+        }
         let reading = reading.map(Arc::new).map_err(|error| format!("{error:#}"));
         sender.send_if_modified(|last| {
             let differs = *last != reading;

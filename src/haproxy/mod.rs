@@ -49,4 +49,5 @@ pub mod stderr_log;
 pub mod stored_state;
 pub mod stream_options;
 mod tls_commands;
+pub mod user_check;
 pub mod version;

@@ -154,6 +154,11 @@ impl Proxy {
         self.build
     }
 
+    /// Returns the path of the socket on which HAProxy asks about users.
+    pub fn user_socket(&self) -> PathBuf {
+        self.settings.user_socket()
+    }
+
     /// Returns the installed HAProxy's build if it differs from the former one.
     pub async fn replaced_build(&mut self) -> Option<Build> {
         let binary = BinaryId::from_path(&self.settings.bin).ok();

@@ -15,9 +15,13 @@ use super::{
     requeue::{self, Requeue},
     server_setting::ServerSetting,
     tls::{self, CertificateDirectory, TCP_ALPN, TlsLine},
+    user_check::{self, UserCheck},
 };
 use crate::model::{
-    http::redirect::RedirectStatus, option_value::Host, stream::Balance, tls::TlsPolicy,
+    http::{redirect::RedirectStatus, users::NoUserCheck},
+    option_value::Host,
+    stream::Balance,
+    tls::TlsPolicy,
 };
 use askama::Template;
 use std::{
@@ -74,6 +78,8 @@ pub struct RenderContext {
     pub key: u64,
     /// `None`: requests wait by retries.
     pub requeue: Option<Requeue>,
+    /// How users are verified. `Err`: routes with users answer 503 to those that are not known.
+    pub users: Result<UserCheck, NoUserCheck>,
     /// How long an old worker may run for its long connections.
     pub hard_stop_after: Duration,
 }
@@ -134,6 +140,54 @@ pub enum BaseConfig {
     File { path: PathBuf, text: String },
 }
 
+impl RenderContext {
+    /// Whether the configuration sets how Lua sees booleans.
+    fn says_booleans(&self) -> bool {
+        let of_users = self.users.as_ref().is_ok_and(UserCheck::says_booleans);
+        of_users || self.requeue.is_some_and(Requeue::says_booleans)
+    }
+}
+
+/// Sections besides `global`. Lists of users have lines that begin with `user`, too.
+const OTHER_SECTIONS: [&str; 8] =
+    ["backend", "cache", "defaults", "frontend", "listen", "peers", "resolvers", "userlist"];
+
+impl BaseConfig {
+    /// Returns the administrator's text; empty if there is none.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::BuiltIn { .. } => "",
+            Self::File { text, .. } => text,
+        }
+    }
+
+    /// Returns the user to which the workers of a master that runs as root switch.
+    pub fn worker_user(&self) -> Option<String> {
+        let text = match self {
+            Self::BuiltIn { drop_to } => return drop_to.as_ref().map(|(user, _)| user.clone()),
+            Self::File { text, .. } => text,
+        };
+        let mut is_global = false;
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).fold(
+            None,
+            |user, words| {
+                match words[..] {
+                    ["global", ..] => is_global = true,
+                    [word, ..] if OTHER_SECTIONS.contains(&word) => is_global = false,
+                    ["user", name, ..] if is_global => return Some(name.to_owned()),
+                    _ => {}
+                }
+                user
+            },
+        )
+    }
+
+    /// Whether the administrator's text has a word with this start.
+    pub(super) fn says(&self, start: &str) -> bool {
+        self.text().split_whitespace().any(|text| text.starts_with(start))
+    }
+}
+
 /// How often HAProxy sends a request again, to another server or the same one, where waiting uses none of these
 /// retries. A request that five killed containers drop or refuse one after the other can still wait. Since one of
 /// several servers is taken out of use at its first failed connection, few requests meet more than one failure.
@@ -192,7 +246,8 @@ pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
     let (frontends, spares) = (config.frontends.clone(), shapes.into());
     let header_names = config.header_names.clone();
     let bare = Config { frontends, spares, header_names, ..Config::default() };
-    let hash = name::hash_all([&render_config(&bare, context, String::new()), WAIT]);
+    let users = context.users.as_ref().map(UserCheck::lua_program).unwrap_or_default();
+    let hash = name::hash_all([&render_config(&bare, context, String::new()), WAIT, &users]);
     format!("docker-balancer {hash:016x}{}", context.provisioning.fingerprint_suffix())
 }
 
@@ -286,6 +341,7 @@ fn format_time(time: Duration) -> String {
 fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String, String> {
     let maps = &config.maps;
     let lua = context.requeue.map(|_| ("wait.lua".to_owned(), WAIT.to_owned()));
+    let users = context.users.as_ref().map(|check| ("users.lua".to_owned(), check.lua_program()));
     let files = BTreeMap::from([
         ("404.http".to_owned(), format_error_file(404)),
         ("503.http".to_owned(), format_error_file(503)),
@@ -304,6 +360,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         .into_iter()
         .chain(sets)
         .chain(lua)
+        .chain(users)
         .chain(acme)
         .chain(tcp)
         .chain(ports)

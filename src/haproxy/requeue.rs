@@ -25,14 +25,8 @@ impl Requeue {
     /// Returns `None` if this HAProxy cannot requeue: it has no Lua, or the base file sets the unique ids that
     /// requeuing needs.
     pub fn of(build: Build, base: &BaseConfig, key: u64) -> Option<Self> {
-        let text = match base {
-            BaseConfig::BuiltIn { .. } => "",
-            BaseConfig::File { text, .. } => text,
-        };
-        let says = |word: &str| text.split_whitespace().any(|text| text.starts_with(word));
-        let says_booleans =
-            ASKS_FOR_BOOLEANS <= build.version && !says("tune.lua.bool-") && !says("lua-load");
-        (build.has_lua && !says("unique-id-")).then_some(Self { key, says_booleans })
+        let says_booleans = says_booleans(build.version, base);
+        (build.has_lua && !base.says("unique-id-")).then_some(Self { key, says_booleans })
     }
 
     pub fn key(self) -> u64 {
@@ -47,6 +41,11 @@ impl Requeue {
     pub(super) fn address(self) -> String {
         address(self.key)
     }
+}
+
+/// Whether the configuration has to set how Lua sees booleans.
+pub(super) fn says_booleans(version: Version, base: &BaseConfig) -> bool {
+    ASKS_FOR_BOOLEANS <= version && !base.says("tune.lua.bool-") && !base.says("lua-load")
 }
 
 /// Returns an abstract socket's address. Unlike a file, HAProxy can reach it from a chroot and as any user.

@@ -63,6 +63,11 @@ impl ProxySettings {
         }
     }
 
+    /// Returns the path of the socket on which HAProxy asks docker-balancer about users.
+    pub fn user_socket(&self) -> PathBuf {
+        self.runtime_dir.join("users.sock")
+    }
+
     /// Returns how a program that has not started HAProxy reaches its runtime API.
     pub fn worker_socket(&self) -> WorkerSocket {
         let master = match &self.mode {

@@ -14,6 +14,7 @@ mod tests;
 
 use crate::model::{
     container::{Container, ContainerState},
+    http::users::NoUserCheck,
     label_option::{LabelProtocol, OptionValues},
     option_value::{HealthPolicy, HostMatch, Weight},
     policy_book::PolicyBook,
@@ -85,6 +86,8 @@ pub struct LabelLimits {
     /// For ports whose labels do not set it.
     pub tls: TlsMode,
     pub policies: Arc<PolicyBook>,
+    /// Why routes with users cannot be served, if so.
+    pub no_user_check: Option<NoUserCheck>,
 }
 
 /// Public ports that containers may use.
@@ -160,9 +163,10 @@ pub fn parse_labels(container: &Container, limits: &LabelLimits) -> ParsedLabels
 pub fn near_misses(container: &Container) -> impl Iterator<Item = Problem> {
     container.labels.iter().filter_map(|(key, value)| {
         let nearest = key::suggest_label(key)?;
-        let label = LabelText::new(key, value);
+        let reason = Reason::Misspelled { nearest };
+        let label = LabelText::of_problem(key, value, &reason);
         let subject = ProblemSubject::Container(container.to_ref());
-        Some(Problem { subject, label: Some(label), reason: Reason::Misspelled { nearest } })
+        Some(Problem { subject, label: Some(label), reason })
     })
 }
 

@@ -690,13 +690,14 @@ impl<'a> LabelParser<'a> {
     /// Returns the values with those that the settings require for the host. `None` if the route cannot have them.
     fn required_values(&mut self, rule: &Match, values: &OptionValues) -> Option<OptionValues> {
         let book = &self.limits.policies;
-        if book.requirements.is_empty() {
+        if book.requirements.is_empty() && self.limits.no_user_check.is_none() {
             return Some(values.clone());
         }
         match rule {
             Match::Http { host, .. } => {
                 let mut values = values.clone();
                 book.require(host, &mut values);
+                self.close_unverified(&mut values);
                 Some(values)
             }
             Match::Tcp { server_name }
@@ -707,6 +708,15 @@ impl<'a> LabelParser<'a> {
                 None
             }
             Match::Tcp { .. } | Match::Udp => Some(values.clone()),
+        }
+    }
+
+    /// Closes a route with users if their passwords cannot be verified.
+    fn close_unverified(&mut self, values: &mut OptionValues) {
+        let has_users = values.find(LabelOption::Users).is_some();
+        if let Some(why) = self.limits.no_user_check.filter(|_| has_users) {
+            self.report_problem(None, Reason::UsersNotVerified { why });
+            values.set(Closed(Some(LabelOption::Users)).into_value());
         }
     }
 
@@ -962,8 +972,8 @@ impl<'a> LabelParser<'a> {
         }
         self.problems.push(Problem {
             subject: ProblemSubject::Container(self.container.to_ref()),
-            label: label.map(|RawLabel { key, value, .. }| LabelText::new(key, value)),
-            reason: reason.truncate_texts(),
+            label: label.map(|label| LabelText::of_problem(label.key, label.value, &reason)),
+            reason: reason.truncate_texts(label.map(|label| label.key)),
         });
     }
 
@@ -1106,8 +1116,8 @@ fn option_without_tls(options: &OptionValues) -> Option<LabelOption> {
 
 /// Returns the port and the option that an unknown label probably means, if the port must not be served without it.
 fn misspelled_protection(reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
-    let Reason::UnknownLabel { nearest: Some(nearest) } = reason else { return None };
-    match key::parse_key(nearest)? {
+    let Reason::UnknownLabel { .. } = reason else { return None };
+    match key::parse_key(reason.suggested_label()?)? {
         Ok(LabelKey::Port { ports, option, .. })
             if option.spec().invalid != InvalidValue::Ignored =>
         {

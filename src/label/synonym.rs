@@ -19,8 +19,8 @@ pub(super) enum Synonym {
 const SWITCH: &str = "containers with labels of docker-balancer are served; to exclude one, remove \
                       its labels, or require another label with --constraint";
 const STICKY: &str = "sticky sessions are not supported; keep sessions outside of the containers";
-const GUARD: &str = "labels cannot ask for passwords; let the container do it, or a section of --base-file. \
-                     Without either, every client has access";
+const GUARD: &str = "labels cannot ask an authentication server; let the container do it, or use the users or allow \
+                     label. Without any of them, every client has access";
 const RESPONSES: &str = "HAProxy neither compresses nor stores responses, and has one folder of error pages for all \
                          routes; let the container do it";
 const HOST_HEADER: &str = "the container gets the request's Host header, also in X-Forwarded-Host";
@@ -42,10 +42,7 @@ const UNSUPPORTED: [(&str, &str); 10] = [
          affinity sessionaffinity iphash persist persistence",
         STICKY,
     ),
-    (
-        "auth basicauth basicauthusers users user password htpasswd forwardauth authurl oauth oidc",
-        GUARD,
-    ),
+    ("forwardauth authurl oauth oidc", GUARD),
     ("compress compression gzip encode errorpages errors cache", RESPONSES),
     ("passhostheader hostheader", HOST_HEADER),
     ("priority order rank default defaulthost", ORDER),

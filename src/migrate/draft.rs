@@ -173,8 +173,7 @@ impl RouteDraft {
         add("host", &self.hosts);
         match &self.path {
             PathMatch::Whole => {}
-            PathMatch::Prefixes(prefixes) => add("prefix", prefixes),
-            PathMatch::Exact(paths) => add("path", paths),
+            PathMatch::Prefixes(prefixes) | PathMatch::Exact(prefixes) => add("prefix", prefixes),
         }
         settings
     }
@@ -287,8 +286,15 @@ impl ServiceDraft {
             self.note_loss(&route.origin, text);
             return None;
         }
+        if matches!(route.path, PathMatch::Exact(_)) {
+            let text =
+                "a route has no exact paths; requests for what is below the path reach it, too";
+            self.note_loss(&route.origin, text);
+        }
         let settings = std::mem::take(&mut route.settings);
-        for setting in settings {
+        let settings: Vec<_> =
+            settings.into_iter().filter_map(|setting| self.replace_missing(setting)).collect();
+        for setting in join_check_port(settings) {
             let option = LabelOption::from_port_name(route.protocol, &setting.option);
             let Some(reason) = option.and_then(|option| check_value(option, &setting.value).err())
             else {
@@ -304,6 +310,24 @@ impl ServiceDraft {
             }
         }
         Some(route)
+    }
+
+    /// Replaces an option that docker-balancer does not have. One that protects becomes a policy that nobody has
+    /// defined, so that the route answers 503.
+    fn replace_missing(&mut self, setting: Setting) -> Option<Setting> {
+        match setting.option.as_str() {
+            "forward_auth" => {
+                let text = "labels have no single sign-on, so the route answers 503 until [policy.single-sign-on] exists";
+                self.note_loss(&setting.origin, text);
+                Some(Setting::new("use", "single-sign-on", &setting.origin))
+            }
+            "forward_auth_headers" => None,
+            option @ ("sticky" | "check_interval") => {
+                self.note_loss(&setting.origin, format!("there is no option {option}"));
+                None
+            }
+            _ => Some(setting),
+        }
     }
 
     /// Returns the labels of the routes of one port.
@@ -391,8 +415,6 @@ fn check_value(option: LabelOption, value: &str) -> Result<(), Reason> {
     let Some(value) = text::literal(value) else { return Ok(()) };
     match option {
         LabelOption::Bind | LabelOption::TlsBind => check_ports(&value),
-        // A leading part of the prefix.
-        LabelOption::StripPrefix if value.starts_with('/') => Ok(()),
         _ => option.parse_value(&value).map_or(Ok(()), |parsed| parsed.map(drop)),
     }
 }
@@ -406,6 +428,26 @@ impl Setting {
         let key = if key.is_empty() { self.option.clone() } else { key };
         Label { key, value: self.value.clone(), origin: self.origin.clone() }
     }
+}
+
+/// Makes the port of a check a part of its label: `8008`, `8008/ready`.
+fn join_check_port(settings: Vec<Setting>) -> Vec<Setting> {
+    let (ports, settings): (Vec<_>, Vec<_>) =
+        settings.into_iter().partition(|setting| setting.option == "check_port");
+    let mut joined = Vec::new();
+    for setting in settings {
+        add_setting(&mut joined, setting);
+    }
+    let Some(port) = ports.into_iter().next_back() else { return joined };
+    match joined.iter_mut().find(|setting| setting.option == "check") {
+        Some(check) if check.value.starts_with('/') => {
+            check.value.insert_str(0, &port.value);
+            check.origin = format!("{}; {}", check.origin, port.origin);
+        }
+        Some(_) => {}
+        None => joined.push(Setting { option: "check".to_owned(), ..port }),
+    }
+    joined
 }
 
 fn unique_name(name: &str, names: &mut BTreeSet<String>) -> String {

@@ -12,40 +12,12 @@ use crate::{
     label::{LabelLimits, parse_labels},
     model::{
         container::{Container, ContainerId, ContainerState, ExposedPorts, Health, NetworkMode},
-        label_option::OPTIONS,
-        problem::Severity,
+        label_option::LabelOption,
+        problem::{Reason, Severity},
     },
     sources::compose::interpolate::fill_variables,
 };
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Options that migrate writes and the option table does not have yet. A header's name follows those that end in `_`.
-/// Remove an option from here when the table gets it.
-const FUTURE_OPTIONS: [&str; 23] = [
-    "add_prefix",
-    "allow",
-    "at_once",
-    "check_interval",
-    "check_port",
-    "cors",
-    "deny",
-    "drop_request_headers",
-    "drop_response_headers",
-    "forward_auth",
-    "forward_auth_headers",
-    "max_body",
-    "path",
-    "rate",
-    "redirect",
-    "redirect_from",
-    "redirect_status",
-    "request_header_",
-    "response_header_",
-    "secure_headers",
-    "sticky",
-    "use",
-    "users",
-];
 
 /// Services, each after its name in brackets: lines are labels, variables after `env `, arguments after `run `, and
 /// ports after `expose `.
@@ -116,13 +88,17 @@ fn check_labels(translation: &Translation) {
                 // Likewise, whether its name has a port.
                 continue;
             }
-            if let Some((key, value)) = known_label(&key, &value) {
-                labels.insert(key, value);
-            }
+            labels.insert(key, value);
         }
         let parsed = parse_labels(&container(labels.clone()), &LabelLimits::default());
-        let problems =
-            parsed.problems.iter().filter(|problem| problem.reason.severity() == Severity::Problem);
+        // Policies are the administrator's. Without them the routes are closed.
+        let is_about_policy = |reason: &Reason| {
+            let unknown = matches!(reason, Reason::UnknownPolicy { .. });
+            unknown || matches!(reason, Reason::RouteClosed { option: LabelOption::Use, .. })
+        };
+        let problems = parsed.problems.iter().filter(|problem| {
+            problem.reason.severity() == Severity::Problem && !is_about_policy(&problem.reason)
+        });
         let problems: Vec<_> = problems.map(ToString::to_string).collect();
         assert!(problems.is_empty(), "{labels:#?}\n{problems:#?}\n{service:#?}");
         let is_match = |key: &String| {
@@ -140,37 +116,6 @@ fn fill(text: &str) -> String {
         let filled = fill_variables(text, &variables).unwrap_or_else(|e| panic!("{text}: {e:?}"));
         let Some(empty) = filled.empty_variables.first() else { return filled.text };
         variables.insert(empty.name.clone(), "81".to_owned());
-    }
-}
-
-/// Returns the label as far as the option table has it. A route keeps its match.
-fn known_label(key: &str, value: &str) -> Option<(String, String)> {
-    let (stem, route) = key.split_once('.').unwrap_or((key, ""));
-    let Some((protocol, name)) = stem
-        .strip_prefix("glue_http_")
-        .map(|rest| ("http", rest.split_once('_').unwrap_or(("", rest)).1))
-    else {
-        return Some((key.to_owned(), value.to_owned()));
-    };
-    assert_eq!(protocol, "http");
-    let is_future =
-        |option: &str| name == option || option.ends_with('_') && name.starts_with(option);
-    if FUTURE_OPTIONS.iter().any(|option| is_future(option)) {
-        // A path is a prefix until exact paths are options.
-        let key = key.replacen("_path", "_prefix", 1);
-        return (name == "path").then(|| (key, value.to_owned()));
-    }
-    let known = OPTIONS.iter().any(|spec| spec.name == name) || stem == "glue_http_ports";
-    assert!(
-        known,
-        "{key}: option {name} of route {route:?} is neither in the table nor a future one"
-    );
-    match (name, value) {
-        // A leading part of the prefix is a future value.
-        ("strip_prefix", value) if value.starts_with('/') => {
-            Some((key.to_owned(), "on".to_owned()))
-        }
-        _ => Some((key.to_owned(), value.to_owned())),
     }
 }
 
@@ -197,16 +142,4 @@ fn container(labels: BTreeMap<String, String>) -> Container {
         host: None,
         is_lost: false,
     }
-}
-
-#[test]
-fn future_options_are_not_in_the_table() {
-    let http = |name: &str| {
-        crate::model::label_option::LabelOption::from_port_name(
-            crate::model::label_option::LabelProtocol::Http,
-            name,
-        )
-    };
-    let known: Vec<_> = FUTURE_OPTIONS.iter().filter(|name| http(name).is_some()).collect();
-    assert!(known.is_empty(), "remove these from FUTURE_OPTIONS: {known:?}");
 }

@@ -20,6 +20,7 @@ use super::{
         limit::{AtOnce, MaxBody, RateLimit},
         redirect::{Redirect, RedirectStatus},
         rewrite::AddPrefix,
+        users::Users,
     },
     option_value::{
         CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout, TunnelTimeout, Weight,
@@ -522,6 +523,13 @@ label_options! {
         default: "`0`",
         meaning: "responses get `X-Content-Type-Options: nosniff`, `X-Frame-Options: SAMEORIGIN` and `Referrer-Policy: strict-origin-when-cross-origin`, unless the route sets them otherwise",
         synonyms: "securityheaders secureheader framedeny contenttypenosniff browserxssfilter",
+    }
+    Users(Users) {
+        "users", [Http], Port, Policy, Data, ClosesRoute, json: "users" IfSet,
+        values: "entries of `htpasswd`, comma-separated: `alice:$2y$10$…`",
+        default: "everyone",
+        meaning: "[users and their passwords](../guide/users.md): others get 401. Hashes are those of bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`), `$apr1$` and `{SHA}`. The container gets the name in `Remote-User`. At most 64",
+        synonyms: "user basicauth basicauths basicauthusers basicauthuser auth authusers authuser httpauth htpasswd htaccess password passwords login logins credentials",
     }
     Cors(Cors) {
         "cors", [Http], Port, Policy, Data, Ignored, json: "cors" IfSet,

@@ -21,6 +21,7 @@ pub(crate) mod prefix;
 pub mod problem;
 pub mod problem_set;
 pub mod route;
+pub mod secret;
 pub mod source_name;
 pub mod stream;
 pub mod tls;

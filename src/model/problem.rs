@@ -10,9 +10,11 @@ use crate::{
     model::{
         container::Transport,
         container_ref::ContainerRef,
+        http::users::NoUserCheck,
         label_option::{LabelOption, LabelProtocol},
         malformed_http::{MalformedRequest, MalformedResponse},
         route::Listener,
+        secret,
         source_name::SourceName,
     },
     support::escape::{EscapedText, QuotedText, SingleLine, Truncated},
@@ -157,6 +159,10 @@ pub enum Reason {
     /// The settings require policies for the host, which only routes of requests can have.
     PolicyNeedsRequests {
         host: String,
+    },
+    /// Routes with users answer 503, because HAProxy cannot find out whether a password is right.
+    UsersNotVerified {
+        why: NoUserCheck,
     },
     /// `redirect_from` without a host to which requests are redirected.
     RedirectWithoutHost,
@@ -587,9 +593,13 @@ pub enum Severity {
 }
 
 impl Reason {
-    /// Truncates the users' texts to the length that is shown.
+    /// Truncates the users' texts to the length that is shown, and hides secrets in them. `label` is the name of the
+    /// label that the reason is about.
     #[must_use]
-    pub fn truncate_texts(mut self) -> Self {
+    pub fn truncate_texts(mut self, label: Option<&str>) -> Self {
+        let is_secret = label.is_some_and(secret::is_secret_label);
+        let truncate =
+            |text: &str| if is_secret { secret::HIDDEN.to_owned() } else { truncate(text) };
         match &mut self {
             Self::NotAPort(text)
             | Self::NotARange(text)
@@ -608,7 +618,6 @@ impl Reason {
             | Self::VariableInValue(text)
             | Self::HostWithEmptyLabel(text)
             | Self::HostEndsWithDot(text)
-            | Self::InvalidValue { text, .. }
             | Self::UnknownPolicy { name: text, .. }
             | Self::HostPattern { text, instead: None } => *text = truncate(text),
             Self::BracketedList { text, instead }
@@ -618,9 +627,28 @@ impl Reason {
             | Self::PrefixLikePattern { text, instead } => {
                 (*text, *instead) = (truncate(text), truncate(instead));
             }
+            // The value's type knows what of it is secret.
+            Self::InvalidValue { option: LabelOption::Users, .. } => {}
+            Self::InvalidValue { text, .. } => *text = truncate(text),
+            Self::UnknownLabel { nearest: Some(nearest) } => {
+                // `name=value`, if the colon of a map was written in a list.
+                if let Some((name, value)) = nearest.split_once('=') {
+                    *nearest = format!("{name}={}", secret::shown_value(name, value));
+                }
+            }
             _ => {}
         }
         self
+    }
+
+    /// Returns the name of the label that was probably meant, if there is no such label.
+    pub fn suggested_label(&self) -> Option<&str> {
+        let nearest = match self {
+            Self::UnknownLabel { nearest } => nearest.as_deref()?,
+            Self::Misspelled { nearest } => nearest,
+            _ => return None,
+        };
+        Some(nearest.split_once('=').map_or(nearest, |(name, _)| name))
     }
 
     /// All values of [`Self::kind`].
@@ -676,14 +704,27 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Truncates a foreign text for storage: a problem may exist for long, and there may be many.
+/// Truncates a foreign text for storage: a problem may exist for long, and there may be many. Hides secrets.
 pub fn truncate(text: &str) -> String {
-    Truncated(text).to_string()
+    Truncated(&secret::shown_text(text)).to_string()
 }
 
 impl LabelText {
+    /// Returns the label as it is shown: truncated, and without secrets.
     pub fn new(key: &str, value: &str) -> Self {
-        Self { key: truncate(key), value: truncate(value) }
+        let value = secret::shown_value(key, value);
+        Self { key: truncate(&secret::shown_key(key)), value: truncate(&value) }
+    }
+
+    /// Returns the label of a problem. Also hides the value if the reason is a misspelled name of a secret label.
+    pub fn of_problem(key: &str, value: &str, reason: &Reason) -> Self {
+        let label = Self::new(key, value);
+        match reason.suggested_label() {
+            Some(nearest) if secret::is_secret_label(nearest) && !value.is_empty() => {
+                Self { value: secret::HIDDEN.to_owned(), ..label }
+            }
+            _ => label,
+        }
     }
 
     /// Returns the key, truncated so that it does not fill a screen. Not escaped, for callers that escape it
@@ -871,6 +912,9 @@ impl fmt::Display for ReasonText<'_> {
                 "{host} is not served, because the settings require policies for it, and HAProxy does not see the \
                  requests of connections that it passes on"
             ),
+            Reason::UsersNotVerified { why } => {
+                write!(f, "the routes with users answer 503, because {why}")
+            }
             Reason::RedirectWithoutHost => f.write_str(
                 "redirect_from needs a host label whose first host is not a wildcard; requests are redirected to it",
             ),
@@ -1568,7 +1612,7 @@ mod tests {
         assert_eq!(truncated, format!("{}\u{2026} (8000 bytes)", "\u{e9}".repeat(80)));
         assert_eq!((truncate(&truncated), truncate(&short)), (truncated.clone(), short));
         assert_eq!(
-            Reason::NotAHost(long.clone()).truncate_texts(),
+            Reason::NotAHost(long.clone()).truncate_texts(None),
             Reason::NotAHost(truncated.clone())
         );
         let label = LabelText::new("glue_x", &long);

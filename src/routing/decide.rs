@@ -14,6 +14,7 @@ use crate::{
             PublishedPort, Transport,
         },
         container_ref::ContainerRef,
+        http::users::NoUserCheck,
         label_option::LabelOption,
         option_value::{CheckMethod, HealthPolicy, Host, HostMatch},
         policy_book::PolicyBook,
@@ -148,6 +149,13 @@ impl Rules {
     pub fn set_not_manager(&mut self, source: &SourceName, is_not_manager: bool) {
         if let Some(rules) = self.sources.get_mut(source) {
             rules.is_not_manager = is_not_manager;
+        }
+    }
+
+    /// Sets why HAProxy cannot verify passwords of users, if so.
+    pub fn set_user_check(&mut self, no_user_check: Option<NoUserCheck>) {
+        for rules in self.sources.values_mut().chain([&mut self.base]) {
+            rules.label_limits.no_user_check = no_user_check;
         }
     }
 

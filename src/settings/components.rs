@@ -16,6 +16,7 @@ use crate::{
         requeue::Requeue,
         settings::{ProxyMode, ProxySettings},
         tls::CertificateDirectory,
+        user_check::{UserCheck, UserSocket, UserSocketAccess},
         version::Build,
     },
     label,
@@ -192,11 +193,18 @@ impl Settings {
     /// If the base file cannot be read, or `--haproxy-user` does not exist.
     pub fn render_context(&self, build: Build) -> Result<RenderContext> {
         let base = read_base_config(self)?;
+        if let BaseConfig::File { path, .. } = &base {
+            info!(
+                "using global and defaults from {}; a stats socket is added to global",
+                path.display()
+            );
+        }
         let key = key(&self.state_dir);
         Ok(RenderContext {
             provisioning: Provisioning::for_version(build.version, &base),
             key,
             requeue: Requeue::of(build, &base, key),
+            users: UserCheck::of(build, &base, &self.proxy().user_socket()),
             connect_timeout: match base {
                 BaseConfig::BuiltIn { .. } => self.connect_timeout,
                 BaseConfig::File { .. } => DEFAULT_CONNECT_TIMEOUT,
@@ -233,6 +241,31 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Returns the socket on which HAProxy asks about users, and who HAProxy is.
+    ///
+    /// # Errors
+    /// If the base file cannot be read, or names a user that does not exist.
+    pub fn user_socket(&self) -> Result<UserSocket> {
+        let access = match &self.haproxy {
+            HaproxyMode::Service { .. } => UserSocketAccess::Group,
+            HaproxyMode::Managed { .. } if !nix::unistd::geteuid().is_root() => {
+                UserSocketAccess::Owner
+            }
+            HaproxyMode::Managed { .. } => worker_access(&read_base_config(self)?)?,
+        };
+        Ok(UserSocket { path: self.proxy().user_socket(), access })
+    }
+}
+
+/// Returns the access of the workers of a master that runs as root.
+fn worker_access(base: &BaseConfig) -> Result<UserSocketAccess> {
+    let Some(name) = base.worker_user() else { return Ok(UserSocketAccess::Owner) };
+    let user = nix::unistd::User::from_name(&name).ok().flatten();
+    let user = user.with_context(|| format!("HAProxy's user {name} does not exist"))?;
+    Ok(UserSocketAccess::Worker { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+}
+
 /// Returns a hash that identifies the state directory of one docker-balancer. The device and inode are included,
 /// because the path may be the same in another container that shares the host's network.
 fn key(state: &Path) -> u64 {
@@ -246,7 +279,6 @@ fn read_base_config(settings: &Settings) -> Result<BaseConfig> {
     };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the base file {}", path.display()))?;
-    info!("using global and defaults from {}; a stats socket is added to global", path.display());
     Ok(BaseConfig::File { path: path.clone(), text })
 }
 

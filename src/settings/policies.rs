@@ -3,7 +3,8 @@
 use super::layer::{DEFAULT_FILE, toml_scalar};
 use crate::{
     model::{
-        label_option::{LabelOption, LabelProtocol, OptionScope, OptionValue},
+        http::users::Users,
+        label_option::{LabelOption, LabelProtocol, OptionScope, OptionValue, TypedOption},
         option_value::HostMatch,
         policy_book::{GivenValues, PolicyBook, PolicyName, Requirement},
     },
@@ -11,6 +12,7 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -18,9 +20,13 @@ use toml::{
     Spanned,
     de::{DeString, DeTable, DeValue},
 };
+use zeroize::Zeroizing;
 
 /// Names of the tables, which are no options of the program.
 pub(super) const TABLES: [&str; 2] = ["policy", "require"];
+
+/// Names a file of users, in place of a list of them in the policy.
+const USERS_FILE: &str = "users_file";
 
 /// Options of routes that depend on the container and so are in no policy.
 const NOT_IN_POLICIES: [LabelOption; 3] =
@@ -48,8 +54,18 @@ impl PolicyFile {
     /// # Errors
     /// If the file cannot be read, or a policy is wrong. The message names the line.
     pub fn read(&self) -> Result<PolicyBook> {
+        self.read_with_files().0
+    }
+
+    /// Does the same, and also returns the files that the policies name, as far as they were read.
+    pub fn read_with_files(&self) -> (Result<PolicyBook>, BTreeSet<PathBuf>) {
+        let mut files = BTreeSet::new();
+        (self.read_noting(&mut files), files)
+    }
+
+    fn read_noting(&self, files: &mut BTreeSet<PathBuf>) -> Result<PolicyBook> {
         match fs::read_to_string(&self.path) {
-            Ok(text) => parse_policies(&self.path, &text),
+            Ok(text) => parse_policies(&self.path, &text, files),
             Err(error) if !self.must_exist && error.kind() == io::ErrorKind::NotFound => {
                 Ok(PolicyBook::default())
             }
@@ -60,8 +76,8 @@ impl PolicyFile {
     }
 }
 
-/// Parses the policies in the text of a settings file; the rest of it is ignored.
-fn parse_policies(path: &Path, text: &str) -> Result<PolicyBook> {
+/// Parses the policies in the text of a settings file; the rest of it is ignored. Adds the files that they name.
+fn parse_policies(path: &Path, text: &str, files: &mut BTreeSet<PathBuf>) -> Result<PolicyBook> {
     let at = |at: usize| format!("{}:{}", path.display(), 1 + text[..at].matches('\n').count());
     let table = DeTable::parse(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -72,7 +88,7 @@ fn parse_policies(path: &Path, text: &str) -> Result<PolicyBook> {
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("policy", DeValue::Table(policies)) => {
                 for (name, policy) in policies {
-                    let (name, values) = parse_policy((name, policy), &at)?;
+                    let (name, values) = parse_policy((name, policy), &at, files)?;
                     book.policies.insert(name, values);
                 }
             }
@@ -95,18 +111,38 @@ fn parse_policies(path: &Path, text: &str) -> Result<PolicyBook> {
 fn parse_policy(
     (name, policy): Entry<'_, '_>,
     at: &impl Fn(usize) -> String,
+    files: &mut BTreeSet<PathBuf>,
 ) -> Result<(PolicyName, GivenValues)> {
     let (start, text) = (name.span().start, name.get_ref().as_ref());
     let name = text.parse().with_context(|| at(start))?;
     let DeValue::Table(options) = policy.get_ref() else {
         bail!("{}: write a table [policy.{text}]", at(start));
     };
+    if options.contains_key(USERS_FILE) && options.contains_key(LabelOption::Users.name()) {
+        bail!("{}: policy {text}: write either users or {USERS_FILE}", at(start));
+    }
     let value = |(key, value): Entry<'_, '_>| {
         let option = key.get_ref().as_ref();
-        parse_option(option, value.get_ref())
-            .with_context(|| format!("{}: policy {text}: {option}", at(key.span().start)))
+        let parsed = match option {
+            USERS_FILE => read_users(value.get_ref(), files),
+            option => parse_option(option, value.get_ref()),
+        };
+        parsed.with_context(|| format!("{}: policy {text}: {option}", at(key.span().start)))
     };
     Ok((name, options.iter().map(value).collect::<Result<_>>()?))
+}
+
+/// Reads a file of users.
+fn read_users(value: &DeValue<'_>, files: &mut BTreeSet<PathBuf>) -> Result<OptionValue> {
+    let path = PathBuf::from(toml_scalar(value)?);
+    if !path.is_absolute() {
+        bail!("{} is no absolute path", path.display());
+    }
+    files.insert(path.clone());
+    let cause = || format!("cannot read {}", path.display());
+    let content = Zeroizing::new(fs::read_to_string(&path).with_context(cause)?);
+    let users = Users::parse_file(&content).with_context(cause)?;
+    Ok(users.into_value())
 }
 
 /// Parses an option of a policy as the label of the same name.
@@ -179,7 +215,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<PolicyBook> {
-        parse_policies(Path::new("settings.toml"), text)
+        parse_policies(Path::new("settings.toml"), text, &mut BTreeSet::new())
     }
 
     #[test]
@@ -218,6 +254,36 @@ mod tests {
     }
 
     #[test]
+    fn users_are_read_from_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("staff.htpasswd");
+        let settings = folder.path().join("settings.toml");
+        let text = format!("[policy.staff]\nusers_file = '{}'\n", users.display());
+        fs::write(&settings, text).unwrap();
+        let file = PolicyFile { path: settings, must_exist: true };
+        let read = |content: &str| {
+            fs::write(&users, content).unwrap();
+            let (book, files) = file.read_with_files();
+            assert_eq!(files, [users.clone()].into());
+            book.map(|book| match &book.policies["staff"][..] {
+                [OptionValue::Users(users)] => users.names().collect::<Vec<_>>().join(","),
+                other => panic!("{other:?}"),
+            })
+            .map_err(|error| format!("{error:#}"))
+        };
+        let entry = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=";
+        assert_eq!(read(&format!("# staff\nalice:{entry}\nbob:{entry}\n")).unwrap(), "alice,bob");
+        let error = read(&format!("alice:{entry}\nbob:hunter2\n")).unwrap_err();
+        assert!(
+            error.contains("settings.toml:2: policy staff: users_file: cannot read"),
+            "{error}"
+        );
+        assert!(error.contains("line 2 is not NAME:HASH") && !error.contains("hunter2"), "{error}");
+        fs::write(&file.path, "[policy.staff]\nusers_file = '/nonexistent/staff'\n").unwrap();
+        assert!(format!("{:#}", file.read().unwrap_err()).contains("No such file"));
+    }
+
+    #[test]
     fn wrong_policy_is_error_with_its_line() {
         for (text, expected) in [
             (
@@ -235,6 +301,14 @@ mod tests {
             (
                 "[policy.'a b']\nrate = '1/s'",
                 "settings.toml:1: \"a b\" is not a name of 1 to 64 letters, digits, \"-\" and \"_\"",
+            ),
+            (
+                "[policy.a]\nusers = 'alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ='\nusers_file = '/x'",
+                "settings.toml:1: policy a: write either users or users_file",
+            ),
+            (
+                "[policy.a]\nusers_file = 'staff.htpasswd'",
+                "settings.toml:2: policy a: users_file: staff.htpasswd is no absolute path",
             ),
             ("policy = 1", "settings.toml:1: write a table [policy.NAME]"),
             ("[policy]\na = 1", "settings.toml:2: write a table [policy.a]"),

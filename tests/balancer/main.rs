@@ -42,4 +42,5 @@ mod strangers;
 mod swarm;
 mod tasks;
 mod tcp_udp;
+mod users;
 mod why_down;

@@ -14,8 +14,10 @@ use docker_glue::haproxy::{
     requeue::Requeue,
     runtime::RuntimeClient,
     settings::{ProxyMode, ProxySettings},
+    user_check::UserCheck,
     version::{self, Build},
 };
+use docker_glue::model::http::users::NoUserCheck;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -38,6 +40,7 @@ pub struct HAProxy {
     /// How long requests wait for a container.
     wait: Duration,
     requeue: Option<Requeue>,
+    users: Result<UserCheck, NoUserCheck>,
     proxy: Option<Proxy>,
     bound: BTreeMap<NonZeroU16, NonZeroU16>,
 }
@@ -73,12 +76,14 @@ impl HAProxy {
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let adds = Provisioning::is_dynamic_worker(&config.fingerprint);
         let bound = BTreeMap::new();
-        let mut haproxy = Self { folder, adds, wait, requeue: None, proxy: None, bound };
+        let (requeue, users) = (None, Err(NoUserCheck::Lua));
+        let mut haproxy = Self { folder, adds, wait, requeue, users, proxy: None, bound };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
         // Tests run concurrently, so each has its own key.
         let key = name::hash(&haproxy.folder.path().display().to_string());
         let build = Build { has_lua, ..proxy.build() };
         haproxy.requeue = Requeue::of(build, &haproxy.frame().base, key);
+        haproxy.users = UserCheck::of(build, &haproxy.frame().base, &proxy.user_socket());
         let mut config = config.clone();
         for frontend in &mut config.frontends {
             frontend.bound = free_port();
@@ -102,6 +107,21 @@ impl HAProxy {
 
     pub async fn observe(&self) -> ObservedState {
         self.runtime().await.read_state().await.unwrap()
+    }
+
+    /// Returns the socket on which HAProxy asks about users.
+    pub fn user_socket(&self) -> PathBuf {
+        self.proxy.as_ref().unwrap().user_socket()
+    }
+
+    /// Reloads HAProxy with this configuration, whose ports must be the same as before.
+    pub async fn reload(&mut self, config: &Config) {
+        let mut config = config.clone();
+        for frontend in &mut config.frontends {
+            frontend.bound = self.bound[&frontend.port];
+        }
+        let files = render_files(&config, &self.frame());
+        self.proxy.as_mut().unwrap().reload_files(&files).await.unwrap();
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -129,6 +149,7 @@ impl HAProxy {
             log: None,
             wait: self.wait,
             requeue: self.requeue,
+            users: self.users.clone(),
             ..story::frame_for(self.adds)
         }
     }

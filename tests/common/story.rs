@@ -27,6 +27,7 @@ use docker_glue::{
         },
         requeue::Requeue,
         tls::CertificateDirectory,
+        user_check::UserCheck,
         version::{Build, OLDEST, Version},
     },
     label::LabelLimits,
@@ -51,7 +52,7 @@ use docker_glue::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -239,6 +240,11 @@ pub fn default_frame() -> RenderContext {
             Build { version: OLDEST, has_lua: true, has_quic: false },
             &BaseConfig::BuiltIn { drop_to: None },
             KEY,
+        ),
+        users: UserCheck::of(
+            Build { version: OLDEST, has_lua: true, has_quic: false },
+            &BaseConfig::BuiltIn { drop_to: None },
+            Path::new("/run/docker-glue/users.sock"),
         ),
         hard_stop_after: Duration::from_mins(30),
     }

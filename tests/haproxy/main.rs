@@ -12,3 +12,4 @@ mod plan;
 mod proxy;
 mod tls;
 mod unchecked;
+mod users;

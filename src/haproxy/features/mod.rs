@@ -26,6 +26,7 @@ use crate::model::{
         limit::{AtOnce, MaxBody, Period, Rate, RateLimit},
         redirect::{Redirect, RedirectStatus},
         rewrite::AddPrefix,
+        users::Users,
     },
     option_value::{Log, TunnelTimeout},
     route::Policy,
@@ -50,6 +51,7 @@ const WORDS: usize = 15;
 pub enum Feature {
     Clients = 1,
     Cors = 1 << 1,
+    Users = 1 << 2,
     RateOfSecond = 1 << 4,
     RateOfMinute = 1 << 5,
     RateOfHour = 1 << 6,
@@ -166,6 +168,7 @@ impl RouteFeatures {
         uses.add_if(strips && forwards, Feature::Strip, Block::Path);
         features.add_clients(policy, &mut uses);
         features.add_origins(policy, &mut uses);
+        features.add_users(policy, &mut uses);
         features.add_limits(policy, &mut uses);
         features.add_headers(policy, &mut uses);
         let AddPrefix(added) = policy.get();
@@ -217,6 +220,16 @@ impl RouteFeatures {
         self.set(Word::Origins, &name);
         self.origins = Some((name, origins));
         uses.add(Feature::Cors, Block::Authentication);
+    }
+
+    fn add_users(&mut self, policy: &Policy, uses: &mut Uses) {
+        let list: Users = policy.get();
+        if list.is_none() {
+            return;
+        }
+        self.set(Word::Users, &users_set(&list));
+        self.is_protected = true;
+        uses.add(Feature::Users, Block::Authentication);
     }
 
     fn add_limits(&mut self, policy: &Policy, uses: &mut Uses) {
@@ -299,6 +312,14 @@ fn set_name(kind: char, content: &str) -> String {
     let hash = u64::from_be_bytes(hash.as_ref()[..8].try_into().expect("a digest has 32 bytes"));
     format!("{kind}{hash:016x}")
 }
+
+/// Returns the name of a set of users, by which docker-balancer is asked about them. It is no set of a map.
+pub fn users_set(users: &Users) -> String {
+    format!("{USERS_SET}{}", users.digest())
+}
+
+/// Start of the names of sets of users.
+const USERS_SET: char = 'u';
 
 /// Returns the word of a redirect. `*` at the end stands for the path and the query.
 fn redirect_word(redirect: &Redirect) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use super::{ANY_ORIGIN, FIRST_WORD, Feature, Word, headers, parse_redirect};
+use super::{ANY_ORIGIN, FIRST_WORD, Feature, USERS_SET, Word, headers, parse_redirect};
 use crate::{
     haproxy::{
         config::{MapName, NO_WORD},
@@ -20,6 +20,7 @@ use crate::{
             limit::{AtOnce, MaxBody, Rate, RateLimit},
             redirect::RedirectStatus,
             rewrite::AddPrefix,
+            users::Users,
         },
         label_option::{OptionValues, TypedOption},
         option_value::{Log, TunnelTimeout},
@@ -35,6 +36,11 @@ pub fn recover_options(observed: &ObservedState, words: &[&str], policy: Policy)
     reader.read_redirect();
     reader.read_clients();
     reader.read_origins();
+    if let Some(digest) = reader.word(Word::Users).and_then(|set| set.strip_prefix(USERS_SET))
+        && let Some(users) = Users::from_digest(digest)
+    {
+        reader.set(users);
+    }
     reader.read_limits();
     reader.read_headers();
     if let Some(AddPrefix(prefix)) = reader.parse(Word::AddPrefix) {

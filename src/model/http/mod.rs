@@ -7,8 +7,10 @@ pub mod closed;
 pub mod cors;
 pub mod header;
 pub mod limit;
+pub mod password;
 pub mod redirect;
 pub mod rewrite;
+pub mod users;
 
 #[cfg(test)]
 mod tests;

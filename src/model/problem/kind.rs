@@ -217,6 +217,10 @@ impl ProblemKind {
                  are. The route is not served.",
                 "Use labels of HTTP, or ask the administrator to except the host.",
             ),
+            Self::UsersNotVerified => row(
+                "HAProxy cannot ask docker-balancer whether a password is right, so routes with users answer 503 to everyone.",
+                "Install an HAProxy that was built with Lua, or remove `chroot` from the base file.",
+            ),
             Self::RedirectWithoutHost => row(
                 "`redirect_from` has no host to which requests could be redirected. The label is ignored.",
                 "Set the host label; its first host must not be a wildcard.",

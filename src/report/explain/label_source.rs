@@ -9,6 +9,7 @@ use crate::{
         container::Container,
         label_option::LabelOption,
         route::{Endpoint, RouteKey},
+        secret,
     },
     report::StateSnapshot,
     routing::route_table::Claim,
@@ -81,8 +82,8 @@ impl<'a> Requester<'a> {
         LabelSource {
             container: self.container.name.clone(),
             id: self.container.id.short().to_owned(),
+            value: secret::shown_value(&key, &value).into_owned(),
             key,
-            value,
             environment: written_in == LabelOrigin::Environment,
         }
     }

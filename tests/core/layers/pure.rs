@@ -32,12 +32,14 @@ const OUTSIDE_WORDS: [&str; 4] = ["async", "await", "println", "eprintln"];
 
 /// Files that replace or remove files themselves. All others use durable.rs, which also syncs the folder: without that
 /// the old file may be back after a power failure.
-const REPLACES_FILES: [&str; 4] = [
+const REPLACES_FILES: [&str; 5] = [
     "durable.rs",
     // Replaces whole generations and syncs them. The next start removes the remains of a crash.
     "haproxy/files.rs",
     // Removes a socket.
     "control/server.rs",
+    // Moves a socket to its place.
+    "users/mod.rs",
     // Removes a file by which a test makes a task panic.
     "supervise.rs",
 ];
