@@ -20,6 +20,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 const ID: &str = "c0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ffeec0ff";
@@ -339,6 +340,97 @@ fn cluster_that_loses_its_leader_or_majority_loses_nothing() {
     until_known("first");
 }
 
+/// The reader's user may only read, the fleet's only write its own keys, and neither answers without a certificate.
+#[test]
+fn etcd_with_tls_and_users_is_read_and_written_by_those_that_may() {
+    let Some(docker) = find_docker() else { return };
+    let Some(etcd) = Etcd::new() else { return };
+    let mut etcd = etcd.with_tls();
+    etcd.start();
+    let file = |name: &str| etcd.file(name).display().to_string();
+    for (name, password) in [("reader", "read\n"), ("lb", "write\n"), ("guess", "guess\n")] {
+        std::fs::write(file(name), password).unwrap();
+    }
+    let own = ["balancers/", "drains/"].map(|folder| format!("/docker-glue/{folder}"));
+    let grant = ["role", "grant-permission", "lb", "readwrite", "--prefix"];
+    for words in [
+        &["role", "add", "root"][..],
+        &["user", "add", "root:admin"],
+        &["user", "grant-role", "root", "root"],
+        &["role", "add", "reader"],
+        &["role", "grant-permission", "reader", "read", "--prefix", "/docker-glue/"],
+        &["role", "add", "lb"],
+        &[&grant[..], &[&own[0]]].concat(),
+        &[&grant[..], &[&own[1]]].concat(),
+        &["user", "add", "reader:read"],
+        &["user", "grant-role", "reader", "reader"],
+        &["user", "add", "lb:write"],
+        &["user", "grant-role", "lb", "lb"],
+        &["auth", "enable"],
+    ] {
+        etcd.run_etcdctl(words);
+    }
+    let ca = format!("&ca_file={}", file("ca.pem"));
+    let tls = format!("{ca}&cert_file={}&key_file={}", file("cert.pem"), file("key.pem"));
+    let place = etcd.place();
+    let url = |name: &str, user: &str, password: &str, tls: &str| {
+        let password = etcd.file(password).display().to_string();
+        format!("etcds://{place}?name={name}&user={user}&password_file={password}{tls}")
+    };
+    let plan = Balancer::plan(&docker)
+        .option(&["--source", &url("fleet", "reader", "reader", &tls)])
+        .option(&["--fleet", &url("lb1", "lb", "lb", &tls)]);
+    let refused = [
+        (url("fleet", "reader", "guess", &tls), "invalid user ID or password"),
+        (url("fleet", "lb", "lb", &tls), "permission denied"),
+        (url("fleet", "reader", "reader", &ca), "etcd at https://"),
+        (url("fleet", "reader", "reader", ""), "UnknownIssuer"),
+    ]
+    .map(|(url, text)| (Balancer::plan(&docker).option(&["--source", &url]), text));
+    etcd.add_etcdctl_option("--user=root:admin");
+    put(&etcd, "one/alive", &alive(&["203.0.113.2"]));
+    put(&etcd, &format!("one/served/{ID}"), &record(&plan, "first", "0.0.0.0", "first.test"));
+
+    for (plan, text) in refused {
+        let balancer = plan.start();
+        let line = balancer.wait_for_log(&["lost connection to registry fleet", text]);
+        assert!(!line.contains("guess\n") && !line.contains("password="), "{line}");
+    }
+    let balancer = plan.start().wait_until_started();
+    let until_known = |name: &str| {
+        wait_for(&format!("{name} is known"), || {
+            let (_, status) = run_command(&balancer, &["status", "--json"]);
+            status.contains(&format!("{name}.test")).then_some(())
+        });
+    };
+    let until_in_fleet = || {
+        wait_for("its own record", || {
+            let (_, fleet) = run_command(&balancer, &["status", "--fleet"]);
+            (fleet.contains("lb1 (this one)") && !etcd.get(&format!("{}lb1", own[0])).is_empty())
+                .then_some(())
+        });
+    };
+    until_known("first");
+    until_in_fleet();
+    let (_, status) = run_command(&balancer, &["status"]);
+    assert!(status.contains("1 container on 1 machine"), "{status}");
+
+    // Its tokens are not known any more.
+    etcd.kill();
+    balancer.wait_for_log(&["lost connection to registry fleet"]);
+    etcd.start();
+    balancer.wait_for_log(&["connected to registry fleet again"]);
+    put(
+        &etcd,
+        &format!("one/served/{:064x}", 2),
+        &record(&balancer, "second", "0.0.0.0", "second.test"),
+    );
+    until_known("second");
+    let (drained, text) = run_command(&balancer, &["drain", "second", "--wait", "1s"]);
+    assert_eq!(drained, Some(0), "{text}");
+    wait_for("the record of the drain", || (!etcd.keys(&own[1]).is_empty()).then_some(()));
+}
+
 /// What docker-glue of this machine publishes is known from this machine's engine, too.
 #[test]
 fn container_of_an_engine_and_a_registry_is_one_server() {
@@ -367,4 +459,39 @@ fn container_of_an_engine_and_a_registry_is_one_server() {
     late.docker(&["stop"]);
     balancer.wait_until_shared("a.test", &["a", "b"]);
     load.assert_failures(0);
+}
+
+/// Prints what clients notice of a machine that is cut off: its servers are out long before its lease ends. Each round
+/// sends requests one after the other, from the moment at which the cable is pulled until the machine is lost.
+#[test]
+#[ignore = "a measurement, which takes a minute"]
+#[allow(clippy::print_stdout, reason = "the figures")]
+fn measure_a_machine_that_is_cut_off() {
+    let (Some(docker), Some(mut etcd)) = (find_docker(), Etcd::new()) else { return };
+    let (Some(one), Some(two)) = (RemoteEngine::start(), RemoteEngine::start()) else { return };
+    etcd.start();
+    let nodes = [Node::start(one, "one", &etcd), Node::start(two, "two", &etcd)];
+    let plan = Balancer::plan(&docker).option(&["--source", &source(&etcd.place(), "")]);
+    let _webs = (nodes[0].start_web(&plan, "a"), nodes[1].start_web(&plan, "b"));
+    let balancer = plan.start().wait_until_started();
+    let place = ([127, 0, 0, 1], balancer.bound_port(80)).into();
+    let request = Request::new(place, "GET", "a.test", "/");
+    for round in 1..=10 {
+        balancer.wait_until_shared("a.test", &["a", "b"]);
+        nodes[1].engine.cut_off();
+        let begun = Instant::now();
+        let (mut sent, mut failed, mut slow) = (0, 0, Vec::new());
+        while begun.elapsed() < Duration::from_secs(4) {
+            let asked_at = Instant::now();
+            failed += usize::from(!request.send().is_ok_and(|answer| answer.status == 200));
+            sent += 1;
+            if Duration::from_millis(100) < asked_at.elapsed() {
+                slow.push((begun.elapsed().as_millis(), asked_at.elapsed().as_millis()));
+            }
+        }
+        println!(
+            "round {round}: {sent} requests, {failed} failed; over 100 ms (at, took): {slow:?}"
+        );
+        nodes[1].engine.reconnect();
+    }
 }
