@@ -10,6 +10,7 @@ use docker_glue::sources::compose::{Deployment, read_project};
 use nix::sys::signal::Signal;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     io::{self, Read as _, Write as _},
     net::{Ipv6Addr, SocketAddr, TcpStream},
@@ -67,7 +68,7 @@ fn describe(answer: &Answer, expected: &str) -> String {
         let name = name.split(':').next().unwrap();
         let headers = if side == "<" { &answer.headers } else { &answer.seen };
         let value = headers.get(name).unwrap_or_else(|| "-".to_owned());
-        text += &format!("\n{side} {name}: {value}");
+        write!(text, "\n{side} {name}: {value}").unwrap();
     }
     text
 }
@@ -674,10 +675,10 @@ fn hostile_values_affect_no_other_route() {
     });
     let wrong: Vec<_> = wrong.collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let log = balancer.log();
+    let output = balancer.log();
     let is_plain = |line: &&str| line.chars().all(|c| c == '\t' || !c.is_control());
-    assert_eq!(log.lines().find(|line| !is_plain(line)), None);
-    assert!(!log.contains("refused"), "{log}");
+    assert_eq!(output.lines().find(|line| !is_plain(line)), None);
+    assert!(!output.contains("refused"), "{output}");
 }
 
 /// The compose files of `examples/features/` with its settings: requests of clients behind a trusted proxy.
