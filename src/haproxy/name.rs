@@ -48,6 +48,9 @@ pub const CLOSED: &str = "closed";
 /// Name of the backend of routes that redirect.
 pub const REDIRECTS: &str = "redirects";
 
+/// Start of the names of backends of routes for any host.
+pub const ANY_HOST: &str = "ANY";
+
 /// Start of the names of backends that only have a table.
 pub const TABLE_PREFIX: &str = "docker-glue-table-";
 
@@ -112,7 +115,7 @@ pub fn backend_name(key: &RouteKey) -> String {
     let host = match key.host() {
         HostMatch::Exact(host) => host.to_string(),
         HostMatch::Wildcard(host) => format!("WILD.{host}"),
-        HostMatch::Any => "ANY".to_owned(),
+        HostMatch::Any => ANY_HOST.to_owned(),
     };
     let port = key.listener.port;
     let Match::Http { prefix, .. } = &key.rule else {

@@ -135,12 +135,13 @@ fn is_ambiguous(url: &Url) -> bool {
     pattern.expect("the pattern is valid").is_match(url.path())
 }
 
-/// Whether the host has a protected route. Hosts of wildcards and any host count as the frontend looks them up.
+/// Whether the host, or the pattern of hosts that the route has, has a protected route.
 fn is_strict(snapshot: &StateSnapshot, url: &Url, key: &RouteKey) -> bool {
     let port = key.listener.port;
     let parent = url.host().split_once('.').map(|(_, parent)| format!("*.{parent}:{port}"));
     let parent = parent.filter(|_| !matches!(key.host(), HostMatch::Exact(_)));
-    let hosts = [Some(format!("{}:{port}", url.host())), parent, Some(format!("*:{port}"))];
+    let any = (*key.host() == HostMatch::Any).then(|| format!("*:{port}"));
+    let hosts = [Some(format!("{}:{port}", url.host())), parent, any];
     let strict = &snapshot.config.maps.features.strict_hosts;
     hosts.into_iter().flatten().any(|host| strict.contains_key(&host))
 }
