@@ -6,7 +6,7 @@
 //!
 //! `cargo bench --bench features --profile dev`; `FEATURES=plain,allow` limits it.
 
-#![allow(clippy::unwrap_used, reason = "this is a benchmark")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
 
 #[path = "../tests/common/story.rs"]
 mod story;
@@ -63,9 +63,9 @@ fn main() {
     let server = TcpListener::bind(("0.0.0.0", 0)).unwrap();
     let port = server.local_addr().unwrap().port();
     thread::spawn(move || {
-        server.incoming().flatten().for_each(|stream| {
+        for stream in server.incoming().flatten() {
             thread::spawn(move || answer(stream));
-        })
+        }
     });
     println!("{:<18} {:>12} {:>10}", "route with", "instructions", "over plain");
     let mut plain = None;

@@ -5,6 +5,7 @@
 use super::{
     HostNetwork, LabelLimits, ParsedLabels, RouteRequest,
     key::{self, LabelKey},
+    synonym,
 };
 use crate::model::{
     backend_tls::{Scheme, Verification},
@@ -201,6 +202,7 @@ impl<'a> LabelParser<'a> {
                 None => {}
                 Some(Err(reason)) => {
                     misspelled.extend(misspelled_protection(&reason));
+                    misspelled.extend(missing_protection(label.key, &reason));
                     self.report_problem(Some(label), reason);
                 }
                 Some(Ok(LabelKey::Container(option))) => match option.listed_protocol() {
@@ -1125,6 +1127,14 @@ fn misspelled_protection(reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
         }
         _ => None,
     }
+}
+
+/// Returns the port of a label that asks for a protection that does not exist, and the option that is nearest to it.
+fn missing_protection(key: &str, reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
+    let is_protection =
+        matches!(reason, Reason::UnsupportedOption { hint } if *hint == synonym::GUARD);
+    let port = key.split('_').find_map(|part| option_value::parse_port(part).ok())?;
+    is_protection.then_some((port, LabelOption::Users))
 }
 
 /// Returns the public port of a port in a range of the same length as the value. `None` if the value is no such range.

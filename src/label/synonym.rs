@@ -19,8 +19,9 @@ pub(super) enum Synonym {
 const SWITCH: &str = "containers with labels of docker-balancer are served; to exclude one, remove \
                       its labels, or require another label with --constraint";
 const STICKY: &str = "sticky sessions are not supported; keep sessions outside of the containers";
-const GUARD: &str = "labels cannot ask an authentication server; let the container do it, or use the users or allow \
-                     label. Without any of them, every client has access";
+/// Of words for a protection that does not exist. A port with such a label answers 503.
+pub(super) const GUARD: &str = "labels cannot ask an authentication server yet; let the container do it, or use the users \
+                                or allow label";
 const RESPONSES: &str = "HAProxy neither compresses nor stores responses, and has one folder of error pages for all \
                          routes; let the container do it";
 const HOST_HEADER: &str = "the container gets the request's Host header, also in X-Forwarded-Host";

@@ -601,6 +601,8 @@ impl Reason {
         let truncate =
             |text: &str| if is_secret { secret::HIDDEN.to_owned() } else { truncate(text) };
         match &mut self {
+            // The value's type knows what of it is secret.
+            Self::InvalidValue { option: LabelOption::Users, .. } => {}
             Self::NotAPort(text)
             | Self::NotARange(text)
             | Self::TooManyPorts { text, .. }
@@ -618,6 +620,7 @@ impl Reason {
             | Self::VariableInValue(text)
             | Self::HostWithEmptyLabel(text)
             | Self::HostEndsWithDot(text)
+            | Self::InvalidValue { text, .. }
             | Self::UnknownPolicy { name: text, .. }
             | Self::HostPattern { text, instead: None } => *text = truncate(text),
             Self::BracketedList { text, instead }
@@ -627,9 +630,6 @@ impl Reason {
             | Self::PrefixLikePattern { text, instead } => {
                 (*text, *instead) = (truncate(text), truncate(instead));
             }
-            // The value's type knows what of it is secret.
-            Self::InvalidValue { option: LabelOption::Users, .. } => {}
-            Self::InvalidValue { text, .. } => *text = truncate(text),
             Self::UnknownLabel { nearest: Some(nearest) } => {
                 // `name=value`, if the colon of a map was written in a list.
                 if let Some((name, value)) = nearest.split_once('=') {

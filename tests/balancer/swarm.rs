@@ -369,8 +369,8 @@ fn once_and_plan_read_a_swarm_beside_an_engine() {
     let plan = plan.option(&["--source", &format!("tcp://{}:2375?name=near", bed.node(1).address)]);
     bed.create_service(&plan, "web", &[&["--mode", "global"], &PUBLISH[..]].concat());
     bed.create_service(&plan, "idle", &[&["--replicas", "0"], &PUBLISH[..]].concat());
-    let plain = plan.run_at(&near, "plain").option(&["--publish", "80"]);
-    let plain = plain.label("glue_http_80_host", "plain.test").start();
+    let beside = plan.run_at(&near, "plain").option(&["--publish", "80"]);
+    let beside = beside.label("glue_http_80_host", "plain.test").start();
     let run = |words: &[&str]| {
         let output = plan.command().args(words).output().unwrap();
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -394,7 +394,7 @@ fn once_and_plan_read_a_swarm_beside_an_engine() {
     let (code, planned) = run_command(&balancer, &["plan"]);
     assert_eq!(code, Some(0), "nothing would change: {planned}");
 
-    plain.docker(&["stop"]);
+    beside.docker(&["stop"]);
     balancer.wait_until_serves("plain.test/x", "503");
 }
 

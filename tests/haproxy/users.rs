@@ -138,14 +138,14 @@ fn start_container() -> u16 {
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || drop(answer_connection(stream)));
+            thread::spawn(move || drop(answer_connection(&stream)));
         }
     });
     port
 }
 
-fn answer_connection(stream: TcpStream) -> std::io::Result<()> {
-    let mut reader = BufReader::new(&stream);
+fn answer_connection(mut stream: &TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     loop {
         let mut body = String::from("name: web\npath: /\n");
         let mut line = String::new();
@@ -157,10 +157,10 @@ fn answer_connection(stream: TcpStream) -> std::io::Result<()> {
             if reader.read_line(&mut line)? <= 2 {
                 break;
             }
-            body += &format!("header: {}\n", line.trim_end());
+            body.extend(["header: ", line.trim_end(), "\n"]);
         }
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        (&stream).write_all(format!("{head}{body}").as_bytes())?;
+        stream.write_all(format!("{head}{body}").as_bytes())?;
     }
 }
 

@@ -199,7 +199,7 @@ fn foreign_option_name_is_reported_with_alternative() {
         ("basic_auth", "did you mean glue_http_80_users?"),
         ("htpasswd", "did you mean glue_http_80_users?"),
         ("user", "did you mean glue_http_80_users?"),
-        ("forward_auth", "every client has access"),
+        ("forward_auth", "use the users or allow label"),
         ("middlewares", "did you mean glue_http_80_use?"),
         ("priority", "the exact host wins"),
         ("proxy_protocol", "is set with the scheme label"),

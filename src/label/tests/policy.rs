@@ -131,6 +131,16 @@ fn protection_that_is_not_understood_closes_its_route() {
             &[&closed(option), problem],
         );
     }
+    check_limited(
+        &limits,
+        &labelled("glue_http_80_host=a.test glue_http_80_forward_auth=http://sso:9091/"),
+        &["a.test:80/ -> 80 closed users"],
+        &[
+            &closed("users"),
+            "label glue_http_80_forward_auth=\"http://sso:9091/\": unknown label: labels cannot ask an authentication \
+             server yet; let the container do it, or use the users or allow label",
+        ],
+    );
     let empty = labelled("glue_http_80_host=a.test glue_http_80_allow=");
     check_limited(
         &limits,

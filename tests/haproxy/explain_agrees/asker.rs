@@ -94,7 +94,7 @@ impl Client {
                 _ if line.is_empty() => break,
                 Some(("content-length", text)) => length = text.parse().unwrap(),
                 Some(("location", _)) => {
-                    location = written.split_once(": ").map(|pair| pair.1.to_owned())
+                    location = written.split_once(": ").map(|pair| pair.1.to_owned());
                 }
                 Some(("connection", text)) => keep = text != "close",
                 None => status = line.split(' ').nth(1).unwrap().parse().unwrap(),
