@@ -78,7 +78,8 @@ fn check_labels(translation: &Translation) {
         for label in &service.labels {
             assert!(!label.origin.is_empty(), "{label:?} has an origin");
             let name = label.key.split(['_', '.']).nth(3).unwrap_or_default();
-            if label.value.contains('$') && !["host", "prefix", "path", "bind"].contains(&name) {
+            let is_match = ["host", "prefix", "bind"].contains(&name);
+            if label.value.contains('$') && !is_match && label.key != "glue_http_ports" {
                 // Whether it is valid depends on the variable.
                 continue;
             }

@@ -83,7 +83,7 @@ fn with_booleans(haproxy: &Path, config: &str) -> String {
     if config.contains(line) || version(haproxy) < (Version { major: 3, minor: 1 }) {
         return config.to_owned();
     }
-    config.replace("  lua-load ", &format!("{line}  lua-load "))
+    config.replacen("  lua-load ", &format!("{line}  lua-load "), 1)
 }
 
 fn version(haproxy: &Path) -> Version {
@@ -97,8 +97,7 @@ fn case_errors(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
     let generation = folder.path().join("gen");
     fs::create_dir(&generation).unwrap();
     write_maps(case, &generation);
-    write_error_pages(&generation);
-    write_lua(&generation);
+    write_common_files(&generation);
     let config = folder.path().join("haproxy.cfg");
     let golden = read_golden(&case.join(format!("{name}.snap")));
     write_lists(&golden, &generation);
@@ -133,15 +132,12 @@ fn write_lists(config: &str, generation: &Path) {
     }
 }
 
-fn write_lua(generation: &Path) {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/wait.lua");
-    fs::copy(from, generation.join("wait.lua")).unwrap();
-}
-
-fn write_error_pages(generation: &Path) {
+/// Writes the error pages and the Lua programs, which are the same in all cases.
+fn write_common_files(generation: &Path) {
     let files = render_files(&Config::default(), &story::default_frame()).generation.files;
-    for (name, page) in files.iter().filter(|(name, _)| has_extension(Path::new(name), "http")) {
-        fs::write(generation.join(name), page).unwrap();
+    let is_common = |name: &Path| has_extension(name, "http") || has_extension(name, "lua");
+    for (name, text) in files.iter().filter(|(name, _)| is_common(Path::new(name))) {
+        fs::write(generation.join(name), text).unwrap();
     }
 }
 

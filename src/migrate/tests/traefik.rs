@@ -168,13 +168,19 @@ fn middlewares_become_options() {
         let labels: Vec<_> = base.into_iter().chain(labels.iter().map(String::as_str)).collect();
         check(&with("m@docker", options), &labels, losses);
     };
-    row("basicauth.users=a:$$2y$$05$$x,b:$$apr1$$y", &["users=a:$$2y$$05$$x,b:$$apr1$$y"], &[]);
+    row(
+        "basicauth.users=a:$$2y$$05$$NhF8G1lzzSkyqYDrXqRPfeFyURjDI30WULSiR2B9Zj/MsGkylVOxO,b:$$apr1$$abcdefgh$$h9FWgUz3n9YxylKLlR5SQ/",
+        &[
+            "users=a:$$2y$$05$$NhF8G1lzzSkyqYDrXqRPfeFyURjDI30WULSiR2B9Zj/MsGkylVOxO,b:$$apr1$$abcdefgh$$h9FWgUz3n9YxylKLlR5SQ/",
+        ],
+        &[],
+    );
     row("basicauth.usersfile=/users", &["use=m"], &[]);
     row("ipallowlist.sourcerange=10.0.0.0/8, ::1", &["allow=10.0.0.0/8, ::1"], &[]);
     row(
         "forwardauth.address=http://auth:9091/verify\nforwardauth.authResponseHeaders=Remote-User",
-        &["forward_auth=http://auth:9091/verify", "forward_auth_headers=Remote-User"],
-        &[],
+        &["use=single-sign-on"],
+        &["no single sign-on"],
     );
     row("forwardauth.address=https://auth.test/", &["use=m"], &["http:// only"]);
     row("ratelimit.average=6\nratelimit.period=1m\nratelimit.burst=3", &["rate=6/m"], &[]);
@@ -246,8 +252,8 @@ fn middleware_of_another_service_is_found() {
          traefik.http.routers.app.rule=Host(`a.test`)\n\
          traefik.http.routers.app.middlewares=auth@docker\n\
          traefik.http.services.app.loadbalancer.server.port=80",
-        &["glue_http_80_host=a.test", "glue_http_80_forward_auth=http://auth:9091/"],
-        &[],
+        &["glue_http_80_host=a.test", "glue_http_80_use=single-sign-on"],
+        &["no single sign-on"],
     );
     let options = &translation.policies["other"].options;
     assert_eq!((options[0].key.as_str(), options[0].value.as_str()), ("allow", "10.0.0.0/8"));
@@ -267,14 +273,11 @@ fn service_options_become_options() {
         &[
             "glue_http_3000_host=a.test",
             "glue_http_3000_bind=80",
-            "glue_http_3000_check_interval=10s",
-            "glue_http_3000_check=/up",
-            "glue_http_3000_check_port=81",
+            "glue_http_3000_check=81/up",
             "glue_http_3000_scheme=https",
-            "glue_http_3000_sticky=cookie",
             "glue_network=proxy",
         ],
-        &[],
+        &["no option check_interval", "no option sticky"],
     );
 }
 
@@ -365,13 +368,13 @@ fn labels_of_traefik_1_are_read() {
          traefik.port=3000\n\
          traefik.backend=app\n\
          traefik.frontend.entryPoints=http,https\n\
-         traefik.frontend.auth.basic.users=a:$$apr1$$x\n\
+         traefik.frontend.auth.basic.users=a:$$apr1$$abcdefgh$$h9FWgUz3n9YxylKLlR5SQ/\n\
          traefik.frontend.headers.customResponseHeaders.X-Y=z",
         &[
             "glue_http_3000_host=a.test,b.test",
             "glue_http_3000_prefix=/x",
             "glue_http_3000_tls=both",
-            "glue_http_3000_users=a:$$apr1$$x",
+            "glue_http_3000_users=a:$$apr1$$abcdefgh$$h9FWgUz3n9YxylKLlR5SQ/",
             "glue_http_3000_response_header_X-Y=z",
             "glue_http_3000_strip_prefix=on",
         ],
