@@ -90,6 +90,11 @@ impl Feature {
     pub fn rates() -> u32 {
         Self::RATES.iter().map(|(feature, _)| feature.bit()).sum()
     }
+
+    /// Returns the bits of all limits of single clients.
+    pub fn of_clients() -> u32 {
+        Self::rates() + Self::AtOnce.bit()
+    }
 }
 
 /// Blocks of rules, in the order in which they act. The rules end after the last one that a route uses.
@@ -98,10 +103,10 @@ impl Feature {
 pub enum Block {
     /// Only rules for responses.
     Response = 0,
-    Clients = 1,
-    Authentication = 2,
-    Limits = 3,
-    Path = 4,
+    Path = 1,
+    Clients = 2,
+    Authentication = 3,
+    Limits = 4,
     Request = 5,
 }
 
