@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::{
     container::Container,
-    label_option::{LabelOption, LabelProtocol, OPTIONS, OptionScope},
+    label_option::{InvalidValue, LabelOption, LabelProtocol, OPTIONS, OptionScope},
     option_value::{self, HostMatch, PathPrefix, PortRange},
     problem::Reason,
     route::{Protocol, RouteKey},
@@ -250,5 +250,10 @@ fn is_valid(protocol: LabelProtocol, option: LabelOption, value: &str) -> bool {
     let is_value = |text| parse_option(protocol, option, text).is_none_or(|parsed| parsed.is_ok());
     // What is valid depends on the header in the name.
     let has_open_name = option.open_name().is_some();
-    has_open_name || option.default_value().is_none() || check_text(value).is_ok_and(is_value)
+    // An invalid value of these closes the route.
+    let closes = option.spec().invalid == InvalidValue::ClosesRoute;
+    closes
+        || has_open_name
+        || option.default_value().is_none()
+        || check_text(value).is_ok_and(is_value)
 }

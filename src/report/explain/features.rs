@@ -25,7 +25,7 @@ use regex_lite::Regex;
 use std::net::IpAddr;
 
 /// Options that the explanation shows in other places.
-const SHOWN_ELSEWHERE: [LabelOption; 11] = [
+const SHOWN_ELSEWHERE: [LabelOption; 10] = [
     LabelOption::StripPrefix,
     LabelOption::Check,
     LabelOption::Timeout,
@@ -36,7 +36,6 @@ const SHOWN_ELSEWHERE: [LabelOption; 11] = [
     LabelOption::Scheme,
     LabelOption::Verify,
     LabelOption::ServerName,
-    LabelOption::Closed,
 ];
 
 /// An answer that HAProxy gives in place of a container.
@@ -158,7 +157,10 @@ pub(crate) fn feature_steps(selected: &SelectedRoute<'_>) -> Vec<OptionStep> {
     let step = |value: &OptionValue| OptionStep {
         option: value.option().name().trim_end_matches("_<Name>").to_owned(),
         value: value.to_string().replace('\n', "; "),
-        label: selected.feature_source(value.option()),
+        label: match value {
+            OptionValue::Closed(Closed(Some(invalid))) => selected.feature_source(*invalid),
+            value => selected.feature_source(value.option()),
+        },
     };
     shown.map(step).collect()
 }
