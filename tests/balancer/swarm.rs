@@ -384,7 +384,11 @@ fn once_and_plan_read_a_swarm_beside_an_engine() {
     }
     let (code, log) = run(&["--once"]);
     assert_eq!(code, Some(0), "{log}");
-    let balancer = plan.start().wait_until_started();
+    // HAProxy runs already, so that it serves before docker-balancer answers.
+    let balancer = plan.start();
+    wait_for("docker-balancer answers", || {
+        (run_command(&balancer, &["routes", "--json"]).0 == Some(0)).then_some(())
+    });
     // The task of the engine that is a source, too, is served once.
     wait_until_served_by(&balancer, "web.test", 3);
     let (_, routes) = run_command(&balancer, &["routes", "--json"]);
