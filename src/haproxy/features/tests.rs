@@ -183,6 +183,8 @@ fn any_clients() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// At each step from one state to another, each client is admitted as by the old or by the new policy: no route is
     /// open in between, and nobody is refused whom both admit.
     #[test]

@@ -5,7 +5,7 @@ use super::{
     check_labels, translate,
 };
 use crate::sources::compose::yaml;
-use proptest::prelude::{Strategy, prop, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, prop, proptest};
 use std::collections::BTreeMap;
 
 /// Names of labels and variables, in parts.
@@ -100,6 +100,8 @@ const VALUES: [&str; 40] = [
 ];
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn random_labels_become_valid_labels(
         services in prop::collection::vec(
