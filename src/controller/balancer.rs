@@ -565,6 +565,10 @@ impl Balancer {
         self.memory = mem::take(&mut decided.memory);
         self.live.unavailable = self.memory.unavailable_listeners();
         self.user_sets.add_routes(&decided.routes);
+        if self.rules.auth_servers != decided.auth_servers {
+            self.rules.auth_servers.clone_from(&decided.auth_servers);
+            self.live.pending_deletions = None;
+        }
         decided
     }
 
@@ -680,7 +684,7 @@ impl Balancer {
         let is_bound =
             |listener| existing.frontends.iter().any(|frontend| frontend.listener == listener);
         config.frontends.retain(|frontend| is_bound(frontend.listener));
-        config.limit_header_names(&existing);
+        config.keep_shape_of(&existing);
         config.fingerprint = observed.fingerprint;
         config
     }

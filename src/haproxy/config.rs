@@ -14,6 +14,7 @@ use super::{
     tls_merge::{HostLines, merge_lines},
 };
 use crate::model::{
+    http::forward_auth::AuthServer,
     option_value::{CheckMethod, HostMatch, Retry, Timeout},
     route::{Endpoint, Listener, Policy, Protocol, Readiness, Route, RouteKey, Routes, Strip},
     stream::{Balance, Idle},
@@ -46,6 +47,8 @@ pub struct Config {
     pub cas: BTreeSet<String>,
     /// Names for which the frontends have rules: those of routes, and those that the running worker has.
     pub header_names: HeaderNames,
+    /// Whether HAProxy asks name servers for the addresses of authentication servers.
+    pub resolves_names: bool,
     /// The key of [`super::requeue`], if requests wait that way.
     pub requeue: Option<u64>,
 }
@@ -207,6 +210,8 @@ pub struct Maps {
     pub check_hosts: BTreeMap<String, String>,
     /// Path of an ACME challenge → its answer (RFC 8555, section 8.3).
     pub acme: BTreeMap<String, String>,
+    /// Key of an authentication server → where HAProxy reaches it.
+    pub auth_servers: BTreeMap<String, AuthServer>,
     /// Sets that entries of routes name.
     pub features: FeatureMaps,
 }
@@ -248,6 +253,8 @@ pub struct TcpTarget {
 pub struct ExistingWorker {
     pub frontends: Vec<Frontend>,
     pub header_names: HeaderNames,
+    /// Whether it asks name servers for the addresses of authentication servers.
+    pub resolves_names: bool,
 }
 
 /// On what the choice of a TCP listener's route depends. One route with a name is enough for the latter.
@@ -281,6 +288,10 @@ pub enum MapName {
     ClientMembers,
     ClientNetworks,
     Origins,
+    /// Questions to authentication servers.
+    ForwardAuth,
+    /// Where authentication servers are.
+    AuthServers,
     Headers,
 }
 
@@ -382,8 +393,9 @@ impl Config {
         self.frontends.iter().any(|frontend| frontend.listener.is_tcp())
     }
 
-    /// Leaves out names of header fields that the running worker does not have.
-    pub fn limit_header_names(&mut self, existing: &ExistingWorker) {
+    /// Leaves out names of header fields that the running worker does not have, and name servers.
+    pub fn keep_shape_of(&mut self, existing: &ExistingWorker) {
+        self.resolves_names = existing.resolves_names;
         self.header_names.clone_from(&existing.header_names);
         self.maps.features = FeatureMaps::of_routes(&self.maps.routes, &self.header_names);
     }
@@ -741,36 +753,45 @@ impl Maps {
             MapName::Checks => self.checks.clone(),
             MapName::CheckHosts => self.check_hosts.clone(),
             MapName::Acme => self.acme.clone(),
+            MapName::AuthServers => self
+                .auth_servers
+                .iter()
+                .map(|(key, server)| (key.clone(), server.to_string()))
+                .collect(),
             MapName::StrictHosts
             | MapName::ClientMembers
             | MapName::ClientNetworks
             | MapName::Origins
+            | MapName::ForwardAuth
             | MapName::Headers => self.features.entries(map).cloned().unwrap_or_default(),
         }
     }
 }
 
 impl MapName {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Routes,
         Self::Tcp,
         Self::TcpPorts,
         Self::Checks,
         Self::CheckHosts,
         Self::Acme,
+        Self::AuthServers,
         Self::StrictHosts,
         Self::ClientMembers,
         Self::ClientNetworks,
         Self::Origins,
+        Self::ForwardAuth,
         Self::Headers,
     ];
 
     /// Maps of sets that entries of routes name.
-    pub const SETS: [Self; 5] = [
+    pub const SETS: [Self; 6] = [
         Self::StrictHosts,
         Self::ClientMembers,
         Self::ClientNetworks,
         Self::Origins,
+        Self::ForwardAuth,
         Self::Headers,
     ];
 
@@ -799,6 +820,8 @@ impl fmt::Display for MapName {
             Self::ClientMembers => "client-members.map",
             Self::ClientNetworks => "client-networks.map",
             Self::Origins => "origins.map",
+            Self::ForwardAuth => "forward-auth.map",
+            Self::AuthServers => "auth-servers.map",
             Self::Headers => "headers.map",
         })
     }

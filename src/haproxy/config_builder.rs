@@ -16,7 +16,10 @@ use crate::{
         requeue::Requeue,
         tls::{self, DefaultCertificate, TlsContext},
     },
-    model::route::{Listener, Protocol, Routes},
+    model::{
+        http::forward_auth::AuthServer,
+        route::{Listener, Protocol, Routes},
+    },
     routing::decide::Rules,
 };
 use std::{
@@ -67,6 +70,9 @@ impl ConfigBuilder<'_> {
         let mut config = Config::new(routes, layout, &listeners, timing, self.tls_context());
         config.requeue = self.context.requeue.map(Requeue::key);
         config.maps.acme.clone_from(&self.rules.acme_tokens);
+        config.maps.auth_servers.clone_from(&self.rules.auth_servers);
+        config.resolves_names = existing.is_some_and(|existing| existing.resolves_names)
+            || self.rules.auth_servers.values().any(AuthServer::is_resolved);
         if self.context.acme.is_certificate() {
             let directory = &self.context.certificates;
             let line = |(host, digest): (&_, &_)| tls::challenge_line(host, *digest, directory);
@@ -160,7 +166,10 @@ impl ExistingWorker {
             observed.frontends.iter().filter_map(parse_frontend).collect()
         };
         let headers = observed.map_entries(MapName::Headers).map(|(key, _)| key);
-        Self { frontends, header_names: HeaderNames::of_worker(headers) }
+        // What is resolved once stays so until the next reload.
+        let is_resolved = |(_, server): (&str, &str)| AuthServer::is_resolved_entry(server);
+        let resolves_names = observed.map_entries(MapName::AuthServers).any(is_resolved);
+        Self { frontends, header_names: HeaderNames::of_worker(headers), resolves_names }
     }
 }
 

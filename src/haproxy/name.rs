@@ -67,6 +67,15 @@ pub const HOLD_SERVER: &str = "hold";
 /// The frontend to which that server leads, see [`super::requeue`].
 pub const REQUEUE: &str = "docker-glue-requeue";
 
+/// Name of the frontend and of the backend through which authentication servers are asked.
+pub const FORWARD_AUTH: &str = "docker-glue-forward-auth";
+
+/// Name of the only server of these backends.
+pub const AUTH_SERVER: &str = "any";
+
+/// Name of the backend for those that are asked over TLS.
+pub const FORWARD_AUTH_TLS: &str = "docker-glue-forward-auth-tls";
+
 /// Pattern of the names of backends to which requests may return: spares, and names with a port.
 pub const OURS: &str = "^(spare-(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
 
@@ -233,8 +242,16 @@ pub fn is_shared(backend: &str) -> bool {
 
 /// Whether this version declares the backend in every file.
 fn is_static(backend: &str) -> bool {
-    let names = [NO_SERVER, NO_SERVER_TCP, TO_HTTPS, NO_CERTIFICATE, CLOSED, REDIRECTS];
-    names.contains(&backend) || backend.starts_with(TABLE_PREFIX)
+    let of_answers = [NO_SERVER, NO_SERVER_TCP, TO_HTTPS, NO_CERTIFICATE, CLOSED, REDIRECTS];
+    let of_questions = [FORWARD_AUTH, FORWARD_AUTH_TLS];
+    of_answers.contains(&backend)
+        || of_questions.contains(&backend)
+        || backend.starts_with(TABLE_PREFIX)
+}
+
+/// Whether the server stands for all authentication servers, whose addresses are in a map.
+pub fn is_auth_server(backend: &str, server: &str) -> bool {
+    [FORWARD_AUTH, FORWARD_AUTH_TLS].contains(&backend) && server == AUTH_SERVER
 }
 
 /// Returns the backend of routes without a server.

@@ -204,6 +204,8 @@ impl ObservedState {
                 | MapName::ClientMembers
                 | MapName::ClientNetworks
                 | MapName::Origins
+                | MapName::ForwardAuth
+                | MapName::AuthServers
                 | MapName::Headers => {}
                 MapName::Checks | MapName::CheckHosts => {
                     part.backends.iter().for_each(|name| copy(from, name, entries));
@@ -391,7 +393,8 @@ fn parse_server(line: &str) -> Option<(String, String, ObservedServer)> {
         admin: parse_admin(words.get(6)?.parse().ok()?),
         up: *words.get(5)? != "0",
     };
-    Some(((*words.get(1)?).to_owned(), name.to_owned(), state))
+    let backend = *words.get(1)?;
+    (!name::is_auth_server(backend, name)).then(|| (backend.to_owned(), name.to_owned(), state))
 }
 
 /// Parses `show stat` of servers: copies the settings that `show servers state` does not have.

@@ -21,6 +21,10 @@ pub enum ReloadReason {
     Ports { new: BTreeSet<NonZeroU16> },
     /// The settings, the base file, or docker-balancer's version differ from those that HAProxy was started with.
     Settings,
+    /// A route changes header fields of a name that no route had before.
+    HeaderNames,
+    /// The first authentication server that is named by a name of DNS.
+    NameServers,
     /// HAProxy's state still differs from the desired one after two rounds of runtime commands.
     RuntimeFailed,
     /// Ports on which the first route that passes TLS through is new.
@@ -52,6 +56,8 @@ impl ReloadReason {
         match (new.is_empty(), new_passthrough.is_empty()) {
             (false, _) => Self::Ports { new },
             (true, false) => Self::Passthrough { new: new_passthrough },
+            _ if !before.header_names.has_all(&after.header_names) => Self::HeaderNames,
+            _ if after.resolves_names && !before.resolves_names => Self::NameServers,
             (true, true) => Self::Settings,
         }
     }
@@ -80,6 +86,12 @@ impl ReloadKind {
             Self::Settings => {
                 "Settings, the base file, or the version of docker-balancer differ from those that HAProxy was started with."
             }
+            Self::HeaderNames => {
+                "A label or a policy sets or removes a header of a name that no route had before. HAProxy's rules contain the names."
+            }
+            Self::NameServers => {
+                "The first policy names an authentication server outside by a name of DNS (`forward_auth`)."
+            }
             Self::RuntimeFailed => {
                 "HAProxy's state still differed from the expected one after two rounds of runtime commands."
             }
@@ -106,6 +118,8 @@ impl fmt::Display for ReloadReason {
                 write!(f, "passing TLS through begins on port {}", list(new))
             }
             Self::Settings => f.write_str("its settings changed"),
+            Self::HeaderNames => f.write_str("a route has a new name of a header"),
+            Self::NameServers => f.write_str("an authentication server has a name of DNS"),
             Self::RuntimeFailed => {
                 f.write_str("runtime commands did not produce the expected state")
             }

@@ -208,6 +208,12 @@ pub const FD_HARD_LIMIT: u32 = 1_048_576;
 /// The Lua program that pauses a request.
 const WAIT: &str = include_str!("../../templates/wait.lua");
 
+/// The Lua program that asks authentication servers.
+const FORWARD_AUTH: &str = include_str!("../../templates/forward_auth.lua");
+
+/// How many requests may wait for one authentication server at once. Further ones are answered with 503.
+const MAX_QUESTIONS: u32 = 256;
+
 /// Approximate lengths of a backend's section without its servers, and of the rest of the file.
 const SECTION_OVERHEAD: usize = 640;
 const BASE_SIZE: usize = 16 << 10;
@@ -245,9 +251,12 @@ pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
     let shapes = BackendShape::ALL.map(|shape| (name::defaults_section(shape).to_owned(), shape));
     let (frontends, spares) = (config.frontends.clone(), shapes.into());
     let header_names = config.header_names.clone();
-    let bare = Config { frontends, spares, header_names, ..Config::default() };
+    let resolves_names = config.resolves_names;
+    let bare = Config { frontends, spares, header_names, resolves_names, ..Config::default() };
     let users = context.users.as_ref().map(UserCheck::lua_program).unwrap_or_default();
-    let hash = name::hash_all([&render_config(&bare, context, String::new()), WAIT, &users]);
+    let forward_auth = context.forward_auth_program().unwrap_or_default();
+    let text = render_config(&bare, context, String::new());
+    let hash = name::hash_all([&text, WAIT, &users, &forward_auth]);
     format!("docker-balancer {hash:016x}{}", context.provisioning.fingerprint_suffix())
 }
 
@@ -256,7 +265,9 @@ pub fn base_hash(config: &Config, context: &RenderContext) -> u64 {
     let Config { fingerprint: skeleton, frontends, .. } = config;
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
     let header_names = config.header_names.clone();
-    let bare = Config { fingerprint: skeleton, frontends, header_names, ..Config::default() };
+    let resolves_names = config.resolves_names;
+    let fingerprint = skeleton;
+    let bare = Config { fingerprint, frontends, header_names, resolves_names, ..Config::default() };
     name::hash(&render_config(&bare, context, String::new()))
 }
 
@@ -342,6 +353,8 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
     let maps = &config.maps;
     let lua = context.requeue.map(|_| ("wait.lua".to_owned(), WAIT.to_owned()));
     let users = context.users.as_ref().map(|check| ("users.lua".to_owned(), check.lua_program()));
+    let forward_auth =
+        context.forward_auth_program().map(|program| ("forward_auth.lua".to_owned(), program));
     let files = BTreeMap::from([
         ("404.http".to_owned(), format_error_file(404)),
         ("503.http".to_owned(), format_error_file(503)),
@@ -349,6 +362,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         ("checks.map".to_owned(), format_map(&maps.checks)),
         ("check-hosts.map".to_owned(), format_map(&maps.check_hosts)),
         ("servers.state".to_owned(), format_server_states(config)),
+        (MapName::AuthServers.to_string(), format_map(&maps.auth_servers)),
     ]);
     let sets = MapName::SETS.map(|map| (map.to_string(), format_map(&maps.entries(map))));
     let acme = context.acme.is_token().then(|| (MapName::Acme.to_string(), format_map(&maps.acme)));
@@ -361,6 +375,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
         .chain(sets)
         .chain(lua)
         .chain(users)
+        .chain(forward_auth)
         .chain(acme)
         .chain(tcp)
         .chain(ports)
@@ -498,6 +513,22 @@ impl RenderContext {
     /// Returns the address at which a frontend behind [`name::passthrough_frontend`] listens.
     fn decrypting_socket(&self, frontend: &Frontend) -> String {
         format!("{}-{}", requeue::address(self.key), frontend.port)
+    }
+
+    /// Whether HAProxy has Lua, by which it asks authentication servers.
+    fn has_lua(&self) -> bool {
+        self.users.as_ref().err() != Some(&NoUserCheck::Lua)
+    }
+
+    /// Returns the Lua program that asks authentication servers, with the address of the frontend that passes its
+    /// questions on.
+    fn forward_auth_program(&self) -> Option<String> {
+        self.has_lua()
+            .then(|| format!("local address = \"{}\"\n{FORWARD_AUTH}", self.auth_socket()))
+    }
+
+    fn auth_socket(&self) -> String {
+        format!("{}-auth", requeue::address(self.key))
     }
 
     /// Returns the address at which the frontend for challenges listens.

@@ -33,6 +33,7 @@ pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> Obse
             (["description", description @ ..], None) => {
                 observed.fingerprint = description.join(" ");
             }
+            (["server", name, ..], Some(backend)) if name::is_auth_server(backend, name) => {}
             (["server", name, address, options @ ..], Some(backend)) => {
                 let Some(observed_server) = parse_server(name, address, options) else { continue };
                 let servers = observed.servers.entry(backend.to_owned()).or_default();

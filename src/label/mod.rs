@@ -115,6 +115,9 @@ pub enum HostNetwork {
 }
 
 /// Labels that identify a container's service.
+/// The label that names the network on which HAProxy reaches a container.
+pub(crate) const NETWORK_LABEL: &str = "glue_network";
+
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const SWARM_SERVICE_LABEL: &str = "com.docker.swarm.service.name";

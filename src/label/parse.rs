@@ -5,7 +5,6 @@
 use super::{
     HostNetwork, LabelLimits, ParsedLabels, RouteRequest,
     key::{self, LabelKey},
-    synonym,
 };
 use crate::model::{
     backend_tls::{Scheme, Verification},
@@ -13,6 +12,7 @@ use crate::model::{
     container::{Container, NetworkMode, Transport},
     http::{
         closed::Closed,
+        forward_auth::ForwardAuth,
         header::{self, HeaderName},
         redirect::{Redirect, RedirectStatus},
     },
@@ -202,7 +202,6 @@ impl<'a> LabelParser<'a> {
                 None => {}
                 Some(Err(reason)) => {
                     misspelled.extend(misspelled_protection(&reason));
-                    misspelled.extend(missing_protection(label.key, &reason));
                     self.report_problem(Some(label), reason);
                 }
                 Some(Ok(LabelKey::Container(option))) => match option.listed_protocol() {
@@ -713,12 +712,14 @@ impl<'a> LabelParser<'a> {
         }
     }
 
-    /// Closes a route with users if their passwords cannot be verified.
+    /// Closes a route with users, or with an authentication server, if HAProxy cannot ask about them.
     fn close_unverified(&mut self, values: &mut OptionValues) {
-        let has_users = values.find(LabelOption::Users).is_some();
-        if let Some(why) = self.limits.no_user_check.filter(|_| has_users) {
-            self.report_problem(None, Reason::UsersNotVerified { why });
-            values.set(Closed(Some(LabelOption::Users)).into_value());
+        let Some(why) = self.limits.no_user_check else { return };
+        for option in [LabelOption::Users, LabelOption::ForwardAuth] {
+            if values.find(option).is_some() && why.applies_to(option) {
+                self.report_problem(None, Reason::UsersNotVerified { option, why });
+                values.set(Closed(Some(option)).into_value());
+            }
         }
     }
 
@@ -1129,14 +1130,6 @@ fn misspelled_protection(reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
     }
 }
 
-/// Returns the port of a label that asks for a protection that does not exist, and the option that is nearest to it.
-fn missing_protection(key: &str, reason: &Reason) -> Option<(NonZeroU16, LabelOption)> {
-    let is_protection =
-        matches!(reason, Reason::UnsupportedOption { hint } if *hint == synonym::GUARD);
-    let port = key.split('_').find_map(|part| option_value::parse_port(part).ok())?;
-    is_protection.then_some((port, LabelOption::Users))
-}
-
 /// Returns the public port of a port in a range of the same length as the value. `None` if the value is no such range.
 pub(super) fn pair_port(range: PortRange, port: NonZeroU16, value: &str) -> Option<NonZeroU16> {
     let public = PortRange::from_str(value).ok()?;
@@ -1154,6 +1147,13 @@ pub(super) fn parse_option(
     let parsed = option.parse_value(text)?;
     Some(parsed.and_then(|(value, reported)| match (protocol, &value) {
         (LabelProtocol::Udp, OptionValue::Proxy(ProxyHeader::V1)) => Err(Reason::ProxyHeaderOfText),
+        (_, OptionValue::ForwardAuth(ForwardAuth(Some(url)))) if url.has_address() => {
+            Err(Reason::InvalidValue {
+                option,
+                text: text.to_owned(),
+                expected: "a URL with the name of a container; only a policy of the settings file may have an address",
+            })
+        }
         _ => Ok((value, reported)),
     }))
 }

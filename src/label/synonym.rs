@@ -19,9 +19,6 @@ pub(super) enum Synonym {
 const SWITCH: &str = "containers with labels of docker-balancer are served; to exclude one, remove \
                       its labels, or require another label with --constraint";
 const STICKY: &str = "sticky sessions are not supported; keep sessions outside of the containers";
-/// Of words for a protection that does not exist. A port with such a label answers 503.
-pub(super) const GUARD: &str = "labels cannot ask an authentication server yet; let the container do it, or use the users \
-                                or allow label";
 const RESPONSES: &str = "HAProxy neither compresses nor stores responses, and has one folder of error pages for all \
                          routes; let the container do it";
 const HOST_HEADER: &str = "the container gets the request's Host header, also in X-Forwarded-Host";
@@ -36,14 +33,13 @@ const PORT: &str = "the container's port is part of the label's name, as in glue
 const NETWORK: &str = "the network is set for the whole container, with glue_network";
 /// Names that correspond to no option, each list with what can be used instead. Names are written as the synonyms of
 /// options.
-const UNSUPPORTED: [(&str, &str); 10] = [
+const UNSUPPORTED: [(&str, &str); 9] = [
     ("enable enabled disable disabled active expose exposed on off ignore", SWITCH),
     (
         "sticky stickiness stickysession stickysessions session sessions cookie cookies \
          affinity sessionaffinity iphash persist persistence",
         STICKY,
     ),
-    ("forwardauth authurl oauth oidc", GUARD),
     ("compress compression gzip encode errorpages errors cache", RESPONSES),
     ("passhostheader hostheader", HOST_HEADER),
     ("priority order rank default defaulthost", ORDER),

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     model::{
+        http::forward_auth::{AuthHost, ForwardAuth},
         label_option::{InvalidValue, LabelOption, LabelProtocol},
         option_value::{self, HostMatch, PathPrefix},
         problem::Reason,
@@ -77,6 +78,12 @@ impl Setting {
     pub(super) fn new(option: &str, value: impl Into<String>, origin: &str) -> Self {
         Self { option: option.to_owned(), value: value.into(), origin: origin.to_owned() }
     }
+}
+
+/// Whether the URL of an authentication server has the name of a container as its host.
+fn names_container(url: &str) -> bool {
+    let ForwardAuth(url) = url.parse().unwrap_or_default();
+    url.is_some_and(|url| matches!(url.host(), AuthHost::Name(name) if !name.contains('.')))
 }
 
 /// Returns the text of an origin: a label with its value, on one line.
@@ -163,7 +170,12 @@ impl RouteDraft {
 
     /// Returns the labels that match requests.
     fn match_settings(&self) -> Vec<Setting> {
-        let join = |texts: &BTreeSet<String>| texts.iter().cloned().collect::<Vec<_>>().join(",");
+        // Requests are redirected to the first host, which must not be a wildcard.
+        let join = |texts: &BTreeSet<String>| {
+            let (wildcards, others): (Vec<_>, Vec<_>) =
+                texts.iter().map(String::as_str).partition(|text| text.starts_with('*'));
+            [others, wildcards].concat().join(",")
+        };
         let mut settings = Vec::new();
         let mut add = |option: &str, texts: &BTreeSet<String>| {
             if !texts.is_empty() {
@@ -316,12 +328,21 @@ impl ServiceDraft {
     /// defined, so that the route answers 503.
     fn replace_missing(&mut self, setting: Setting) -> Option<Setting> {
         match setting.option.as_str() {
+            "forward_auth" if names_container(&setting.value) => {
+                let text =
+                    "the container needs a route for this port; else write the URL into a policy";
+                self.note_advice(&setting.origin, text);
+                Some(setting)
+            }
             "forward_auth" => {
-                let text = "labels have no single sign-on, so the route answers 503 until [policy.single-sign-on] exists";
+                let text = format!(
+                    "only a policy may name this server, so the route answers 503 until [policy.single-sign-on] has \
+                     forward_auth = \"{}\"",
+                    setting.value
+                );
                 self.note_loss(&setting.origin, text);
                 Some(Setting::new("use", "single-sign-on", &setting.origin))
             }
-            "forward_auth_headers" => None,
             option @ ("sticky" | "check_interval") => {
                 self.note_loss(&setting.origin, format!("there is no option {option}"));
                 None

@@ -277,9 +277,10 @@ fn add_redirects(origin: &str, json: &str, route: &mut RouteDraft, draft: &mut S
     let Ok(redirects) = serde_json::from_str::<BTreeMap<String, String>>(json) else {
         return draft.note_loss(origin, "it is no JSON object of hosts and targets");
     };
+    let first = route.hosts.iter().find(|host| !host.starts_with('*')).cloned();
     let is_own = |target: &str| {
         let host = target.trim_start_matches("https://").trim_start_matches("http://");
-        route.hosts.contains(host.trim_end_matches('/'))
+        first.as_deref() == Some(host.trim_end_matches('/'))
     };
     let (own, others): (Vec<_>, Vec<_>) = redirects.iter().partition(|(_, target)| is_own(target));
     if !own.is_empty() {

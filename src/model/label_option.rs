@@ -13,6 +13,7 @@ use super::{
         clients::{Allow, Deny},
         closed::Closed,
         cors::Cors,
+        forward_auth::{ForwardAuth, ForwardAuthHeaders},
         header::{
             self, DropRequestHeaders, DropResponseHeaders, RequestHeaders, ResponseHeaders,
             SecureHeaders,
@@ -530,6 +531,20 @@ label_options! {
         default: "everyone",
         meaning: "[users and their passwords](../guide/users.md): others get 401. Hashes are those of bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`), `$apr1$` and `{SHA}`. The container gets the name in `Remote-User`. At most 64",
         synonyms: "user basicauth basicauths basicauthusers basicauthuser auth authusers authuser httpauth htpasswd htaccess password passwords login logins credentials",
+    }
+    ForwardAuth(ForwardAuth) {
+        "forward_auth", [Http], Port, Policy, Data, ClosesRoute, json: "forward_auth" IfSet,
+        values: "a URL: `http://authelia:9091/api/authz/forward-auth`",
+        default: "",
+        meaning: "[an authentication server](../guide/single-sign-on.md) judges each request: with 2xx the request passes, any other answer goes to the client. The host is a container's name; policies may also name an address or a host outside. If the server does not answer, clients get 503",
+        synonyms: "forwardauth forwardauthaddress authrequest authurl authserver externalauth extauth oauth oauth2 oidc sso singlesignon authelia authentik tinyauth",
+    }
+    ForwardAuthHeaders(ForwardAuthHeaders) {
+        "forward_auth_headers", [Http], Port, Policy, Data, Ignored, json: "forward_auth_headers" IfSet,
+        values: "names of headers, comma-separated: `Remote-User,Remote-Groups`",
+        default: "",
+        meaning: "headers of the authentication server's answer that the container gets. Those of the client are removed",
+        synonyms: "authresponseheaders forwardauthresponseheaders forwardauthheader authheaders copyheaders",
     }
     Cors(Cors) {
         "cors", [Http], Port, Policy, Data, Ignored, json: "cors" IfSet,

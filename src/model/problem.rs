@@ -10,7 +10,7 @@ use crate::{
     model::{
         container::Transport,
         container_ref::ContainerRef,
-        http::users::NoUserCheck,
+        http::{forward_auth::AuthServerFault, users::NoUserCheck},
         label_option::{LabelOption, LabelProtocol},
         malformed_http::{MalformedRequest, MalformedResponse},
         route::Listener,
@@ -160,9 +160,15 @@ pub enum Reason {
     PolicyNeedsRequests {
         host: String,
     },
-    /// Routes with users answer 503, because HAProxy cannot find out whether a password is right.
+    /// Routes with the option answer 503, because HAProxy cannot find out who a user is.
     UsersNotVerified {
+        option: LabelOption,
         why: NoUserCheck,
+    },
+    /// HAProxy cannot ask the authentication server of routes.
+    AuthServerUnknown {
+        url: String,
+        why: AuthServerFault,
     },
     /// `redirect_from` without a host to which requests are redirected.
     RedirectWithoutHost,
@@ -912,8 +918,11 @@ impl fmt::Display for ReasonText<'_> {
                 "{host} is not served, because the settings require policies for it, and HAProxy does not see the \
                  requests of connections that it passes on"
             ),
-            Reason::UsersNotVerified { why } => {
-                write!(f, "the routes with users answer 503, because {why}")
+            Reason::UsersNotVerified { option, why } => {
+                write!(f, "the routes with {option} answer 503, because {why}")
+            }
+            Reason::AuthServerUnknown { url, why } => {
+                write!(f, "the routes with forward_auth={url} answer 503, because {why}")
             }
             Reason::RedirectWithoutHost => f.write_str(
                 "redirect_from needs a host label whose first host is not a wildcard; requests are redirected to it",

@@ -37,6 +37,7 @@ pub fn offline_snapshot(
     let mut state = DecideState::default();
     state.rollback = rollback;
     let decision = decide(&world, state, now, &rules);
+    let rules = Rules { auth_servers: decision.auth_servers, ..rules };
     let layout = match observed {
         Some(observed) => {
             Layout::for_running_worker(&decision.routes, observed, &BTreeSet::new()).0

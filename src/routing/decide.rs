@@ -27,6 +27,7 @@ use crate::{
     },
     routing::{
         address::{NetworkContext, resolve_address},
+        auth_server::{AuthServers, find_auth_servers},
         crash_loop::CrashTracker,
         host_terms::{self, RetainedTerms, TlsHost},
         rollback::Rollback,
@@ -88,6 +89,8 @@ pub struct Rules {
     pub acme_certificates: BTreeMap<Host, CertificateDigest>,
     /// CAs that labels may name.
     pub cas: Arc<CaIndex>,
+    /// Where the authentication servers of routes are, as of the last decision.
+    pub auth_servers: AuthServers,
     /// Why the policies of the settings file were not read again, if so.
     pub policy_fault: Option<String>,
 }
@@ -110,6 +113,17 @@ pub struct SourceRules {
 }
 
 impl SourceRules {
+    /// # Errors
+    /// If containers of the source must not have the address.
+    pub(super) fn check_allowed(&self, address: SocketAddr) -> Result<(), Reason> {
+        let address = address.ip();
+        let is_allowed = |network: &IpNet| network.contains(&address);
+        if self.allowed_addresses.is_empty() || self.allowed_addresses.iter().any(is_allowed) {
+            return Ok(());
+        }
+        Err(Reason::AddressRefused { address, fence: AddressFence::NotAllowed })
+    }
+
     /// Whether containers on the host's network must not serve this port of the host.
     fn is_reserved_host_port(&self, (transport, port): ContainerPort) -> bool {
         let Some(port) = NonZeroU16::new(port) else { return false };
@@ -424,6 +438,8 @@ impl UnloadableListener {
 #[derive(Debug, Clone)]
 pub struct Decision {
     pub routes: Routes,
+    /// Where the authentication servers of these routes are.
+    pub auth_servers: AuthServers,
     pub problems: ProblemSet,
     pub memory: DecideState,
     /// When the decision changes without a change of the world.
@@ -473,6 +489,8 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     exclude_port_conflicts(&mut routes, &memory, conflicts, &mut problems);
     exclude_unknown_cas(&mut routes, &rules.cas, &mut problems);
     problems.extend(missing_certificates(&routes, rules));
+    let (auth_servers, unknown_servers) = find_auth_servers(&routes, world, rules);
+    problems.extend(unknown_servers);
     let again = memory
         .unloadable_listeners
         .values()
@@ -485,7 +503,7 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
         .chain(again)
         .min();
     let wake_at = [hold_ends, retry, crashed.into_values().min()].into_iter().flatten().min();
-    Decision { routes, problems, memory, wake_at }
+    Decision { routes, auth_servers, problems, memory, wake_at }
 }
 
 /// Whether HAProxy decrypts the connections for the host of a route that would leave it to the container, or the other
@@ -719,7 +737,7 @@ impl ClaimBuilder<'_> {
             // It is no server.
             return Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port.1));
         }
-        let SourceRules { network, vantage, allowed_addresses, .. } = self.rules;
+        let SourceRules { network, vantage, .. } = self.rules;
         let found = resolve_address(
             self.container,
             port,
@@ -728,11 +746,7 @@ impl ClaimBuilder<'_> {
             self.world,
             vantage,
         )?;
-        let address = found.ip();
-        let is_allowed = |network: &IpNet| network.contains(&address);
-        if !allowed_addresses.is_empty() && !allowed_addresses.iter().any(is_allowed) {
-            return Err(Reason::AddressRefused { address, fence: AddressFence::NotAllowed });
-        }
+        self.rules.check_allowed(found)?;
         Ok(found)
     }
 

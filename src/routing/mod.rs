@@ -3,6 +3,7 @@
 //! Pure: the world and the clock come in as arguments.
 
 pub mod address;
+pub mod auth_server;
 pub mod crash_loop;
 pub mod decide;
 pub mod host_terms;

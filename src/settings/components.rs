@@ -141,6 +141,7 @@ impl Settings {
                 None => UnmatchedClients::Refused,
             },
             acme_tokens: BTreeMap::new(),
+            auth_servers: BTreeMap::new(),
             acme_certificates: BTreeMap::new(),
             cas: Arc::default(),
         }

@@ -167,7 +167,11 @@ fn parse_option(name: &str, value: &DeValue<'_>) -> Result<OptionValue> {
     };
     // Every option of policies has a type of values.
     let parsed = option.parse_value(&text).context("policies have no such option")?;
-    parsed.map(|(value, _)| value).map_err(invalid)
+    let (value, _) = parsed.map_err(invalid)?;
+    Ok(match value {
+        OptionValue::ForwardAuth(auth) => auth.by_policy().into_value(),
+        value => value,
+    })
 }
 
 fn option_text(value: &DeValue<'_>) -> Result<String> {

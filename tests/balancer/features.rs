@@ -29,7 +29,7 @@ pub(crate) fn run(plan: &BalancerPlan, name: &str, labels: &[&str]) -> Run {
 
 /// A request (`METHOD URL`, then a line for each header), and what is expected: the outcome, then a line for each
 /// header that is compared. `<` is one of the response, `>` one that the container saw, and `-` one that is absent.
-type Row<'a> = (&'a str, &'a str);
+pub(crate) type Row<'a> = (&'a str, &'a str);
 
 fn parse_request(balancer: &Balancer, text: &str) -> Request {
     let mut lines = text.lines().map(str::trim);
@@ -78,7 +78,7 @@ fn plain_lines(text: &str) -> String {
 }
 
 /// Sends the requests in this order and compares the answers.
-fn check_rows(balancer: &Balancer, rows: &[Row<'_>]) {
+pub(crate) fn check_rows(balancer: &Balancer, rows: &[Row<'_>]) {
     let wrong = |(request, expected): &Row<'_>| {
         let answer = parse_request(balancer, request).open();
         let got = match answer.and_then(|mut stream| read_answer(&mut stream)) {
@@ -93,18 +93,18 @@ fn check_rows(balancer: &Balancer, rows: &[Row<'_>]) {
 }
 
 /// Returns the process of HAProxy's worker, which a reload replaces.
-fn worker(balancer: &Balancer) -> String {
+pub(crate) fn worker(balancer: &Balancer) -> String {
     let info = balancer.ask_haproxy("show info");
     info.lines().find(|line| line.starts_with("Pid: ")).unwrap().to_owned()
 }
 
 /// A settings file with policies.
-struct Settings {
+pub(crate) struct Settings {
     folder: TempDir,
 }
 
 impl Settings {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let settings = Self { folder: tempfile::tempdir().unwrap() };
         settings.write(text);
         settings
@@ -115,13 +115,13 @@ impl Settings {
     }
 
     /// Replaces the file as an editor does.
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         let new = self.folder.path().join("new");
         fs::write(&new, text).unwrap();
         fs::rename(new, self.path()).unwrap();
     }
 
-    fn plan(&self, plan: BalancerPlan) -> BalancerPlan {
+    pub(crate) fn plan(&self, plan: BalancerPlan) -> BalancerPlan {
         plan.option(&["--settings", self.path().to_str().unwrap()])
     }
 }
@@ -682,7 +682,7 @@ fn hostile_values_affect_no_other_route() {
 }
 
 /// The compose files of `examples/features/` with its settings: requests of clients behind a trusted proxy.
-const EXAMPLES: [(&str, &[Row<'_>]); 6] = [
+const EXAMPLES: [(&str, &[Row<'_>]); 8] = [
     (
         "policies",
         &[
@@ -710,6 +710,25 @@ const EXAMPLES: [(&str, &[Row<'_>]); 6] = [
             ("GET shop.example.com//admin\nX-Forwarded-For: 198.51.100.1", "400"),
             ("GET shop.example.com/admin\nX-Forwarded-For: 203.0.113.5", "shop saw /admin"),
             ("GET shop.example.com/admin\nX-Forwarded-For: 203.0.113.66", "403"),
+        ],
+    ),
+    (
+        "authelia",
+        // In place of Authelia there is a server that answers 200.
+        &[
+            ("GET auth.example.com/", "authelia saw /"),
+            ("GET wiki.example.com/x\nRemote-User: root", "wiki saw /x\n> Remote-User: -"),
+            ("GET wiki.example.com//x", "400"),
+        ],
+    ),
+    (
+        "oauth2-proxy",
+        &[
+            ("GET login.example.com/oauth2/sign_in", "oauth2-proxy saw /oauth2/sign_in"),
+            (
+                "GET orders.example.com/x\nX-Auth-Request-User: root",
+                "orders saw /x\n> X-Auth-Request-User: -",
+            ),
         ],
     ),
     (
@@ -792,7 +811,10 @@ fn examples_of_features_act_as_the_book_says() {
         assert_eq!(project.notes, BTreeSet::new());
         let services = project.services.iter().filter(|service| !service.labels.is_empty());
         let runs = services.map(|service| {
-            let run = plan.run(&service.name);
+            // As docker compose names containers and their services.
+            let run = plan.run(&service.name).of_compose(&service.name);
+            let port = service.labels.keys().find_map(|key| key.split('_').nth(2));
+            let run = run.arguments(&["--port", port.unwrap()]);
             service.labels.iter().fold(run, |run, (key, value)| run.label(key, value))
         });
         let _containers = common::start_all(runs.collect());

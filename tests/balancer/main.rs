@@ -18,6 +18,7 @@ mod elsewhere;
 mod explain_live;
 mod features;
 mod fleet;
+mod forward_auth;
 mod http3;
 mod https;
 mod https_browser;

@@ -41,6 +41,8 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
         Just("response_header_X-B"),
         Just("drop_response_headers"),
         Just("cors"),
+        Just("forward_auth"),
+        Just("forward_auth_headers"),
         Just("rate"),
         Just("max_body"),
         Just("hots"),
@@ -198,6 +200,7 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
         1 => Just("redirect_from=old.test"),
         1 => Just("response_header_X-A=1;2"),
         1 => Just("request_header_X-B=3 glue_http_80_cors=https://c.test"),
+        1 => Just("forward_auth=http://c1/x glue_http_80_forward_auth_headers=X-User"),
         1 => Just("rate=5/s glue_http_80_max_body=1k glue_http_80_add_prefix=/in"),
     ];
     let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25"),

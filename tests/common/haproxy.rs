@@ -41,6 +41,8 @@ pub struct HAProxy {
     wait: Duration,
     requeue: Option<Requeue>,
     users: Result<UserCheck, NoUserCheck>,
+    /// Tests run concurrently, so each has its own.
+    key: u64,
     proxy: Option<Proxy>,
     bound: BTreeMap<NonZeroU16, NonZeroU16>,
 }
@@ -77,10 +79,9 @@ impl HAProxy {
         let adds = Provisioning::is_dynamic_worker(&config.fingerprint);
         let bound = BTreeMap::new();
         let (requeue, users) = (None, Err(NoUserCheck::Lua));
-        let mut haproxy = Self { folder, adds, wait, requeue, users, proxy: None, bound };
+        let key = name::hash(&folder.path().display().to_string());
+        let mut haproxy = Self { folder, adds, wait, requeue, users, key, proxy: None, bound };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
-        // Tests run concurrently, so each has its own key.
-        let key = name::hash(&haproxy.folder.path().display().to_string());
         let build = Build { has_lua, ..proxy.build() };
         haproxy.requeue = Requeue::of(build, &haproxy.frame().base, key);
         haproxy.users = UserCheck::of(build, &haproxy.frame().base, &proxy.user_socket());
@@ -150,6 +151,7 @@ impl HAProxy {
             wait: self.wait,
             requeue: self.requeue,
             users: self.users.clone(),
+            key: self.key,
             ..story::frame_for(self.adds)
         }
     }

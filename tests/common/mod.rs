@@ -321,6 +321,21 @@ impl Run {
         self
     }
 
+    /// Gives the container the name of one that was removed. Its host name stays its own.
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        name.clone_into(&mut self.options[1]);
+        self
+    }
+
+    /// Gives the container the name and the labels of a container of a compose file's service.
+    pub fn of_compose(self, service: &str) -> Self {
+        let project = unique_name("project");
+        let run = self.named(&format!("{project}-{service}-1"));
+        let run = run.label("com.docker.compose.project", &project);
+        run.label("com.docker.compose.service", service)
+    }
+
     /// Uses another image than whoami's.
     pub fn image(mut self, image: &str) -> Self {
         image.clone_into(&mut self.image);

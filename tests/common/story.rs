@@ -172,6 +172,7 @@ pub fn default_rules() -> Rules {
         http3: false,
         unmatched_clients: UnmatchedClients::Refused,
         acme_tokens: BTreeMap::new(),
+        auth_servers: BTreeMap::new(),
         acme_certificates: BTreeMap::new(),
         cas: Arc::new(default_cas()),
         policy_fault: None,

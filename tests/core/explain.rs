@@ -326,6 +326,7 @@ fn state_after(
         let decided =
             docker_glue::routing::decide::decide(&world, memory, picture.now, &picture.rules);
         memory = decided.memory;
+        picture.rules.auth_servers = decided.auth_servers;
         picture.decide_state = memory.clone();
         picture.config = story::build_config(&decided.routes).into();
         picture.routes = decided.routes;

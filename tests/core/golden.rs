@@ -109,7 +109,12 @@ fn check_case(case: &Path) {
         Instant::now(),
         &decide::Rules { unmatched_clients, ..story::default_rules() },
     );
-    let config = story::config_in_frame(&decided.routes, 1, &frame);
+    let build = |stock, frame: &RenderContext| {
+        let mut config = story::config_in_frame(&decided.routes, stock, frame);
+        config.maps.auth_servers.clone_from(&decided.auth_servers);
+        config
+    };
+    let config = build(1, &frame);
     let files = haproxy::render::render_files(&config, &frame);
     let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
         writeln!(text, "{problem}").unwrap();
@@ -126,7 +131,7 @@ fn check_case(case: &Path) {
             default_host: frame.default_host.clone(),
             ..story::frame_for(true)
         };
-        let adding = story::config_in_frame(&decided.routes, 0, &adding_frame);
+        let adding = build(0, &adding_frame);
         let adding = haproxy::render::render_files(&adding, &adding_frame);
         assert_eq!(adding.generation, files.generation);
         insta::assert_snapshot!("haproxy-3.4.cfg", adding.config);

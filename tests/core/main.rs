@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod auth_server;
 mod census;
 mod check_interval;
 mod cli;

@@ -315,9 +315,10 @@ impl Model {
         // rollback.
         let mut memory = self.state().decide_state;
         memory.clear_cache();
-        let routes = decide(&self.world, memory, Instant::now(), &self.rules).routes;
+        let decided = decide(&self.world, memory, Instant::now(), &self.rules);
         let (worker, stored) = (self.sim.observe(), self.sim.stored());
-        let (config, homeless) = story::config_within(&routes, &worker);
+        let (mut config, homeless) = story::config_within(&decided.routes, &worker);
+        config.maps.auth_servers = decided.auth_servers;
         let there = ObservedState::from_config(&config);
         if 0 < homeless {
             return Some(format!("{homeless} routes have no place in {worker:#?}"));

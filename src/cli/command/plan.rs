@@ -344,6 +344,9 @@ async fn diff_accepted_routes(
         let moment = (maker.rules, Instant::now());
         let foreseen = decide_preview(world, before, daemon, &refused, rollback.clone(), moment);
         let routes = foreseen.decision.routes.clone();
+        let auth_servers = foreseen.decision.auth_servers.clone();
+        let rules = Rules { auth_servers, ..maker.rules.clone() };
+        let maker = ConfigBuilder { rules: &rules, ..maker };
         let outlook = PlanPreview::new(before, foreseen, maker);
         if outlook.is_empty() || outlook.is_only_disk_stale() {
             return Ok((outlook, None));

@@ -15,7 +15,7 @@ pub use headers::HeaderNames;
 pub use recover::recover_options;
 
 use super::{
-    config::{MapName, MapTarget},
+    config::{MapName, MapTarget, NO_WORD},
     name,
 };
 use crate::model::{
@@ -23,6 +23,7 @@ use crate::model::{
         clients::{Allow, Deny},
         closed::Closed,
         cors::Cors,
+        forward_auth::{AuthUrl, ForwardAuth, ForwardAuthHeaders},
         limit::{AtOnce, MaxBody, Period, Rate, RateLimit},
         redirect::{Redirect, RedirectStatus},
         rewrite::AddPrefix,
@@ -52,6 +53,7 @@ pub enum Feature {
     Clients = 1,
     Cors = 1 << 1,
     Users = 1 << 2,
+    ForwardAuth = 1 << 3,
     RateOfSecond = 1 << 4,
     RateOfMinute = 1 << 5,
     RateOfHour = 1 << 6,
@@ -136,7 +138,7 @@ pub enum Word {
     /// In milliseconds.
     TunnelTimeout,
     Users,
-    Authentication,
+    ForwardAuth,
     Sticky,
 }
 
@@ -153,6 +155,8 @@ pub struct RouteFeatures {
     clients: Option<ClientSet>,
     origins: Option<(String, BTreeSet<String>)>,
     headers: Option<(String, HeaderChanges)>,
+    /// The set that says which authentication server is asked, and its entry.
+    question: Option<(String, String)>,
     /// Whether the spelling of a path must not lead around the route.
     pub is_protected: bool,
 }
@@ -174,6 +178,7 @@ impl RouteFeatures {
         features.add_clients(policy, &mut uses);
         features.add_origins(policy, &mut uses);
         features.add_users(policy, &mut uses);
+        features.add_forward_auth(policy, &mut uses);
         features.add_limits(policy, &mut uses);
         features.add_headers(policy, &mut uses);
         let AddPrefix(added) = policy.get();
@@ -235,6 +240,16 @@ impl RouteFeatures {
         self.set(Word::Users, &users_set(&list));
         self.is_protected = true;
         uses.add(Feature::Users, Block::Authentication);
+    }
+
+    fn add_forward_auth(&mut self, policy: &Policy, uses: &mut Uses) {
+        let ForwardAuth(Some(url)) = policy.get() else { return };
+        let question = question_entry(&url, &policy.get());
+        let name = set_name('f', &question);
+        self.set(Word::ForwardAuth, &name);
+        self.question = Some((name, question));
+        self.is_protected = true;
+        uses.add(Feature::ForwardAuth, Block::Authentication);
     }
 
     fn add_limits(&mut self, policy: &Policy, uses: &mut Uses) {
@@ -323,6 +338,14 @@ pub fn users_set(users: &Users) -> String {
     format!("{USERS_SET}{}", users.digest())
 }
 
+/// Returns the entry of the map of questions to authentication servers: the key of the server, the `Host` header, the
+/// path, and the names of the headers that the container gets.
+fn question_entry(url: &AuthUrl, headers: &ForwardAuthHeaders) -> String {
+    let names = headers.to_string();
+    let names = if names.is_empty() { NO_WORD } else { &names };
+    format!("{} {} {} {names}", url.server_key(), url.authority(), url.path())
+}
+
 /// Start of the names of sets of users.
 const USERS_SET: char = 'u';
 
@@ -357,6 +380,8 @@ pub struct FeatureMaps {
     pub client_networks: BTreeMap<String, String>,
     /// `ORIGIN@SET`
     pub origins: BTreeMap<String, String>,
+    /// Set → the question to an authentication server.
+    pub forward_auth: BTreeMap<String, String>,
     /// `SET/request/NAME`, `SET/response/NAME` → value; `SET/drop-request/NAME`, `SET/drop-response/NAME`.
     pub headers: BTreeMap<String, String>,
 }
@@ -387,6 +412,9 @@ impl FeatureMaps {
             if let Some(set) = &features.clients {
                 sets.insert(set.name.as_str(), set);
             }
+            if let Some((name, question)) = &features.question {
+                maps.forward_auth.insert(name.clone(), question.clone());
+            }
             if let Some((name, origins)) = &features.origins {
                 let entry = |origin: &String| (format!("{origin}@{name}"), PRESENT.to_owned());
                 maps.origins.extend(origins.iter().map(entry));
@@ -408,6 +436,7 @@ impl FeatureMaps {
             MapName::ClientMembers => Some(&self.client_members),
             MapName::ClientNetworks => Some(&self.client_networks),
             MapName::Origins => Some(&self.origins),
+            MapName::ForwardAuth => Some(&self.forward_auth),
             MapName::Headers => Some(&self.headers),
             _ => None,
         }

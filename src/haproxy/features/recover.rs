@@ -13,6 +13,7 @@ use crate::{
             clients::{Allow, Deny},
             closed::Closed,
             cors::Cors,
+            forward_auth::{AuthUrl, ForwardAuth, ForwardAuthHeaders},
             header::{
                 DropRequestHeaders, DropResponseHeaders, RequestHeaders, ResponseHeaders,
                 SecureHeaders,
@@ -41,6 +42,7 @@ pub fn recover_options(observed: &ObservedState, words: &[&str], policy: Policy)
     {
         reader.set(users);
     }
+    reader.read_forward_auth();
     reader.read_limits();
     reader.read_headers();
     if let Some(AddPrefix(prefix)) = reader.parse(Word::AddPrefix) {
@@ -116,6 +118,20 @@ impl Reader<'_> {
         let origins: BTreeSet<_> =
             entries.filter_map(|(key, _)| key.strip_suffix(&suffix).map(str::to_owned)).collect();
         self.set(if origins.contains(ANY_ORIGIN) { Cors::Any } else { Cors::Origins(origins) });
+    }
+
+    fn read_forward_auth(&mut self) {
+        let Some(set) = self.word(Word::ForwardAuth) else { return };
+        let questions = self.observed.maps.get(&MapName::ForwardAuth);
+        let Some(question) = questions.and_then(|map| map.get(set)) else { return };
+        let [server, _, path, names] = question.split(' ').collect::<Vec<_>>()[..] else { return };
+        let Some(url) = AuthUrl::from_server_key(server, path) else { return };
+        self.set(ForwardAuth(Some(url)));
+        if names != NO_WORD
+            && let Ok(names) = names.parse::<ForwardAuthHeaders>()
+        {
+            self.set(names);
+        }
     }
 
     fn read_limits(&mut self) {

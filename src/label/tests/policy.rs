@@ -112,6 +112,23 @@ fn protection_that_is_not_understood_closes_its_route() {
             "label glue_http_80_ipwhitelist=\"private\": unknown label; did you mean glue_http_80_allow?",
         ),
         (
+            "forward_auth=sso:9091",
+            "forward_auth",
+            "label glue_http_80_forward_auth=\"sso:9091\": forward_auth: \"sso:9091\" is not the URL of an \
+             authentication server: http://CONTAINER:PORT/PATH",
+        ),
+        (
+            "forward_auth=http://127.0.0.1:9091",
+            "forward_auth",
+            "label glue_http_80_forward_auth=\"http://127.0.0.1:9091\": forward_auth: \"http://127.0.0.1:9091\" is not \
+             a URL with the name of a container; only a policy of the settings file may have an address",
+        ),
+        (
+            "authelia=http://sso:9091",
+            "forward_auth",
+            "label glue_http_80_authelia=\"(secret)\": unknown label; did you mean glue_http_80_forward_auth?",
+        ),
+        (
             "middlewares=lan@file",
             "use",
             "label glue_http_80_middlewares=\"lan@file\": unknown label; did you mean glue_http_80_use?",
@@ -131,16 +148,6 @@ fn protection_that_is_not_understood_closes_its_route() {
             &[&closed(option), problem],
         );
     }
-    check_limited(
-        &limits,
-        &labelled("glue_http_80_host=a.test glue_http_80_forward_auth=http://sso:9091/"),
-        &["a.test:80/ -> 80 closed users"],
-        &[
-            &closed("users"),
-            "label glue_http_80_forward_auth=\"http://sso:9091/\": unknown label: labels cannot ask an authentication \
-             server yet; let the container do it, or use the users or allow label",
-        ],
-    );
     let empty = labelled("glue_http_80_host=a.test glue_http_80_allow=");
     check_limited(
         &limits,

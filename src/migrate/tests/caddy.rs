@@ -114,8 +114,8 @@ fn directives_become_options() {
     row("basicauth.bob=JDJh", &["use=users"], &["cannot be read"]);
     row(
         "forward_auth=auth:9091\nforward_auth.uri=/verify\nforward_auth.copy_headers=Remote-User Remote-Email",
-        &["use=single-sign-on"],
-        &["no single sign-on"],
+        &["forward_auth=http://auth:9091/verify", "forward_auth_headers=Remote-User,Remote-Email"],
+        &[],
     );
     row(
         "header.X-Frame-Options=DENY\nheader.-Server=\nheader.Strict-Transport-Security=max-age=60;",
@@ -141,8 +141,12 @@ fn snippet_is_imported() {
     check(
         "[auth]\ncaddy=(sso)\ncaddy.forward_auth=auth:9091\ncaddy.forward_auth.uri=/verify\n\
          [web]\ncaddy=a.test\ncaddy.import=sso *\ncaddy.reverse_proxy={{upstreams 80}}",
-        &["glue_http_80_host=a.test", "glue_http_80_tls=on", "glue_http_80_use=single-sign-on"],
-        &["no single sign-on"],
+        &[
+            "glue_http_80_host=a.test",
+            "glue_http_80_tls=on",
+            "glue_http_80_forward_auth=http://auth:9091/verify",
+        ],
+        &[],
     );
 }
 

@@ -10,7 +10,7 @@ fn check(input: &str, labels: &[&str], losses: &[&str]) {
 fn host_and_port_become_a_route() {
     check(
         "env VIRTUAL_HOST=a.test, *.b.test\nenv VIRTUAL_PORT=3000",
-        &["glue_http_3000_host=*.b.test,a.test", "glue_http_3000_bind=80"],
+        &["glue_http_3000_host=a.test,*.b.test", "glue_http_3000_bind=80"],
         &[],
     );
     check("env VIRTUAL_HOST=${HOST}\nexpose 80", &["glue_http_80_host=${HOST}"], &[]);

@@ -179,9 +179,10 @@ fn middlewares_become_options() {
     row("ipallowlist.sourcerange=10.0.0.0/8, ::1", &["allow=10.0.0.0/8, ::1"], &[]);
     row(
         "forwardauth.address=http://auth:9091/verify\nforwardauth.authResponseHeaders=Remote-User",
-        &["use=single-sign-on"],
-        &["no single sign-on"],
+        &["forward_auth=http://auth:9091/verify", "forward_auth_headers=Remote-User"],
+        &[],
     );
+    row("forwardauth.address=http://auth.test/x", &["use=single-sign-on"], &["only a policy"]);
     row("forwardauth.address=https://auth.test/", &["use=m"], &["http:// only"]);
     row("ratelimit.average=6\nratelimit.period=1m\nratelimit.burst=3", &["rate=6/m"], &[]);
     row("inflightreq.amount=10", &["at_once=10"], &[]);
@@ -252,8 +253,8 @@ fn middleware_of_another_service_is_found() {
          traefik.http.routers.app.rule=Host(`a.test`)\n\
          traefik.http.routers.app.middlewares=auth@docker\n\
          traefik.http.services.app.loadbalancer.server.port=80",
-        &["glue_http_80_host=a.test", "glue_http_80_use=single-sign-on"],
-        &["no single sign-on"],
+        &["glue_http_80_host=a.test", "glue_http_80_forward_auth=http://auth:9091/"],
+        &[],
     );
     let options = &translation.policies["other"].options;
     assert_eq!((options[0].key.as_str(), options[0].value.as_str()), ("allow", "10.0.0.0/8"));

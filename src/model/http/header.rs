@@ -177,7 +177,7 @@ pub fn parse_named(option: LabelOption, name: &str, value: &str) -> Result<Heade
     Headers::one(option, name, value)
 }
 
-fn parse_names(option: LabelOption, text: &str) -> Result<BTreeSet<HeaderName>, Reason> {
+pub(super) fn parse_names(option: LabelOption, text: &str) -> Result<BTreeSet<HeaderName>, Reason> {
     let names = text.split(',').map(|name| HeaderName::parse(option, name.trim()));
     let names = names.collect::<Result<BTreeSet<_>, _>>()?;
     if MAX_HEADERS < names.len() {
@@ -186,7 +186,7 @@ fn parse_names(option: LabelOption, text: &str) -> Result<BTreeSet<HeaderName>, 
     Ok(names)
 }
 
-fn write_names(f: &mut fmt::Formatter<'_>, names: &BTreeSet<HeaderName>) -> fmt::Result {
+pub(super) fn write_names(f: &mut fmt::Formatter<'_>, names: &BTreeSet<HeaderName>) -> fmt::Result {
     let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
     f.write_str(&names.join(","))
 }

@@ -5,6 +5,7 @@
 pub mod clients;
 pub mod closed;
 pub mod cors;
+pub mod forward_auth;
 pub mod header;
 pub mod limit;
 pub mod password;

@@ -146,6 +146,17 @@ fn parse_user(text: &str, others: &[User]) -> Option<User> {
     (is_name && is_new).then(|| User { name: name.to_owned(), hash })
 }
 
+impl NoUserCheck {
+    /// Whether routes with the option answer 503. An authentication server is asked without docker-balancer.
+    pub fn applies_to(self, option: LabelOption) -> bool {
+        match option {
+            LabelOption::Users => true,
+            LabelOption::ForwardAuth => self == Self::Lua,
+            _ => false,
+        }
+    }
+}
+
 /// Completes "…, because …".
 impl fmt::Display for NoUserCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -218,8 +218,15 @@ impl ProblemKind {
                 "Use labels of HTTP, or ask the administrator to except the host.",
             ),
             Self::UsersNotVerified => row(
-                "HAProxy cannot ask docker-balancer whether a password is right, so routes with users answer 503 to everyone.",
+                "HAProxy cannot ask docker-balancer whether a password is right, or cannot ask an authentication server, \
+                 so routes with `users` or `forward_auth` answer 503 to everyone.",
                 "Install an HAProxy that was built with Lua, or remove `chroot` from the base file.",
+            ),
+            Self::AuthServerUnknown => row(
+                "HAProxy does not know where the authentication server of `forward_auth` is, so the routes with it answer 503 \
+                 to everyone. The message says why.",
+                "Start the container that the URL names, correct the name, or name the server in a \
+                 [policy](../guide/policies.md).",
             ),
             Self::RedirectWithoutHost => row(
                 "`redirect_from` has no host to which requests could be redirected. The label is ignored.",

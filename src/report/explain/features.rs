@@ -13,6 +13,7 @@ use crate::{
         http::{
             clients::{Allow, Deny},
             closed::Closed,
+            forward_auth::ForwardAuth,
             redirect::{Redirect, RedirectStatus},
         },
         label_option::{LabelOption, OptionEffect, OptionPlace, OptionValue},
@@ -83,6 +84,12 @@ pub(crate) fn feature_answer(
     {
         return Some(FeatureAnswer::refused(403, why));
     }
+    if let ForwardAuth(Some(url)) = policy.get()
+        && !snapshot.rules.auth_servers.contains_key(&url.server_key())
+    {
+        let why = format!("the address of its authentication server {url} is not known");
+        return Some(FeatureAnswer::refused(503, why));
+    }
     let location = redirect_location(request, selected, &policy.get())?;
     Some(FeatureAnswer {
         outcome: RequestOutcome::Redirected,
@@ -112,6 +119,12 @@ pub(crate) fn client_note(
     let is_limited = !allow.is_empty() || !deny.is_empty();
     (is_limited && request.from.is_none())
         .then(|| "not every client gets in; --from ADDRESS says what a client gets".to_owned())
+}
+
+/// Returns the note about the server that judges the request.
+pub(crate) fn auth_note(selected: &SelectedRoute<'_>) -> Option<String> {
+    let ForwardAuth(url) = selected.route.policy.get();
+    Some(format!("{} decides whether the request passes", url?))
 }
 
 fn redirect_location(

@@ -357,6 +357,7 @@ pub fn explain(
         .filter(|answer| answer.outcome == outcome && answer.why == reason);
     let mut notes = hint::collect_notes(snapshot, counters.is_some(), selected, public);
     notes.extend(selected.and_then(|selected| features::client_note(request, selected)));
+    notes.extend(selected.and_then(features::auth_note));
     Explanation {
         answered_by: AnsweredBy::Daemon,
         daemon_error: None,
