@@ -160,9 +160,9 @@ fn measure_hashes() {
         let begin = Instant::now();
         // A further container of a route comes, and goes with the next change.
         if number % 2 == 0 {
-            put(number / 2 % NODES, 100)
+            put(number / 2 % NODES, 100);
         } else {
-            remove(number / 2 % NODES, 100)
+            remove(number / 2 % NODES, 100);
         }
         took.push(watch.wait_until_equal(&before) - begin);
         sleep(Duration::from_millis(200));
@@ -179,9 +179,9 @@ fn measure_hashes() {
     for step in 0..steps {
         let (node, number) = (step as usize / 2 % NODES, 100);
         if step % 2 == 0 {
-            put(node, number)
+            put(node, number);
         } else {
-            remove(node, number)
+            remove(node, number);
         }
         sleep((begin + (step + 1) * CHURN_TIME / steps).saturating_duration_since(Instant::now()));
     }
@@ -247,13 +247,13 @@ fn measure_manager() {
     let cpu_of = |pid: Pid| {
         let before = cpu_time(pid);
         sleep(MANAGER_TIME);
-        share(cpu_time(pid) - before, MANAGER_TIME)
+        share(before, cpu_time(pid), MANAGER_TIME)
     };
     // The scheduler of the manager needs a while for so many tasks.
     wait_for("a quiet manager", || {
         let before = cpu_time(dockerd);
         sleep(Duration::from_secs(5));
-        (cpu_time(dockerd) - before < Duration::from_millis(250)).then_some(())
+        (cpu_time(dockerd) < before + Duration::from_millis(250)).then_some(())
     });
     println!("{TASKS} tasks in {SERVICES} services");
     print_row("answer of the manager with all tasks", &format!("{} kB", tasks().len() / 1000));
@@ -262,7 +262,7 @@ fn measure_manager() {
     sleep(Duration::from_secs(10));
     let before = cpu_time(balancer.pid());
     print_row("CPU of the manager with docker-balancer", &cpu_of(dockerd));
-    let own = share(cpu_time(balancer.pid()) - before, MANAGER_TIME);
+    let own = share(before, cpu_time(balancer.pid()), MANAGER_TIME);
     print_row("CPU of docker-balancer", &own);
     print_row("memory of docker-balancer", &format!("{} MB", resident_megabytes(balancer.pid())));
     drop(balancer);
@@ -328,13 +328,13 @@ fn cpu_time(pid: Pid) -> Duration {
     Duration::from(ClockId::pid_cpu_clock_id(pid).unwrap().now().unwrap())
 }
 
-fn share(spent: Duration, of: Duration) -> String {
-    let percent = 100.0 * spent.as_secs_f64() / of.as_secs_f64();
+fn share(before: Duration, after: Duration, of: Duration) -> String {
+    let percent = 100.0 * after.saturating_sub(before).as_secs_f64() / of.as_secs_f64();
     format!("{percent:.2} % of a core")
 }
 
 fn shares(before: &[Duration], after: &[Duration], of: Duration) -> String {
-    let all = before.iter().zip(after).map(|(before, after)| share(*after - *before, of));
+    let all = before.iter().zip(after).map(|(before, after)| share(*before, *after, of));
     all.collect::<Vec<_>>().join(", ")
 }
 
