@@ -6,8 +6,12 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use common::{etcd::Etcd, find_docker, glue::Glue, story::default_rules};
+use common::{
+    etcd::{Etcd, put_at},
+    find_docker,
+    glue::Glue,
+    story::default_rules,
+};
 use docker_glue::{
     label,
     model::{
@@ -27,7 +31,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
-    net::TcpStream,
     os::unix::net::UnixStream,
     sync::Arc,
     time::{Duration, Instant},
@@ -177,10 +180,10 @@ async fn measure_fleet() {
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     for node in 0..NODES {
-        let records =
-            (0..CONTAINERS).map(|number| (record_key(node, number), record(node, number, false)));
+        let own = |number| (record_key(node, number), Some(record(node, number, false)));
         let alive = json!({"v": 1, "state": "up", "addresses": [address(node)]});
-        put(&etcd, records.chain([(format!("n{node}/alive"), alive)]));
+        let alive = (format!("/docker-glue/n{node}/alive"), Some(alive));
+        etcd.put_all(&(0..CONTAINERS).map(own).chain([alive]).collect::<Vec<_>>());
     }
     let before = resident_megabytes();
     let begun = Instant::now();
@@ -203,10 +206,10 @@ async fn measure_fleet() {
     for number in 0..CHANGES {
         let (node, leaving) = (number * 7 % NODES, true);
         let id = ContainerId::in_source("fleet".parse().unwrap(), container_id(node, 3));
-        let (key, value) = (record_key(node, 3), record(node, 3, leaving));
+        let change = (record_key(node, 3), Some(record(node, 3, leaving)));
         let begun = Instant::now();
-        let url = etcd.url();
-        let put = tokio::task::spawn_blocking(move || put_at(&url, [(key, value)].into_iter()));
+        let place = etcd.place();
+        let put = tokio::task::spawn_blocking(move || put_at(&place, &[change]));
         let known = reader.wait_for(|world| world.containers[&id].stopping).await;
         changes.push(known - begun);
         put.await.unwrap();
@@ -237,7 +240,7 @@ fn container_id(node: usize, number: usize) -> String {
 }
 
 fn record_key(node: usize, number: usize) -> String {
-    format!("n{node}/served/{}", container_id(node, number))
+    format!("/docker-glue/n{node}/served/{}", container_id(node, number))
 }
 
 fn record(node: usize, number: usize, leaving: bool) -> Value {
@@ -255,29 +258,6 @@ fn record(node: usize, number: usize, leaving: bool) -> Value {
         "published": [{"port": "8080/tcp", "host_port": 30000 + number, "host_ip": "0.0.0.0"}],
         "exposed": ["8080/tcp"], "stop": {"signal": "SIGTERM", "timeout": 30},
     })
-}
-
-fn put(etcd: &Etcd, records: impl Iterator<Item = (String, Value)>) {
-    put_at(&etcd.url(), records);
-}
-
-/// Writes keys in one transaction, over etcd's JSON gateway.
-fn put_at(url: &str, records: impl Iterator<Item = (String, Value)>) {
-    let put = |(key, value): (String, Value)| {
-        let key = BASE64_STANDARD.encode(format!("/docker-glue/{key}"));
-        json!({"requestPut": {"key": key, "value": BASE64_STANDARD.encode(value.to_string())}})
-    };
-    let body = json!({"success": records.map(put).collect::<Vec<_>>()}).to_string();
-    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "POST /v3/kv/txn HTTP/1.0\r\nHost: etcd\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("\"succeeded\":true"), "{answer}");
 }
 
 fn resident_megabytes() -> u64 {

@@ -15,9 +15,11 @@ use nix::{
 };
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr},
+    io::Read as _,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -56,7 +58,7 @@ impl Member {
     fn kill_haproxy(&mut self) {
         let haproxy = self.balancer.master_pid();
         self.balancer.stop_with(Signal::SIGKILL);
-        kill(Pid::from_raw(-haproxy), Signal::SIGKILL).unwrap();
+        signal_group(haproxy, Signal::SIGKILL);
     }
 
     /// Returns the state that keepalived has entered last.
@@ -67,15 +69,34 @@ impl Member {
     }
 
     /// Takes the machine off the bridge, which its own interface does not show.
-    fn cut_off(&self) {
+    fn cut_off(&self) -> Cut {
         let inside = format!("--net={}", self.machine.network_namespace().display());
         let own = run_json("nsenter", &[&inside, "ip", "-json", "link", "show", "eth0"]);
         let index = own[0]["link_index"].as_u64().unwrap();
         let links = run_json("ip", &["-json", "link", "show"]);
         let far = links.as_array().unwrap().iter().find(|link| link["ifindex"] == index).unwrap();
-        let far = far["ifname"].as_str().unwrap();
-        run_json("ip", &["-json", "link", "set", far, "nomaster"]);
+        let name = |field: &str| far[field].as_str().unwrap().to_owned();
+        let cut = Cut { link: name("ifname"), bridge: name("master") };
+        run_json("ip", &["-json", "link", "set", &cut.link, "nomaster"]);
+        cut
     }
+}
+
+/// Where a machine was connected.
+struct Cut {
+    link: String,
+    bridge: String,
+}
+
+impl Cut {
+    fn reconnect(&self) {
+        run_json("ip", &["-json", "link", "set", &self.link, "master", &self.bridge]);
+    }
+}
+
+/// Sends a signal to HAProxy's master and its workers.
+fn signal_group(master: i32, signal: Signal) {
+    kill(Pid::from_raw(-master), signal).unwrap();
 }
 
 fn run_json(program: &str, words: &[&str]) -> serde_json::Value {
@@ -132,8 +153,12 @@ fn free_address(docker: &Docker, net: &Network) -> Ipv4Addr {
 /// Returns the name of the machine that answers at the address, if one does within a moment.
 fn find_holder(vip: Ipv4Addr) -> Option<String> {
     let place = SocketAddr::from((vip, 80));
-    std::net::TcpStream::connect_timeout(&place, Duration::from_millis(100)).ok()?;
-    let Answer { status, name, .. } = Request::new(place, "GET", "web.test", "/").send().ok()?;
+    TcpStream::connect_timeout(&place, Duration::from_millis(100)).ok()?;
+    let mut stream = Request::new(place, "GET", "web.test", "/").open().ok()?;
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    let Answer { status, name, .. } = Answer::parse(&bytes).ok()?;
     (status == 200).then_some(name)
 }
 
@@ -144,18 +169,43 @@ fn wait_for_holder(vip: Ipv4Addr, name: &str, event: &str) {
     println!("{event}: {name} answered after {} ms", begin.elapsed().as_millis());
 }
 
+/// Two machines, of which the first has the address. The network is removed after its members.
+struct Pair {
+    members: [Member; 2],
+    vip: Ipv4Addr,
+    _net: Network,
+}
+
+impl Pair {
+    /// Returns `None` if the programs are missing.
+    fn start() -> Option<Self> {
+        let docker = common::find_docker_as_root()?;
+        if !is_installed("keepalived") || !is_installed("nsenter") {
+            return None;
+        }
+        let net = docker.network("vip");
+        let vip = free_address(&docker, &net);
+        let one = Member::start(&docker, &net, "one", vip, 100);
+        wait_for_holder(vip, "one", "started alone");
+        let members = [one, Member::start(&docker, &net, "two", vip, 90)];
+        Some(Self { members, vip, _net: net })
+    }
+
+    /// Waits until one machine has the address and the other one is ready to take it. Returns their numbers.
+    fn wait_until_settled(&self) -> (usize, usize) {
+        wait_for("a holder and a spare machine", || {
+            let states = self.members.each_ref().map(Member::state);
+            let with = |state: &str| states.iter().position(|own| own.as_deref() == Some(state));
+            let (holder, spare) = (with("MASTER")?, with("BACKUP")?);
+            (find_holder(self.vip)? == self.members[holder].name).then_some((holder, spare))
+        })
+    }
+}
+
 #[test]
 fn address_moves_when_haproxy_dies_and_when_machine_is_cut_off() {
-    let Some(docker) = common::find_docker_as_root() else { return };
-    if !is_installed("keepalived") || !is_installed("nsenter") {
-        return;
-    }
-    let net = docker.network("vip");
-    let vip = free_address(&docker, &net);
-    let mut one = Member::start(&docker, &net, "one", vip, 100);
-    wait_for_holder(vip, "one", "started alone");
-    let two = Member::start(&docker, &net, "two", vip, 90);
-
+    let Some(mut pair) = Pair::start() else { return };
+    let (vip, [one, two]) = (pair.vip, &mut pair.members);
     one.kill_haproxy();
     wait_for_holder(vip, two.name, "HAProxy of the holder was killed");
     one.balancer.start_again();
@@ -164,4 +214,52 @@ fn address_moves_when_haproxy_dies_and_when_machine_is_cut_off() {
 
     two.cut_off();
     wait_for_holder(vip, one.name, "the holder was cut off");
+}
+
+/// What happens to the machine with the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// HAProxy and docker-balancer are killed, so nothing starts HAProxy again.
+    Killed,
+    /// Only HAProxy is killed.
+    HaproxyDies,
+    HaproxyHangs,
+    CutOff,
+}
+
+/// Prints how long no machine answers. keepalived queries once a second, so each failure happens at ten moments of a
+/// second.
+#[test]
+#[ignore = "a measurement, which takes some minutes"]
+fn measure_how_long_the_address_is_away() {
+    let Some(mut pair) = Pair::start() else { return };
+    for failure in [Failure::Killed, Failure::HaproxyDies, Failure::HaproxyHangs, Failure::CutOff] {
+        let mut took = Vec::new();
+        for round in 0..10 {
+            let (holder, spare) = pair.wait_until_settled();
+            thread::sleep(Duration::from_millis(100) * round);
+            let (vip, name) = (pair.vip, pair.members[spare].name);
+            let member = &mut pair.members[holder];
+            let begin = Instant::now();
+            let master = member.balancer.master_pid();
+            let cut = (failure == Failure::CutOff).then(|| member.cut_off());
+            match failure {
+                Failure::Killed => member.kill_haproxy(),
+                Failure::HaproxyDies => signal_group(master, Signal::SIGKILL),
+                Failure::HaproxyHangs => signal_group(master, Signal::SIGSTOP),
+                Failure::CutOff => {}
+            }
+            let answered = wait_for("an answer", || {
+                find_holder(vip).filter(|own| own == name || failure == Failure::HaproxyDies)
+            });
+            took.push((begin.elapsed().as_millis(), answered));
+            match failure {
+                Failure::Killed => member.balancer.start_again(),
+                Failure::HaproxyDies => {}
+                Failure::HaproxyHangs => signal_group(master, Signal::SIGCONT),
+                Failure::CutOff => cut.unwrap().reconnect(),
+            }
+        }
+        println!("{failure:?}: {took:?}");
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
         CONSTRAINT, Container,
         balancer::{Balancer, BalancerPlan, Request},
         elsewhere::RemoteEngine,
-        etcd::Etcd,
+        etcd::{Etcd, EtcdBed},
         find_docker,
         glue::{Glue, GluePlan},
         wait_for,
@@ -338,6 +338,50 @@ fn cluster_that_loses_its_leader_or_majority_loses_nothing() {
     put(&etcd[other], &format!("one/served/{:064x}", 3), &third);
     until_known("third");
     until_known("first");
+}
+
+/// A member without the others still answers its clients, with what it knew: a watch there would be silent for ever.
+#[test]
+fn member_without_its_peers_is_left_for_one_that_has_a_leader() {
+    let Some(docker) = find_docker() else { return };
+    let Some(bed) = EtcdBed::start() else { return };
+    let Some(there) = RemoteEngine::start() else { return };
+    let [first, second, third] = &bed.members;
+    // The publisher writes through a member of the majority; the balancer begins with the first one.
+    let node = Node::start(there, "one", third);
+    let places = [first, second, third].map(Etcd::place).join(",");
+    let fleet = format!("etcd://{places}/test-fleet?name=lb1");
+    let plan = Balancer::plan(&docker)
+        .option(&["--source", &source(&places, "")])
+        .option(&["--fleet", &fleet]);
+    let (_a, _b) = (node.start_web(&plan, "a"), node.start_web(&plan, "b"));
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("a.test", &["a", "b"]);
+    let load = Load::start(&balancer);
+    let names = ["a", "b", "late"];
+
+    bed.cut_off_from_peers(0);
+    let line = balancer.wait_for_log(&["lost connection to registry fleet", &first.place()]);
+    assert!(line.contains("no leader"), "{line}");
+    let late = node.start_web(&balancer, "late");
+    balancer.wait_until_shared("a.test", &names);
+    assert!(!first.try_put("/other", "x"), "it is without a leader");
+    bed.reconnect_to_peers(0);
+    wait_for("the first member has a leader", || first.try_put("/other", "x").then_some(()));
+    late.docker(&["stop"]);
+    balancer.wait_until_shared("a.test", &names[..2]);
+
+    // The next one falls silent.
+    bed.cut_off(1);
+    balancer.wait_for_log(&["lost connection to registry fleet", &second.place()]);
+    late.docker(&["start"]);
+    balancer.wait_until_shared("a.test", &names);
+    bed.reconnect(1);
+    wait_for("the second member has a leader", || second.try_put("/other", "x").then_some(()));
+    late.docker(&["stop"]);
+    balancer.wait_until_shared("a.test", &names[..2]);
+    wait_for("no problem", || problems(&balancer).is_empty().then_some(()));
+    load.assert_failures(0);
 }
 
 /// The reader's user may only read, the fleet's only write its own keys, and neither answers without a certificate.

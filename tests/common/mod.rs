@@ -39,6 +39,7 @@ pub mod six;
 pub mod sshd;
 pub mod story;
 pub mod swarm;
+pub mod switch;
 pub mod systemd;
 pub mod tls_change;
 pub mod tls_server;

@@ -4,22 +4,22 @@
 //! Services use `--endpoint-mode dnsrr` where they are on an overlay network, because a kernel without IPVS has no
 //! virtual addresses.
 
-use super::{CONSTRAINT, Docker, balancer::BalancerPlan, is_installed, wait_for};
-use std::{
-    fs::File,
-    net::Ipv4Addr,
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU8, Ordering},
-    thread,
+use super::{
+    CONSTRAINT, Docker,
+    balancer::BalancerPlan,
+    is_installed,
+    switch::{Switch, spawn_apart},
+    wait_for,
 };
+use nix::unistd::Pid;
+use std::{net::Ipv4Addr, process::Child, thread};
 use tempfile::TempDir;
 
 #[derive(Debug)]
 pub struct SwarmBed {
     folder: TempDir,
     nodes: Vec<Node>,
-    switch: Child,
-    link: String,
+    switch: Switch,
 }
 
 #[derive(Debug)]
@@ -27,15 +27,9 @@ pub struct Node {
     engine: Child,
     /// Its own address, which ports are published on.
     pub address: Ipv4Addr,
-    /// Its end of the cable, in the namespace of the switch.
-    port: String,
 }
 
-const NODES: usize = 3;
-
-/// A bridge without the rules of this machine's firewall, which would drop its frames.
-const SWITCH: &str =
-    "ip link set lo up; ip link add switch type bridge; ip link set switch up; exec sleep infinity";
+const NODES: u8 = 3;
 
 /// It has its own folders, because the machine's dockerd uses the usual ones. It waits for its end of the cable. Without
 /// the variable, each task would wait for a registry.
@@ -59,61 +53,32 @@ impl SwarmBed {
     /// # Panics
     /// If an engine does not answer in time.
     pub fn start() -> Option<Self> {
-        static NUMBER: AtomicU8 = AtomicU8::new(0);
         super::find_docker_as_root()?;
         if !["dockerd", "ip", "unshare", "nsenter"].into_iter().all(is_installed) {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("docker-glue-swarm-").tempdir().unwrap();
-        let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let switch = spawn_apart(&folder, "switch", &["--net"], &[SWITCH]);
-        let mut bed =
-            Self { folder, nodes: Vec::new(), switch, link: format!("gs{process}{number}") };
-        let switch = bed.switch.id().to_string();
-        wait_for_namespace(&switch);
-        wait_for("the switch", || {
-            let words = ["--target", &switch, "--net", "ip", "link", "show", "switch"];
-            let shown = Command::new("nsenter").args(words).output().unwrap();
-            String::from_utf8_lossy(&shown.stdout).contains("UP").then_some(())
-        });
-        // Addresses of the range for measurements between networks (RFC 2544), which no machine uses.
-        let [_, _, high, low] = process.to_be_bytes();
-        let ip = |host: usize| {
-            let host = 105 + 8 * number + u8::try_from(host).unwrap();
-            Ipv4Addr::new(198, 18 + (high & 1), low, host)
-        };
+        let switch = Switch::start(folder.path(), "gs");
+        let mut bed = Self { folder, nodes: Vec::new(), switch };
         for node in 1..=NODES {
-            bed.add_node(node, ip(node));
+            bed.add_node(node);
         }
-        let far = format!("{}h", bed.link);
-        run(
-            "ip",
-            &["link", "add", &bed.link, "type", "veth", "peer", "name", &far, "netns", &switch],
-        );
-        run("ip", &["address", "add", &format!("{}/29", ip(0)), "dev", &bed.link]);
-        run("ip", &["link", "set", &bed.link, "up"]);
-        bed.in_switch(&["ip", "link", "set", &far, "master", "switch", "up"]);
-        bed.join_nodes(ip(1));
+        bed.join_nodes();
         Some(bed)
     }
 
-    fn add_node(&mut self, number: usize, address: Ipv4Addr) {
-        let (name, cable) = (format!("node{number}"), format!("{}n{number}", self.link));
-        let port = format!("{}p{number}", self.link);
+    fn add_node(&mut self, number: u8) {
+        let (name, address) = (format!("node{number}"), self.switch.address(number));
         let apart =
             ["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"];
-        let script = [START, "sh", &cable, &address.to_string(), &name];
-        let engine = spawn_apart(&self.folder, &name, &apart, &script);
-        let there = engine.id().to_string();
-        wait_for_namespace(&there);
-        self.nodes.push(Node { engine, address, port: port.clone() });
-        self.in_switch(&[
-            "ip", "link", "add", &port, "type", "veth", "peer", "name", &cable, "netns", &there,
-        ]);
-        self.in_switch(&["ip", "link", "set", &port, "master", "switch", "up"]);
+        let script = [START, "sh", &self.switch.cable(number), &address.to_string(), &name];
+        let engine = spawn_apart(self.folder.path(), &name, &apart, &script);
+        let pid = engine.id();
+        self.nodes.push(Node { engine, address });
+        self.switch.connect_process(number, pid);
     }
 
-    fn join_nodes(&self, first: Ipv4Addr) {
+    fn join_nodes(&self) {
         thread::scope(|scope| {
             for (number, node) in self.nodes.iter().enumerate() {
                 let folder = self.folder.path().join((number + 1).to_string());
@@ -121,6 +86,7 @@ impl SwarmBed {
                 scope.spawn(move || node.docker().wait_until_ready(&folder));
             }
         });
+        let first = self.switch.address(1);
         let address = first.to_string();
         self.manager().run_docker(&[
             "swarm",
@@ -143,7 +109,8 @@ impl SwarmBed {
         wait_for("all nodes are ready", || {
             let shown = self.manager().command(&["node", "ls", "--format", "{{.Status}}"]);
             let output = { shown }.output().unwrap().stdout;
-            (String::from_utf8_lossy(&output).matches("Ready").count() == NODES).then_some(())
+            (String::from_utf8_lossy(&output).matches("Ready").count() == usize::from(NODES))
+                .then_some(())
         });
     }
 
@@ -187,22 +154,24 @@ impl SwarmBed {
     }
 
     /// Unplugs a node's cable.
-    pub fn cut_off(&self, number: usize) {
-        self.in_switch(&["ip", "link", "set", &self.node(number).port, "down"]);
+    pub fn cut_off(&self, number: u8) {
+        self.switch.cut_off(number);
     }
 
     /// Plugs a node's cable in.
-    pub fn connect(&self, number: usize) {
-        self.in_switch(&["ip", "link", "set", &self.node(number).port, "up"]);
-    }
-
-    fn in_switch(&self, words: &[&str]) {
-        let switch = self.switch.id().to_string();
-        run("nsenter", &[&["--target", &switch, "--net"], words].concat());
+    pub fn connect(&self, number: u8) {
+        self.switch.reconnect(number);
     }
 }
 
 impl Node {
+    /// Returns its dockerd.
+    pub fn dockerd(&self) -> Pid {
+        let pid = self.engine.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        Pid::from_raw(children.trim().parse().unwrap())
+    }
+
     pub fn docker(&self) -> Docker {
         Docker::at(format!("tcp://{}:2375", self.address))
     }
@@ -210,36 +179,9 @@ impl Node {
 
 impl Drop for SwarmBed {
     fn drop(&mut self) {
-        let processes = self.nodes.iter_mut().map(|node| &mut node.engine);
-        for process in processes.chain([&mut self.switch]) {
-            let _ = process.kill();
-            let _ = process.wait();
+        for node in &mut self.nodes {
+            let _ = node.engine.kill();
+            let _ = node.engine.wait();
         }
-        let _ = Command::new("ip").args(["link", "delete", &self.link]).output();
     }
-}
-
-/// Starts a shell in namespaces of its own. Its output is `log` in a folder of this name.
-fn spawn_apart(folder: &TempDir, name: &str, namespaces: &[&str], script: &[&str]) -> Child {
-    let log = File::create(folder.path().join(format!("{name}.log"))).unwrap();
-    let words = [namespaces, &["sh", "-euc"], script].concat();
-    Command::new("unshare")
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
-}
-
-/// Until then, the far end of a cable would stay on this machine.
-fn wait_for_namespace(pid: &str) {
-    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-    wait_for("a network of its own", || (network(pid)? != network("self")?).then_some(()));
-}
-
-fn run(program: &str, words: &[&str]) {
-    let output = Command::new(program).args(words).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {text}", words.join(" "));
 }
