@@ -57,6 +57,12 @@ pub enum RuntimeCommand {
         name: String,
         address: SocketAddr,
     },
+    /// HAProxy 2.6 computes the cookie of an added server only when the key is set, which changes no other cookie if it
+    /// is the same key.
+    SetCookieKey {
+        backend: String,
+        key: String,
+    },
     SetSetting {
         backend: String,
         name: String,
@@ -216,6 +222,7 @@ impl RuntimeCommand {
             | Self::SetState { backend, .. }
             | Self::SetHealth { backend, .. }
             | Self::SetAddress { backend, .. }
+            | Self::SetCookieKey { backend, .. }
             | Self::SetSetting { backend, .. }
             | Self::EndSessions { backend, .. }
             | Self::DelServer { backend, .. } => Some(backend),
@@ -308,6 +315,9 @@ impl fmt::Display for RuntimeCommand {
             Self::SetAddress { backend, name, address } => {
                 let (ip, port) = (address.ip(), address.port());
                 write!(f, "set server {backend}/{name} addr {ip} port {port}")
+            }
+            Self::SetCookieKey { backend, key } => {
+                write!(f, "set dynamic-cookie-key backend {backend} {key}")
             }
             Self::SetSetting { backend, name, setting, value } => {
                 (setting.spec().command)(f, &format!("{backend}/{name}"), *value)

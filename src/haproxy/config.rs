@@ -14,7 +14,7 @@ use super::{
     tls_merge::{HostLines, merge_lines},
 };
 use crate::model::{
-    http::forward_auth::AuthServer,
+    http::{forward_auth::AuthServer, sticky::StickyCookie},
     option_value::{CheckMethod, HostMatch, Retry, Timeout},
     route::{Endpoint, Listener, Policy, Protocol, Readiness, Route, RouteKey, Routes, Strip},
     stream::{Balance, Idle},
@@ -51,6 +51,8 @@ pub struct Config {
     pub resolves_names: bool,
     /// The key of [`super::requeue`], if requests wait that way.
     pub requeue: Option<u64>,
+    /// The key of the cookies by which clients stay at a server.
+    pub cookie_key: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,15 +102,21 @@ pub struct BackendShape {
     pub balance: Balance,
     /// After which time without data a connection ends. HAProxy has no command that sets it, up to 3.4.
     pub idle: Idle,
+    /// Whether clients stay at a server, by a cookie.
+    pub sticky: StickyCookie,
 }
 
 impl BackendShape {
     /// All shapes for which backends can be added at run time, or spare ones are kept.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::http(Probe::Tcp, ConnectRetry::On),
         Self::http(Probe::Http, ConnectRetry::On),
         Self::http(Probe::Tcp, ConnectRetry::Off),
         Self::http(Probe::Http, ConnectRetry::Off),
+        Self::http(Probe::Tcp, ConnectRetry::On).with_cookie(),
+        Self::http(Probe::Http, ConnectRetry::On).with_cookie(),
+        Self::http(Probe::Tcp, ConnectRetry::Off).with_cookie(),
+        Self::http(Probe::Http, ConnectRetry::Off).with_cookie(),
         Self::tcp(Probe::Tcp, Balance::Least),
         Self::tcp(Probe::Http, Balance::Least),
         Self::tcp(Probe::Tcp, Balance::Round),
@@ -119,13 +127,20 @@ impl BackendShape {
 
     /// Returns the shape of a backend of requests.
     pub const fn http(probe: Probe, connect: ConnectRetry) -> Self {
-        Self { mode: Mode::Http, probe, connect, balance: Balance::Round, idle: Idle::OFF }
+        let (mode, balance, idle) = (Mode::Http, Balance::Round, Idle::OFF);
+        Self { mode, probe, connect, balance, idle, sticky: StickyCookie::Off }
+    }
+
+    /// Returns the shape with a cookie by which clients stay at a server.
+    #[must_use]
+    pub const fn with_cookie(self) -> Self {
+        Self { sticky: StickyCookie::Cookie, ..self }
     }
 
     /// Returns the shape of a backend of connections without a limit of the time without data.
     pub const fn tcp(probe: Probe, balance: Balance) -> Self {
         let (mode, connect) = (Mode::Tcp, ConnectRetry::On);
-        Self { mode, probe, connect, balance, idle: Idle::OFF }
+        Self { mode, probe, connect, balance, idle: Idle::OFF, sticky: StickyCookie::Off }
     }
 
     /// Whether a backend can get the shape while HAProxy runs.
@@ -534,7 +549,7 @@ fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
         backend: backend.to_owned(),
         route: name::backend_name(key),
         strip,
-        features: RouteFeatures::new(policy, strip != 0),
+        features: RouteFeatures::new(policy, strip != 0, key.prefix()),
         timeout: policy.get::<Timeout>().as_millis(),
         retry: policy.get(),
         detail: match policy.get::<TlsBind>().redirect_port() {
@@ -640,7 +655,9 @@ pub fn required_shape(key: &RouteKey, policy: &Policy) -> BackendShape {
         return BackendShape { idle: policy.get(), ..BackendShape::tcp(probe, policy.get()) };
     }
     let is_once = policy.get::<Retry>() == Retry::Off;
-    BackendShape::http(probe, if is_once { ConnectRetry::Off } else { ConnectRetry::On })
+    let shape =
+        BackendShape::http(probe, if is_once { ConnectRetry::Off } else { ConnectRetry::On });
+    BackendShape { sticky: policy.get(), ..shape }
 }
 
 fn build_server(endpoint: &Endpoint, check_mode: CheckMode, transport: &ServerTransport) -> Server {

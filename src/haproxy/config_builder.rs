@@ -69,6 +69,7 @@ impl ConfigBuilder<'_> {
         let timing = self.check_timing(routes);
         let mut config = Config::new(routes, layout, &listeners, timing, self.tls_context());
         config.requeue = self.context.requeue.map(Requeue::key);
+        config.cookie_key = self.context.cookie_key();
         config.maps.acme.clone_from(&self.rules.acme_tokens);
         config.maps.auth_servers.clone_from(&self.rules.auth_servers);
         config.resolves_names = existing.is_some_and(|existing| existing.resolves_names)

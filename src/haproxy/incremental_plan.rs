@@ -124,6 +124,7 @@ impl IncrementalPlan {
             part.maps.features = FeatureMaps::default();
         }
         part.requeue = config.requeue;
+        part.cookie_key.clone_from(&config.cookie_key);
         // A CA may be shared, so it is only deleted by the next plan of the whole state.
         part.cas.extend(config.cas.iter().cloned());
         add_remaining_lines(&mut part, changes.keys().copied(), after, builder.tls_context());

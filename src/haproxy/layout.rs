@@ -6,13 +6,14 @@
 //! no container.
 
 use super::{
-    config::{self, AdminState, BackendShape, ConnectRetry, MapName, Mode, Probe},
+    config::{self, AdminState, BackendShape, ConnectRetry, MapName, Mode, NO_WORD, Probe},
+    features::Word,
     name,
     observed::{ObservedServer, ObservedState},
     stream_options,
 };
 use crate::model::{
-    http::{closed::Closed, redirect::Redirect},
+    http::{closed::Closed, redirect::Redirect, sticky::StickyCookie},
     route::{Policy, Route, RouteKey, Routes},
     stream::Balance,
 };
@@ -126,6 +127,7 @@ impl Layout {
 /// By which number the stock of spare backends is divided for a shape. Each takes 10 kB of HAProxy's memory.
 fn stock_divisor(shape: BackendShape) -> usize {
     match (shape.mode, shape.balance) {
+        (Mode::Http, _) if shape.sticky == StickyCookie::Cookie => 4,
         (Mode::Http, _) => 1,
         (Mode::Tcp, Balance::Least) => 2,
         (Mode::Tcp, Balance::Round | Balance::Source) => 10,
@@ -165,7 +167,10 @@ fn current_backend<'a>(
         BackendShape { idle: policy.get(), ..BackendShape::tcp(probe, policy.get()) }
     } else {
         let is_once = words.get(3) == Some(&"off");
-        BackendShape::http(probe, if is_once { ConnectRetry::Off } else { ConnectRetry::On })
+        let connect = if is_once { ConnectRetry::Off } else { ConnectRetry::On };
+        let is_sticky = words.get(Word::Sticky.number() - 1).is_some_and(|word| *word != NO_WORD);
+        let shape = BackendShape::http(probe, connect);
+        if is_sticky { shape.with_cookie() } else { shape }
     };
     Some((backend, name::spare_shape(backend).unwrap_or(proper)))
 }

@@ -7,6 +7,7 @@ use super::{
     server_transport::{self, ServerTransport},
 };
 use crate::model::{
+    http::sticky::StickyCookie,
     option_value::HostMatch,
     route::{Endpoint, Listener, Match, Protocol, RouteKey},
     stream::Balance,
@@ -77,7 +78,7 @@ pub const AUTH_SERVER: &str = "any";
 pub const FORWARD_AUTH_TLS: &str = "docker-glue-forward-auth-tls";
 
 /// Pattern of the names of backends to which requests may return: spares, and names with a port.
-pub const OURS: &str = "^(spare-(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
+pub const OURS: &str = "^(spare-(sticky-)?(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
 
 /// Returns the frontend name of a listener.
 pub fn frontend_name(listener: Listener) -> String {
@@ -171,6 +172,13 @@ pub fn defaults_section(shape: BackendShape) -> &'static str {
             (Balance::Round, Probe::Http) => "docker-glue-stream-round-http",
             (Balance::Source, Probe::Tcp) => "docker-glue-stream-source",
             (Balance::Source, Probe::Http) => "docker-glue-stream-source-http",
+        },
+        (Mode::Http, probe) if shape.sticky == StickyCookie::Cookie => match (probe, shape.connect)
+        {
+            (Probe::Tcp, ConnectRetry::On) => "docker-glue-sticky-tcp",
+            (Probe::Http, ConnectRetry::On) => "docker-glue-sticky-http",
+            (Probe::Tcp, ConnectRetry::Off) => "docker-glue-sticky-tcp-once",
+            (Probe::Http, ConnectRetry::Off) => "docker-glue-sticky-http-once",
         },
         (Mode::Http, probe) => match (probe, shape.connect) {
             (Probe::Tcp, ConnectRetry::On) => "docker-glue-tcp",
@@ -275,9 +283,11 @@ pub fn is_unchecked(server: &str) -> bool {
 
 /// The shapes that spare backends have, and the start of their names. No route has such a name, because it contains no
 /// port.
-pub const SPARES: [(BackendShape, &str); 8] = [
+pub const SPARES: [(BackendShape, &str); 10] = [
     (BackendShape::http(Probe::Tcp, ConnectRetry::On), "spare-tcp-"),
     (BackendShape::http(Probe::Http, ConnectRetry::On), "spare-http-"),
+    (BackendShape::http(Probe::Tcp, ConnectRetry::On).with_cookie(), "spare-sticky-tcp-"),
+    (BackendShape::http(Probe::Http, ConnectRetry::On).with_cookie(), "spare-sticky-http-"),
     (BackendShape::tcp(Probe::Tcp, Balance::Least), "spare-stream-"),
     (BackendShape::tcp(Probe::Http, Balance::Least), "spare-stream-http-"),
     (BackendShape::tcp(Probe::Tcp, Balance::Round), "spare-stream-round-"),

@@ -97,7 +97,9 @@ impl ObservedState {
                 let servers = self.servers.entry(backend.clone()).or_default();
                 servers.insert(server.name.clone(), state);
             }
-            RuntimeCommand::EnableHealth { .. } | RuntimeCommand::EndSessions { .. } => {}
+            RuntimeCommand::EnableHealth { .. }
+            | RuntimeCommand::SetCookieKey { .. }
+            | RuntimeCommand::EndSessions { .. } => {}
             RuntimeCommand::SetState { backend, name, admin } => {
                 self.update_server(backend, name, |server| server.admin = *admin);
             }

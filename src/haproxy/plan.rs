@@ -9,6 +9,7 @@ use super::{
     features, name,
     observed::{ObservedServer, ObservedState},
 };
+use crate::model::http::sticky::StickyCookie;
 use std::collections::BTreeMap;
 
 /// Returns the commands that lead from `observed` to `config`, in order; none if nothing differs. Both must have the
@@ -30,7 +31,7 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     }
     for (name, backend) in &config.backends {
         add_backend(&mut plan, observed, name, backend);
-        upsert_servers(&mut plan, observed, name, backend, config.requeue);
+        upsert_servers(&mut plan, observed, name, backend, config);
     }
     for (map, desired) in maps.iter().filter(|(map, _)| map.has_routes()) {
         set_entries(&mut plan, observed, *map, desired);
@@ -144,18 +145,24 @@ fn upsert_servers(
     observed: &ObservedState,
     name: &str,
     backend: &Backend,
-    requeue: Option<u64>,
+    config: &Config,
 ) {
+    let Config { requeue, cookie_key, .. } = config;
     let current = observed.servers.get(name);
+    let has_cookie = backend.shape.sticky == StickyCookie::Cookie;
     for server in &backend.servers {
         let health = initial_health(backend, server, current);
         match current.and_then(|current| current.get(&server.name)) {
             None if server.name == name::HOLD_SERVER => {
                 let requeue = requeue.filter(|_| backend.shape.can_requeue());
                 let watch = CheckMode::Hold { requeue };
-                add_server(plan, name, health, &Server { check_mode: watch, ..server.clone() });
+                let hold = Server { check_mode: watch, ..server.clone() };
+                add_server(plan, name, health, &hold, None);
             }
-            None => add_server(plan, name, health, server),
+            None => {
+                let key = has_cookie.then_some(cookie_key.as_str());
+                add_server(plan, name, health, server, key);
+            }
             Some(state) => update_server(plan, name, health, server, state),
         }
     }
@@ -188,9 +195,14 @@ fn add_server(
     backend: &str,
     health: Option<CheckHealth>,
     server: &Server,
+    cookie_key: Option<&str>,
 ) {
     let at = || (backend.to_owned(), server.name.clone());
     plan.push(RuntimeCommand::AddServer { backend: backend.to_owned(), server: server.clone() });
+    if let Some(key) = cookie_key {
+        let (backend, key) = (backend.to_owned(), key.to_owned());
+        plan.push(RuntimeCommand::SetCookieKey { backend, key });
+    }
     if server.check_mode.is_checked() {
         let (backend, name) = at();
         plan.push(RuntimeCommand::EnableHealth { backend, name });

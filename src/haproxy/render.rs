@@ -18,7 +18,7 @@ use super::{
     user_check::{self, UserCheck},
 };
 use crate::model::{
-    http::{redirect::RedirectStatus, users::NoUserCheck},
+    http::{redirect::RedirectStatus, sticky::StickyCookie, users::NoUserCheck},
     option_value::Host,
     stream::Balance,
     tls::TlsPolicy,
@@ -207,6 +207,9 @@ pub const FD_HARD_LIMIT: u32 = 1_048_576;
 
 /// The Lua program that pauses a request.
 const WAIT: &str = include_str!("../../templates/wait.lua");
+
+/// Name of the cookie by which clients stay at a container.
+const COOKIE: &str = "docker-glue-server";
 
 /// The Lua program that asks authentication servers.
 const FORWARD_AUTH: &str = include_str!("../../templates/forward_auth.lua");
@@ -515,6 +518,12 @@ impl RenderContext {
         format!("{}-{}", requeue::address(self.key), frontend.port)
     }
 
+    /// Returns the key of the hashes in cookies: several balancers with the same directories have the same, so that a
+    /// client can move from one to the other.
+    pub fn cookie_key(&self) -> String {
+        format!("{:016x}", self.key)
+    }
+
     /// Whether HAProxy has Lua, by which it asks authentication servers.
     fn has_lua(&self) -> bool {
         self.users.as_ref().err() != Some(&NoUserCheck::Lua)
@@ -634,6 +643,10 @@ impl BackendShape {
 
     fn defaults(self) -> &'static str {
         name::defaults_section(self)
+    }
+
+    fn has_cookie(self) -> bool {
+        self.sticky == StickyCookie::Cookie
     }
 
     fn is_once(self) -> bool {

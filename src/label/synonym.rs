@@ -18,7 +18,6 @@ pub(super) enum Synonym {
 
 const SWITCH: &str = "containers with labels of docker-balancer are served; to exclude one, remove \
                       its labels, or require another label with --constraint";
-const STICKY: &str = "sticky sessions are not supported; keep sessions outside of the containers";
 const RESPONSES: &str = "HAProxy neither compresses nor stores responses, and has one folder of error pages for all \
                          routes; let the container do it";
 const HOST_HEADER: &str = "the container gets the request's Host header, also in X-Forwarded-Host";
@@ -33,13 +32,8 @@ const PORT: &str = "the container's port is part of the label's name, as in glue
 const NETWORK: &str = "the network is set for the whole container, with glue_network";
 /// Names that correspond to no option, each list with what can be used instead. Names are written as the synonyms of
 /// options.
-const UNSUPPORTED: [(&str, &str); 9] = [
+const UNSUPPORTED: [(&str, &str); 8] = [
     ("enable enabled disable disabled active expose exposed on off ignore", SWITCH),
-    (
-        "sticky stickiness stickysession stickysessions session sessions cookie cookies \
-         affinity sessionaffinity iphash persist persistence",
-        STICKY,
-    ),
     ("compress compression gzip encode errorpages errors cache", RESPONSES),
     ("passhostheader hostheader", HOST_HEADER),
     ("priority order rank default defaulthost", ORDER),

@@ -21,6 +21,7 @@ use super::{
         limit::{AtOnce, MaxBody, RateLimit},
         redirect::{Redirect, RedirectStatus},
         rewrite::AddPrefix,
+        sticky::StickyCookie,
         users::Users,
     },
     option_value::{
@@ -573,6 +574,14 @@ label_options! {
         default: "no limit",
         meaning: "requests with a larger body get 413, and those that do not say its length 411",
         synonyms: "maxbodysize maxrequestbody maxrequestbodybytes bodysize clientmaxbodysize maxsize bodylimit requestbody buffering uploadlimit",
+    }
+    StickyCookie(StickyCookie) {
+        "sticky", [Http], Port, Policy, Shape, Ignored, json: "sticky_cookie" IfSet,
+        values: "`cookie`, `off`",
+        default: "`off`",
+        meaning: "[clients stay at the container](../guide/sticky.md) that answered their first request, as long as it serves. HAProxy sets a cookie, which containers do not see",
+        synonyms: "stickiness stickysession stickysessions stickycookie session sessions cookie cookies affinity \
+                   sessionaffinity iphash persist persistence",
     }
     TunnelTimeout(TunnelTimeout) {
         "tunnel_timeout", [Http], Port, Policy, Data, Ignored, json: "tunnel_timeout" IfSet,

@@ -681,8 +681,66 @@ fn hostile_values_affect_no_other_route() {
     assert!(!output.contains("refused"), "{output}");
 }
 
+/// Returns the cookie of HAProxy that an answer sets: name and value, and the rest.
+fn sticky_cookie(answer: &Answer) -> Option<(String, String)> {
+    let cookies = answer.headers.get("Set-Cookie")?;
+    let start = cookies.find("docker-glue-server=")?;
+    let (pair, rest) = cookies[start..].split_once("; ")?;
+    Some((pair.to_owned(), rest.to_owned()))
+}
+
+#[test]
+fn clients_stay_at_a_container_by_a_cookie() {
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
+    let labels = [
+        "host=a.test",
+        "sticky=cookie",
+        "host.app=a.test",
+        "prefix.app=app/x",
+        "sticky.app=cookie",
+    ];
+    let (one, two) = (run(&plan, "one", &labels).start(), run(&plan, "two", &labels).start());
+    let plain = run(&plan, "plain", &["host=plain.test"]).start();
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("a.test", &["one", "two"]);
+    let first = balancer.get("a.test");
+    let (cookie, rest) = sticky_cookie(&first).unwrap();
+    assert_eq!(rest, "path=/; HttpOnly; SameSite=Lax");
+    let ask = |url: &str, cookies: &str| {
+        balancer.request("GET", url).header("Cookie", cookies).send().unwrap()
+    };
+    for number in 0..10 {
+        let answer = ask("a.test", &format!("app={number}; {cookie}"));
+        assert_eq!(answer.name, first.name);
+        assert_eq!(sticky_cookie(&answer), None);
+        assert_eq!(answer.seen.get("Cookie"), Some(format!("app={number}")));
+    }
+    let (_, rest) = sticky_cookie(&balancer.get("a.test/app/x")).unwrap();
+    assert_eq!(rest, "path=/app/x; HttpOnly; SameSite=Lax");
+    assert_eq!(sticky_cookie(&balancer.get("plain.test")), None);
+
+    // The container goes: the client gets another one, and its cookie.
+    let (went, other) = if first.name == "one" { (one, two) } else { (two, one) };
+    drop(went);
+    let stays = if first.name == "one" { "two" } else { "one" };
+    wait_for("the other container", || (ask("a.test", &cookie).name == stays).then_some(()));
+    let moved = ask("a.test", &cookie);
+    assert_ne!(sticky_cookie(&moved).unwrap().0, cookie);
+
+    // A container that comes while HAProxy runs has a cookie, too.
+    let third = run(&balancer, "third", &labels).start();
+    balancer.wait_until_shared("a.test", &[stays, "third"]);
+    let answers = (0..20).map(|_| balancer.get("a.test")).find(|answer| answer.name == "third");
+    let (cookie, _) = sticky_cookie(&answers.unwrap()).unwrap();
+    for _ in 0..10 {
+        assert_eq!(ask("a.test", &cookie).name, "third");
+    }
+    drop((third, other, plain));
+}
+
 /// The compose files of `examples/features/` with its settings: requests of clients behind a trusted proxy.
-const EXAMPLES: [(&str, &[Row<'_>]); 8] = [
+const EXAMPLES: [(&str, &[Row<'_>]); 9] = [
     (
         "policies",
         &[
@@ -730,6 +788,10 @@ const EXAMPLES: [(&str, &[Row<'_>]); 8] = [
                 "orders saw /x\n> X-Auth-Request-User: -",
             ),
         ],
+    ),
+    (
+        "sticky",
+        &[("GET cart.example.com/x\nCookie: docker-glue-server=gone", "cart saw /x\n> Cookie: -")],
     ),
     (
         "redirects",

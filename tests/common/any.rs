@@ -201,6 +201,7 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
         1 => Just("response_header_X-A=1;2"),
         1 => Just("request_header_X-B=3 glue_http_80_cors=https://c.test"),
         1 => Just("forward_auth=http://c1/x glue_http_80_forward_auth_headers=X-User"),
+        1 => Just("sticky=cookie"),
         1 => Just("rate=5/s glue_http_80_max_body=1k glue_http_80_add_prefix=/in"),
     ];
     let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25"),

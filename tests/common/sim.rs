@@ -359,6 +359,7 @@ impl Worker {
             ["enable", "health", at] | ["shutdown", "sessions", "server", at] => {
                 self.server(at).map(|_| String::new())
             }
+            ["set", "dynamic-cookie-key", "backend", _, _] => Ok(String::new()),
             ["set", "server", at, what, value @ ..] => self.set_server(at, what, value),
             ["add", "map", map, key, value] => {
                 self.map(map)?.push(((*key).to_owned(), (*value).to_owned()));

@@ -27,9 +27,10 @@ use crate::model::{
         limit::{AtOnce, MaxBody, Period, Rate, RateLimit},
         redirect::{Redirect, RedirectStatus},
         rewrite::AddPrefix,
+        sticky::StickyCookie,
         users::Users,
     },
-    option_value::{Log, TunnelTimeout},
+    option_value::{Log, PathPrefix, TunnelTimeout},
     route::Policy,
 };
 use clients::ClientSet;
@@ -65,6 +66,7 @@ pub enum Feature {
     TunnelTimeout = 1 << 12,
     NoLog = 1 << 13,
     ResponseHeaders = 1 << 14,
+    Sticky = 1 << 15,
 }
 
 impl Feature {
@@ -91,6 +93,11 @@ impl Feature {
     /// Returns the bits of all rates.
     pub fn rates() -> u32 {
         Self::RATES.iter().map(|(feature, _)| feature.bit()).sum()
+    }
+
+    /// Returns the bits of what changes responses, besides CORS.
+    pub fn of_responses() -> u32 {
+        Self::ResponseHeaders.bit() + Self::ForwardAuth.bit() + Self::Sticky.bit()
     }
 
     /// Returns the bits of all limits of single clients.
@@ -139,6 +146,7 @@ pub enum Word {
     TunnelTimeout,
     Users,
     ForwardAuth,
+    /// Path of the cookie.
     Sticky,
 }
 
@@ -163,7 +171,7 @@ pub struct RouteFeatures {
 
 impl RouteFeatures {
     /// Returns the features of a route, if it has any. `strips` is whether a part of its paths is stripped.
-    pub fn new(policy: &Policy, strips: bool) -> Option<Arc<Self>> {
+    pub fn new(policy: &Policy, strips: bool, prefix: Option<&PathPrefix>) -> Option<Arc<Self>> {
         let mut features = Self::default();
         if let Closed(Some(option)) = policy.get() {
             features.is_protected = true;
@@ -192,6 +200,10 @@ impl RouteFeatures {
             features.set(Word::TunnelTimeout, &tunnel.duration().as_millis().to_string());
         }
         uses.add_if(!log, Feature::NoLog, Block::Request);
+        if policy.get::<StickyCookie>() == StickyCookie::Cookie {
+            uses.add(Feature::Sticky, Block::Response);
+            features.set(Word::Sticky, &cookie_path(prefix));
+        }
         if uses.bits != 0 {
             features.set(Word::Use, &uses.bits.to_string());
             features.set(Word::LastBlock, &(uses.last as u32).to_string());
@@ -336,6 +348,17 @@ fn set_name(kind: char, content: &str) -> String {
 /// Returns the name of a set of users, by which docker-balancer is asked about them. It is no set of a map.
 pub fn users_set(users: &Users) -> String {
     format!("{USERS_SET}{}", users.digest())
+}
+
+/// Returns the path for which a browser keeps the cookie of a route, so that routes of one host have their own: the
+/// leading part of the prefix that every browser writes in the same way.
+fn cookie_path(prefix: Option<&PathPrefix>) -> String {
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);
+    let prefix = prefix.map(ToString::to_string).unwrap_or_default();
+    let segments = prefix.split('/').filter(|segment| !segment.is_empty());
+    let plain = segments.take_while(|segment| segment.bytes().all(is_plain));
+    let path: Vec<_> = plain.collect();
+    format!("/{}", path.join("/"))
 }
 
 /// Returns the entry of the map of questions to authentication servers: the key of the server, the `Host` header, the

@@ -21,6 +21,7 @@ use crate::{
             limit::{AtOnce, MaxBody, Rate, RateLimit},
             redirect::RedirectStatus,
             rewrite::AddPrefix,
+            sticky::StickyCookie,
             users::Users,
         },
         label_option::{OptionValues, TypedOption},
@@ -52,6 +53,9 @@ pub fn recover_options(observed: &ObservedState, words: &[&str], policy: Policy)
         && let Ok(tunnel) = format!("{tunnel}ms").parse::<TunnelTimeout>()
     {
         reader.set(tunnel);
+    }
+    if reader.word(Word::Sticky).is_some() {
+        reader.set(StickyCookie::Cookie);
     }
     if reader.uses(Feature::NoLog) {
         reader.set(Log(false));

@@ -40,7 +40,7 @@ fn target(policy: &Policy) -> MapTarget {
         detail: None,
         guard: None,
         transport: None,
-        features: super::RouteFeatures::new(policy, false),
+        features: super::RouteFeatures::new(policy, false, None),
     }
 }
 

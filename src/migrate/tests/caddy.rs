@@ -182,9 +182,10 @@ fn options_of_the_proxy_become_options() {
             "glue_http_80_tls=on",
             "glue_http_80_drop_request_headers=X-Old",
             "glue_http_80_check=/up",
+            "glue_http_80_sticky=cookie",
             "glue_http_80_scheme=https",
             "glue_http_80_verify=off",
         ],
-        &["no option sticky"],
+        &[],
     );
 }

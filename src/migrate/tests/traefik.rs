@@ -276,9 +276,10 @@ fn service_options_become_options() {
             "glue_http_3000_bind=80",
             "glue_http_3000_check=81/up",
             "glue_http_3000_scheme=https",
+            "glue_http_3000_sticky=cookie",
             "glue_network=proxy",
         ],
-        &["no option check_interval", "no option sticky"],
+        &["no option check_interval"],
     );
 }
 

@@ -11,6 +11,7 @@ pub mod limit;
 pub mod password;
 pub mod redirect;
 pub mod rewrite;
+pub mod sticky;
 pub mod users;
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ pub(crate) fn feature_steps(selected: &SelectedRoute<'_>) -> Vec<OptionStep> {
     let shown = values.filter(|value| {
         let spec = value.option().spec();
         spec.place == OptionPlace::Policy
-            && spec.effect == OptionEffect::Data
+            && (spec.effect == OptionEffect::Data || value.option() == LabelOption::StickyCookie)
             && !SHOWN_ELSEWHERE.contains(&value.option())
     });
     let step = |value: &OptionValue| OptionStep {

@@ -96,7 +96,7 @@ const TAILS: [&str; 44] = [
 ];
 
 /// Options that act on requests, whose client is 127.0.0.1. One of the networks does not exist.
-const FEATURES: [(&str, &[&str]); 10] = [
+const FEATURES: [(&str, &[&str]); 11] = [
     ("allow", &["private", "127.0.0.0/8", "10.0.0.0/8", "127.0.0.1,10.1.2.3", "nowhere"]),
     ("deny", &["127.0.0.1", "192.168.0.0/16", "127.7.0.0/16"]),
     ("redirect", &["https", "https://new.test", "http://new.test:8080", "https://new.test/x?y=1"]),
@@ -108,6 +108,7 @@ const FEATURES: [(&str, &[&str]); 10] = [
     // No such container: the route answers 503.
     ("forward_auth", &["http://nowhere:9091/"]),
     ("log", &["off"]),
+    ("sticky", &["cookie"]),
 ];
 
 #[derive(Debug)]
