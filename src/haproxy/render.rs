@@ -20,6 +20,7 @@ use super::{
 use crate::model::{
     http::{redirect::RedirectStatus, users::NoUserCheck},
     option_value::Host,
+    route::PATH_END,
     stream::Balance,
     tls::TlsPolicy,
 };

@@ -200,6 +200,7 @@ fn listener_cell(explanation: &Explanation) -> Cell {
 fn path_text(route: &RouteStep) -> String {
     match route.prefix.as_str() {
         _ if route.passes_tls => "not decrypted by HAProxy".to_owned(),
+        path if route.exact => format!("{path}, exactly"),
         "" => "/, the whole host".to_owned(),
         prefix => format!("{prefix}/"),
     }

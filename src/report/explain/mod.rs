@@ -149,8 +149,11 @@ pub struct HostStep {
 pub struct RouteStep {
     /// `app.example.com:80/api/`; its identity.
     pub route: String,
-    /// `/api`; empty for the whole host.
+    /// `/api`; empty for the whole host. An exact path, if [`Self::exact`] is set.
     pub prefix: String,
+    /// Whether only this path matches, and none below it.
+    #[serde(default)]
+    pub exact: bool,
     /// Whether HAProxy does not decrypt its connections. Then the labels are those of tls.
     #[serde(default)]
     pub passes_tls: bool,
@@ -269,12 +272,15 @@ pub struct NotSelected {
 #[serde(rename_all = "kebab-case")]
 pub enum NotSelectedReason {
     ShorterPrefix,
+    /// The other route has the exact path.
+    Prefix,
     Wildcard,
     AnyHost,
     /// HAProxy does not decrypt the connections of the host.
     PassedThrough,
     /// From here on: the route does not match.
     OtherPath,
+    OtherExactPath,
     OtherCase,
     NotOneLabel,
 }
@@ -442,11 +448,13 @@ impl fmt::Display for NotSelectedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ShorterPrefix => "shorter prefix",
+            Self::Prefix => "a prefix has lower priority than an exact path",
             Self::Wildcard => "a wildcard has lower priority than an exact host",
             Self::PassedThrough => "connections for the host are passed through before this route",
             Self::AnyHost => "any host has the lowest priority",
             Self::OtherPath => "the path is not under its prefix",
-            Self::OtherCase => "its prefix differs in upper and lower case",
+            Self::OtherExactPath => "the path is not its exact path",
+            Self::OtherCase => "its path differs in upper and lower case",
             Self::NotOneLabel => "*. matches exactly one label",
         })
     }

@@ -5,7 +5,7 @@ use crate::common::story;
 use docker_glue::{
     haproxy::config::Server,
     model::{
-        option_value::{HostMatch, PathPrefix},
+        option_value::{HostMatch, PathRule},
         route::{RouteKey, Routes},
     },
     routing::decide::{DecideState, decide},
@@ -204,6 +204,11 @@ impl Drawn {
         if !no_host && !no_prefix {
             write!(labels, " glue_http_{port}_prefix={}", prefixes.join(",")).unwrap();
         }
+        if !no_host && self.one_in(3) {
+            let slash = self.of(&["", "", "/"]);
+            let paths = [self.prefix() + slash, self.of(&["/", "/api", "/x/y", "/%61pi/"]).to_owned()];
+            write!(labels, " glue_http_{port}_path={}", paths.join(",")).unwrap();
+        }
         for (key, values) in [
             ("strip_prefix", &["yes", "yes", "no", "/api"][..]),
             ("weight", &["0", "1", "25", "256"]),
@@ -308,7 +313,8 @@ impl Drawn {
     }
 
     fn requested_path(&mut self, key: &RouteKey) -> String {
-        let prefix = key.prefix().map_or("", PathPrefix::as_str);
+        let prefix = key.path().map_or_else(String::new, PathRule::to_string);
+        let prefix = prefix.as_str();
         let base = match self.below(14) {
             0 => prefix.rsplit_once('/').map_or("", |(shorter, _)| shorter).to_owned(),
             1 => self.in_capitals(prefix),
@@ -319,7 +325,9 @@ impl Drawn {
             6 | 7 => self.in_another_spelling(prefix),
             _ => prefix.to_owned(),
         };
-        let path = format!("{base}{}", self.of(&TAILS));
+        // Of an exact path, most requests have no tail.
+        let is_exact = key.path().is_some_and(PathRule::is_exact) && !self.one_in(3);
+        let path = if is_exact { base } else { format!("{base}{}", self.of(&TAILS)) };
         if path.starts_with('/') { path } else { format!("/{path}") }
     }
 }
