@@ -3,6 +3,7 @@
 // Desired state.
 pub mod check_timing;
 pub mod config;
+pub mod error_pages;
 pub mod layout;
 pub mod name;
 pub mod provisioning;

@@ -170,6 +170,10 @@ pub enum Reason {
     PoliciesUnreadable {
         text: String,
     },
+    /// A file of `--error-pages` is not used, or its directory cannot be read.
+    ErrorPageUnused {
+        text: String,
+    },
     NotATlsMode,
     NotACertificate,
     NotATlsPolicy,
@@ -930,6 +934,9 @@ impl fmt::Display for ReasonText<'_> {
             Reason::RedirectWithoutHost => f.write_str(
                 "redirect_from needs a host label whose first host is not a wildcard; requests are redirected to it",
             ),
+            Reason::ErrorPageUnused { text } => {
+                write!(f, "an error page is not used, and the built-in answer stays: {text}")
+            }
             Reason::PoliciesUnreadable { text } => {
                 write!(f, "the policies were not read again, and the earlier ones are used: {text}")
             }

@@ -584,7 +584,7 @@ fn changed_policy_is_served_without_a_reload() {
     balancer.wait_until_serves("a.test/", "web saw /");
 
     balancer.signal(Signal::SIGHUP);
-    balancer.wait_for_log(&["SIGHUP: reading the policies again"]);
+    balancer.wait_for_log(&["SIGHUP: reading the policies and error pages again"]);
     balancer.assert_serves(&[("a.test/", "web saw /")]);
     assert_eq!(worker(&balancer), first, "HAProxy was reloaded:\n{}", balancer.log());
 }

@@ -230,6 +230,10 @@ impl ProblemKind {
                 "The settings file has changed, and its policies could not be read. Those that were read before are used.",
                 "Correct what the message names.",
             ),
+            Self::ErrorPageUnused => row(
+                "A file of `--error-pages` cannot be read, is larger than 15,000 bytes, empty or no UTF-8, or is named by a status with which HAProxy never answers.",
+                "Correct the file that the message names. Until then clients get the built-in answer.",
+            ),
             Self::NotATlsMode => row(
                 "The value is none of `off`, `on`, `both` and `only`.",
                 "Correct the value. Until then the port is not served.",
