@@ -96,7 +96,7 @@ const TAILS: [&str; 44] = [
 ];
 
 /// Options that act on requests, whose client is 127.0.0.1. One of the networks does not exist.
-const FEATURES: [(&str, &[&str]); 9] = [
+const FEATURES: [(&str, &[&str]); 10] = [
     ("allow", &["private", "127.0.0.0/8", "10.0.0.0/8", "127.0.0.1,10.1.2.3", "nowhere"]),
     ("deny", &["127.0.0.1", "192.168.0.0/16", "127.7.0.0/16"]),
     ("redirect", &["https", "https://new.test", "http://new.test:8080", "https://new.test/x?y=1"]),
@@ -106,6 +106,7 @@ const FEATURES: [(&str, &[&str]); 9] = [
     ("request_header_X-Test", &["1"]),
     ("max_body", &["1k"]),
     ("log", &["off"]),
+    ("cors", &["https://a.test", "*"]),
 ];
 
 #[derive(Debug)]
@@ -206,7 +207,8 @@ impl Drawn {
         }
         if !no_host && self.one_in(3) {
             let slash = self.of(&["", "", "/"]);
-            let paths = [self.prefix() + slash, self.of(&["/", "/api", "/x/y", "/%61pi/"]).to_owned()];
+            let paths =
+                [self.prefix() + slash, self.of(&["/", "/api", "/x/y", "/%61pi/"]).to_owned()];
             write!(labels, " glue_http_{port}_path={}", paths.join(",")).unwrap();
         }
         for (key, values) in [
@@ -257,7 +259,13 @@ impl Drawn {
         let port = if self.one_in(10) { self.other_port(routes) } else { key.listener.port };
         let path = if absolute && self.one_in(6) { String::new() } else { path };
         let method = self.of(&["GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "PROPFIND"]);
-        DrawnRequest { method, port, host, host_port, path, absolute }
+        let mut headers = Vec::new();
+        if method == "OPTIONS" || self.one_in(8) {
+            headers.extend([self.of(&["Origin: https://a.test", "Origin: https://evil.test"])]);
+            let is_preflight = self.one_in(2);
+            headers.extend(is_preflight.then_some("Access-Control-Request-Method: PUT"));
+        }
+        DrawnRequest { method, port, host, host_port, path, absolute, headers }
     }
 
     fn other_port(&mut self, routes: &Routes) -> std::num::NonZeroU16 {
