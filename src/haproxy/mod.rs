@@ -38,6 +38,7 @@ mod port_check;
 pub mod process;
 pub mod proxy;
 pub mod readiness;
+pub mod refusals;
 pub mod reload_budget;
 pub mod reload_reason;
 pub mod route_recovery;

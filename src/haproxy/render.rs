@@ -12,7 +12,7 @@ use super::{
     files::{ConfigFiles, GenerationFiles, MARKER},
     name,
     provisioning::Provisioning,
-    request_pattern,
+    refusals, request_pattern,
     requeue::{self, Requeue},
     server_setting::ServerSetting,
     tls::{self, CertificateDirectory, TCP_ALPN, TlsLine},

@@ -3,8 +3,8 @@
 use crate::common::{certificates, haproxy::has_quic, story};
 use docker_glue::{
     haproxy::{
-        error_pages::{self, ErrorPages},
         config::Config,
+        error_pages::{self, ErrorPages},
         render::{BaseConfig, RenderContext, render_files},
         tls::list_port,
         version::Version,
@@ -56,11 +56,13 @@ fn haproxy_accepts_the_example_of_a_base_file() {
 fn haproxy_accepts_the_largest_error_pages() {
     let Some(haproxy) = find_haproxy() else { return };
     let mut error_pages = ErrorPages::default();
-    let added = (100..600).filter(|status| {
-        error_pages.add(*status, vec![b'x'; error_pages::MAX_PAGE_SIZE]).is_ok()
-    });
+    let added = (100..600)
+        .filter(|status| error_pages.add(*status, vec![b'x'; error_pages::MAX_PAGE_SIZE]).is_ok());
     assert_eq!(added.count(), 14);
-    assert_eq!(frame_errors(&haproxy, RenderContext { error_pages, ..story::default_frame() }), None);
+    assert_eq!(
+        frame_errors(&haproxy, RenderContext { error_pages, ..story::default_frame() }),
+        None
+    );
 }
 
 /// Returns HAProxy's errors and warnings about a configuration with one route.
