@@ -11,7 +11,10 @@
 #[path = "../tests/common/story.rs"]
 mod story;
 
-use docker_glue::haproxy::render::{RenderContext, render_files};
+use docker_glue::{
+    haproxy::render::{RenderContext, render_files},
+    routing::decide::{DecideState, decide},
+};
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -23,7 +26,7 @@ use std::{
 };
 
 /// Kinds of routes: a name, labels for each of them (`N` is its number), and headers of the requests.
-const KINDS: [(&str, &str, &str); 15] = [
+const KINDS: [(&str, &str, &str); 18] = [
     ("plain", "", ""),
     ("strip", "strip_prefix=1", ""),
     ("add_prefix", "add_prefix=/app", ""),
@@ -47,6 +50,9 @@ const KINDS: [(&str, &str, &str); 15] = [
         "",
     ),
     ("redirect", "redirect=https://new.test", ""),
+    ("path", "path=/p/x", ""),
+    ("sticky", "sticky=cookie", ""),
+    ("forward_auth", "forward_auth=http://auth:PORT/check", ""),
 ];
 
 const FEW: usize = 500;
@@ -93,17 +99,25 @@ fn count_instructions(
 ) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let story = (0..routes).fold(String::new(), |story, number| {
+    // Answers questions about requests.
+    let auth = format!(
+        "auth 127.0.0.1 glue_http_{server}_bind={free} glue_http_{server}_host=auth.test\n"
+    );
+    let story = (0..routes).fold(auth, |story, number| {
         let place = format!("{}.{}", number / 250, 1 + number % 250);
         let labels = labels.split_whitespace().map(|label| {
             let label = label.replace(":N", &number.to_string()).replace(".N", &format!(".0.{place}"));
+            let label = label.replace(":PORT", &format!(":{server}"));
             format!(" glue_http_{server}_{label}")
         });
         let labels: String = labels.collect();
         let start = format!("glue_http_{server}_bind={free} glue_http_{server}_check=off");
         format!("{story}c{number} 127.9.{place} {start} glue_http_{server}_host=h{number}.test glue_http_{server}_prefix=/p{labels}\n")
     });
-    let config = story::build_config(&story::parse_routes(&story));
+    let world = story::parse_world(&story);
+    let decided = decide(&world, DecideState::default(), Instant::now(), &story::default_rules());
+    let mut config = story::build_config(&decided.routes);
+    config.maps.auth_servers = decided.auth_servers;
     let context = RenderContext {
         generations: folder.path().join("gen"),
         stats_socket: folder.path().join("socket"),

@@ -104,7 +104,7 @@ pub async fn metrics_response(orders: &mpsc::Sender<ControlRequest>) -> Result<R
     let MetricsSnapshot { census, stat, metrics } =
         timeout(SCRAPE_TIMEOUT, ask).await.map_err(late)??;
     let text = metrics
-        .render_text(&census, stat.count_old_workers().await)
+        .render_text(&census, stat.count_old_workers().await, stat.fetch_refusals().await)
         .map_err(|error| ApiError::CountFailed(error.to_string()))?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }

@@ -17,7 +17,7 @@ pub(super) mod terminal;
 
 use crate::{
     api::control::{client::DaemonUnreachableError, socket_path},
-    report::label_reference,
+    report::{explain::request::ExplainRequest, label_reference},
     settings::{
         DaemonRequest, Settings, SettingsNote,
         options::{CertificateCommand, DaemonCommand, LabelFormat, LocalCommand},
@@ -74,9 +74,12 @@ pub fn run_remote(request: &DaemonRequest) -> ExitCode {
 pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
     print_notes(&settings.notes);
     print_output(match look {
-        LocalCommand::Explain { url, method, from, format } => {
-            block_on(explain::run_explain((method, url, *from), *format, settings))
-        }
+        LocalCommand::Explain { url, method, from, header, user, format } => block_on(async {
+            let from = from.map(|from| from.0);
+            let request = ExplainRequest::with_client(method.clone(), url.clone(), from)?
+                .with_headers(header.clone(), user.clone())?;
+            explain::run_explain(&request, *format, settings).await
+        }),
         LocalCommand::Plan { compose, format } => {
             block_on(plan::run_plan(compose.as_deref(), *format, settings))
         }

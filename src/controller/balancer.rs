@@ -26,7 +26,7 @@ use crate::{
         fleet_link::FleetLink,
         inflight::{InflightFlows, InflightWork},
         metrics::Metrics,
-        policy_follower::PolicyReading,
+        policy_follower::{FileReading, PolicyReading},
         problem_log::{self, ProblemLog},
         source_set::SourceState,
         udp_plane::{self, UdpPlane},
@@ -273,8 +273,20 @@ impl Balancer {
         self.rules.set_vantage(source, vantage);
     }
 
+    /// Sets the policies and the error pages.
+    pub(super) fn set_files(&mut self, reading: FileReading) {
+        let FileReading { policies, error_pages } = reading;
+        self.rules.error_page_faults = error_pages.faults;
+        if self.render_context.error_pages != error_pages.pages {
+            self.render_context.error_pages = error_pages.pages;
+            // The next pass compares everything, and so finds that a reload is needed.
+            self.live.pending_deletions = None;
+        }
+        self.set_policies(policies);
+    }
+
     /// Sets the policies that labels name. If they could not be read, the last ones stay.
-    pub(super) fn set_policies(&mut self, reading: PolicyReading) {
+    fn set_policies(&mut self, reading: PolicyReading) {
         match reading {
             Ok(policies) => {
                 self.rules.set_policies(&policies);

@@ -189,8 +189,8 @@ async fn run_loop<S>(
                 SourceEvent::Changed { cause } => Wakeup::Pass(Trigger::Docker, cause),
             },
             reading = policies.next_reading() => {
-                controller.balancer.set_policies(reading);
-                Wakeup::other("policies")
+                controller.balancer.set_files(reading);
+                Wakeup::other("policies or error pages")
             }
             () = next_fleet_event(&mut fleet_events) => Wakeup::other("fleet"),
             _ = probe.tick() => {

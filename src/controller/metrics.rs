@@ -2,18 +2,20 @@
 //!
 //! Code that has a clone of [`Metrics`] increments counters where an event occurs. Counters are atomic, so no code waits.
 //! Gauges (routes, servers, problems) are computed for each scrape from the current state. Only the state of servers that
-//! may be down is queried from HAProxy, and the number of old workers from its master.
+//! may be down and the refused requests of routes are queried from HAProxy, and the number of old workers from its
+//! master.
 
 mod builder;
 mod certificates;
 mod fleet;
+mod refusals;
 mod sources;
 mod udp;
 
 use crate::{
     haproxy::{
-        command::RuntimeCommand, reload_reason::ReloadReason, runtime::RuntimeError,
-        stats::StatsClient, version::Version,
+        command::RuntimeCommand, refusals::Refusals, reload_reason::ReloadReason,
+        runtime::RuntimeError, stats::StatsClient, version::Version,
     },
     model::{problem::Reason, route::Protocol},
     report::{
@@ -30,6 +32,7 @@ use prometheus::{
     Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
     process_collector::ProcessCollector,
 };
+use refusals::RefusalMetrics;
 use sources::SourceMetrics;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use udp::UdpMetrics;
@@ -55,6 +58,7 @@ pub struct Metrics {
     udp: UdpMetrics,
     sources: SourceMetrics,
     fleet: FleetMetrics,
+    refusals: RefusalMetrics,
     rollback_active: IntGauge,
     docker_connected: IntGauge,
     stream_age: Gauge,
@@ -148,6 +152,7 @@ impl Metrics {
             udp: UdpMetrics::new(&builder),
             sources: SourceMetrics::new(&builder),
             fleet: FleetMetrics::new(&builder),
+            refusals: RefusalMetrics::new(&builder),
             rollback_active: builder.add_int_gauge(
                 "docker_glue_rollback_active",
                 "Whether a rollback is active (0 or 1).",
@@ -221,7 +226,8 @@ impl Metrics {
         self.drift_repaired.inc();
     }
 
-    /// Renders all metrics, including the current state, in the classic text format.
+    /// Renders all metrics, including the current state, in the classic text format. `refusals` is `None` if HAProxy
+    /// did not report them.
     ///
     /// # Errors
     /// When a metric cannot be written, which none of these is known for.
@@ -229,6 +235,7 @@ impl Metrics {
         &self,
         census: &StateCounts,
         old_workers: usize,
+        refusals: Option<Refusals>,
     ) -> prometheus::Result<String> {
         let StateCounts { routes, servers, problems, .. } = census;
         set_all(&self.problems, Reason::KINDS, |kind| problems.get(kind));
@@ -253,6 +260,7 @@ impl Metrics {
         self.rollback_active.set(census.rollback_active.into());
         self.sources.set_sources(&census.sources);
         self.fleet.set_counts(census.fleet);
+        self.refusals.set_refusals(refusals);
         self.docker_connected.set(census.docker_connected.into());
         self.stream_age.set(census.stream_age.as_secs_f64());
         self.haproxy_answers.set(census.haproxy_answers.into());

@@ -213,7 +213,7 @@ pub enum AdminState {
 /// Entries of the map files: key → value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Maps {
-    /// `host:port/path/` → [`MapTarget`].
+    /// `host:port/prefix/` or `host:port/path/#` → [`MapTarget`].
     pub routes: BTreeMap<String, MapTarget>,
     /// `name:port` → [`TcpTarget`].
     pub tcp: BTreeMap<String, TcpTarget>,
@@ -544,12 +544,12 @@ impl Config {
 }
 
 fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
-    let strip = key.prefix().map_or(0, |prefix| policy.get::<Strip>().depth(prefix));
+    let strip = key.path().map_or(0, |path| policy.get::<Strip>().depth(path.segments()));
     MapTarget {
         backend: backend.to_owned(),
         route: name::backend_name(key),
         strip,
-        features: RouteFeatures::new(policy, strip != 0, key.prefix()),
+        features: RouteFeatures::new(policy, strip != 0, key.path()),
         timeout: policy.get::<Timeout>().as_millis(),
         retry: policy.get(),
         detail: match policy.get::<TlsBind>().redirect_port() {

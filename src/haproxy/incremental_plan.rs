@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{
-        option_value::{HostMatch, PathPrefix},
+        option_value::{HostMatch, PathRule},
         route::{Listener, Match, Protocol, Route, RouteKey, Routes},
     },
     support::map_diff::diff_maps,
@@ -250,7 +250,7 @@ fn add_remaining_lines<'a>(
     tls: TlsContext<'_>,
 ) {
     for key in keys.filter(|key| key.is_https()) {
-        let rule = Match::Http { host: key.host().clone(), prefix: PathPrefix::default() };
+        let rule = Match::Http { host: key.host().clone(), path: PathRule::default() };
         let mut routes = after.0.range(RouteKey { listener: key.listener, rule }..);
         let is_same = |other: &RouteKey| {
             other.is_https() && other.listener == key.listener && other.host() == key.host()

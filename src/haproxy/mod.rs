@@ -3,6 +3,7 @@
 // Desired state.
 pub mod check_timing;
 pub mod config;
+pub mod error_pages;
 pub mod layout;
 pub mod name;
 pub mod provisioning;
@@ -37,6 +38,7 @@ mod port_check;
 pub mod process;
 pub mod proxy;
 pub mod readiness;
+pub mod refusals;
 pub mod reload_budget;
 pub mod reload_reason;
 pub mod route_recovery;

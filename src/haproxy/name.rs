@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::{
     http::sticky::StickyCookie,
-    option_value::HostMatch,
+    option_value::{HostMatch, PathRule},
     route::{Endpoint, Listener, Match, Protocol, RouteKey},
     stream::Balance,
 };
@@ -26,6 +26,8 @@ const LONGEST_BACKEND: usize = 72;
 
 /// End of the name of a backend of connections. No backend of requests has such a name: a path with `:` gets a hash.
 const CONNECTIONS_SUFFIX: &str = ":tcp";
+/// End of the name of a backend of an exact path, see [`CONNECTIONS_SUFFIX`].
+const EXACT_SUFFIX: &str = ":exact";
 
 const SINGLE_SUFFIX: &str = ":single";
 const UNCHECKED_SUFFIX: &str = ":unchecked";
@@ -128,19 +130,29 @@ pub fn backend_name(key: &RouteKey) -> String {
         HostMatch::Any => ANY_HOST.to_owned(),
     };
     let port = key.listener.port;
-    let Match::Http { prefix, .. } = &key.rule else {
-        let name = shorten(sanitize(format!("{host}:{port}")), &key.to_string());
+    let Match::Http { path: rule, .. } = &key.rule else {
+        let name = shorten(sanitize(format!("{host}:{port}")), &key.to_string(), LONGEST_BACKEND);
         return format!("{name}{CONNECTIONS_SUFFIX}");
     };
-    let path = prefix.as_str();
+    let (path, suffix) = match rule {
+        PathRule::Prefix(prefix) => (prefix.to_string(), ""),
+        PathRule::Exact(path) => (path.to_string(), EXACT_SUFFIX),
+    };
     // Only `/` is replaced by `_`, so a path of these characters, which include no `_`, needs no hash.
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.'));
     let name = sanitize(format!("{host}:{port}{path}"));
-    if plain { shorten(name, &key.to_string()) } else { shorten_with_hash(&name, &key.to_string()) }
+    let whole = key.to_string();
+    let longest = LONGEST_BACKEND - suffix.len();
+    let name = if plain {
+        shorten(name, &whole, longest)
+    } else {
+        shorten_with_hash(&name, &whole, longest)
+    };
+    name + suffix
 }
 
-fn shorten(name: String, whole: &str) -> String {
-    if name.len() <= LONGEST_BACKEND { name } else { shorten_with_hash(&name, whole) }
+fn shorten(name: String, whole: &str, longest: usize) -> String {
+    if name.len() <= longest { name } else { shorten_with_hash(&name, whole, longest) }
 }
 
 /// Iterates over the names for a route's backend: [`backend_name`], then further ones for a route that changes its
@@ -340,8 +352,8 @@ fn sanitize(name: String) -> String {
     if name.chars().all(is_allowed) { name } else { name.replace(|c| !is_allowed(c), "_") }
 }
 
-fn shorten_with_hash(name: &str, whole: &str) -> String {
+fn shorten_with_hash(name: &str, whole: &str, longest: usize) -> String {
     let digest = Sha1::digest(whole);
     let end = digest.iter().take(8).fold(String::new(), |end, byte| format!("{end}{byte:02x}"));
-    format!("{}-{end}", &name[..name.len().min(LONGEST_BACKEND)])
+    format!("{}-{end}", &name[..name.len().min(longest)])
 }

@@ -7,11 +7,12 @@ use super::{
         self, Backend, BackendShape, CheckMode, Config, ConnectRetry, Frontend, MapName, Mode,
         Probe, Server,
     },
+    error_pages::{self, ErrorPages},
     features::{Block, Feature, Word},
     files::{ConfigFiles, GenerationFiles, MARKER},
     name,
     provisioning::Provisioning,
-    request_pattern,
+    refusals, request_pattern,
     requeue::{self, Requeue},
     server_setting::ServerSetting,
     tls::{self, CertificateDirectory, TCP_ALPN, TlsLine},
@@ -20,6 +21,7 @@ use super::{
 use crate::model::{
     http::{redirect::RedirectStatus, sticky::StickyCookie, users::NoUserCheck},
     option_value::Host,
+    route::PATH_END,
     stream::Balance,
     tls::TlsPolicy,
 };
@@ -82,6 +84,8 @@ pub struct RenderContext {
     pub users: Result<UserCheck, NoUserCheck>,
     /// How long an old worker may run for its long connections.
     pub hard_stop_after: Duration,
+    /// What clients get where HAProxy itself answers.
+    pub error_pages: ErrorPages,
 }
 
 /// Whether HTTPS listeners also serve HTTP/3.
@@ -258,8 +262,9 @@ pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
     let bare = Config { frontends, spares, header_names, resolves_names, ..Config::default() };
     let users = context.users.as_ref().map(UserCheck::lua_program).unwrap_or_default();
     let forward_auth = context.forward_auth_program().unwrap_or_default();
-    let text = render_config(&bare, context, String::new());
-    let hash = name::hash_all([&text, WAIT, &users, &forward_auth]);
+    let config = render_config(&bare, context, String::new());
+    let texts = [config.as_str(), WAIT, users.as_str(), forward_auth.as_str()];
+    let hash = name::hash_all(texts.into_iter().chain(context.error_pages.bodies()));
     format!("docker-balancer {hash:016x}{}", context.provisioning.fingerprint_suffix())
 }
 
@@ -359,8 +364,6 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
     let forward_auth =
         context.forward_auth_program().map(|program| ("forward_auth.lua".to_owned(), program));
     let files = BTreeMap::from([
-        ("404.http".to_owned(), format_error_file(404)),
-        ("503.http".to_owned(), format_error_file(503)),
         ("routes.map".to_owned(), format_map(&maps.routes)),
         ("checks.map".to_owned(), format_map(&maps.checks)),
         ("check-hosts.map".to_owned(), format_map(&maps.check_hosts)),
@@ -376,6 +379,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
     files
         .into_iter()
         .chain(sets)
+        .chain(context.error_pages.files())
         .chain(lua)
         .chain(users)
         .chain(forward_auth)
@@ -460,31 +464,6 @@ fn format_server_states(config: &Config) -> String {
     text
 }
 
-#[derive(Template)]
-#[template(path = "404.html")]
-struct NotFoundPage;
-
-#[derive(Template)]
-#[template(path = "503.html")]
-struct UnavailablePage;
-
-/// Renders a whole HTTP response, as `errorfile` needs it (configuration manual, section 4.2).
-fn format_error_file(status: u16) -> String {
-    let (line, more, body) = match status {
-        404 => ("404 Not Found", "", NotFoundPage.render()),
-        _ => ("503 Service Unavailable", "Retry-After: 2\r\n", UnavailablePage.render()),
-    };
-    let body = body.expect("writing to a string cannot fail");
-    format!(
-        "HTTP/1.1 {line}\r\n\
-         Content-Type: text/html; charset=utf-8\r\n\
-         Cache-Control: no-store\r\n\
-         {more}\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
 impl ChallengeAnswer {
     fn is_token(self) -> bool {
         self == Self::Token
@@ -496,6 +475,16 @@ impl ChallengeAnswer {
 }
 
 impl RenderContext {
+    /// Returns the words of a rule that refuses a request: the administrator's page, else the text.
+    fn refusal(&self, status: u16, text: &str) -> impl std::fmt::Display {
+        self.error_pages.answer(status, text)
+    }
+
+    /// Returns the words of a rule that answers with a status: the administrator's page, else nothing but the status.
+    fn status_page(&self, status: u16) -> impl std::fmt::Display {
+        self.error_pages.status_page(status)
+    }
+
     /// Returns the expression of the client's address.
     fn client_expression(&self) -> &'static str {
         if self.trusted.is_empty() { "src" } else { "var(txn.client)" }

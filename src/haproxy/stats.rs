@@ -2,7 +2,10 @@
 //!
 //! Read with `show stat` (Management Guide, section 9.1).
 
-use super::socket::WorkerSocket;
+use super::{
+    refusals::{self, Refusals, parse_refusals},
+    socket::WorkerSocket,
+};
 use std::{collections::BTreeMap, io, path::PathBuf};
 
 /// Reads the counters from HAProxy.
@@ -55,6 +58,12 @@ impl StatsClient {
         let counters =
             parse_stats(&self.socket.send_command("show stat").await?).ok_or_else(invalid)?;
         Ok(Counters { old_workers: self.count_old_workers().await, ..counters })
+    }
+
+    /// Returns the refused requests; `None` if HAProxy does not answer.
+    pub async fn fetch_refusals(&self) -> Option<Refusals> {
+        let answer = self.socket.send_command(&format!("show table {}", refusals::TABLE)).await;
+        answer.ok().map(|answer| parse_refusals(&answer))
     }
 
     /// Returns the number of workers that a reload has replaced; 0 if it is unknown.

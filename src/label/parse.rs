@@ -21,7 +21,7 @@ use crate::model::{
         ParsedValue, TypedOption,
     },
     label_text,
-    option_value::{self, CheckMethod, HostMatch, PathPrefix, PortRange},
+    option_value::{self, CheckMethod, ExactPath, HostMatch, PathPrefix, PathRule, PortRange},
     policy_book::{self, GivenValues, PolicyName},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Listener, Match, Policy, Protocol, RouteKey},
@@ -555,8 +555,8 @@ impl<'a> LabelParser<'a> {
         })
     }
 
-    /// Adds a request for each combination of public port, host and prefix. Without a host label the host is any, if
-    /// there is a prefix label or `ports_label`; else `no_match_reason` is reported.
+    /// Adds a request for each combination of public port, host and path. Without a host label the host is any, if
+    /// there is a prefix label, a path label or `ports_label`; else `no_match_reason` is reported.
     fn add_requests(
         &mut self,
         port: &PortLabels<'_>,
@@ -568,18 +568,17 @@ impl<'a> LabelParser<'a> {
         if port.protocol != LabelProtocol::Http {
             return self.add_stream_requests(port, option_set, options);
         }
-        let prefix = option_set.get(LabelOption::Prefix);
-        let prefixes = prefix.map(|label| self.parse_prefixes(port, label));
+        let paths = self.parse_paths(port, option_set);
         let Some(hosts) = (match option_set.get(LabelOption::Host) {
             Some(label) => Some(self.parse_hosts(port, label)),
-            None => prefix.or(ports_label).map(|label| self.check_any_host(port, label)),
+            None => option_set
+                .path_label()
+                .or(ports_label)
+                .map(|label| self.check_any_host(port, label)),
         }) else {
             return self.report_problem(None, no_match_reason);
         };
-        let prefixes = prefixes.unwrap_or_else(|| vec![PathPrefix::default()]);
-        if hosts.is_empty() || prefixes.is_empty() {
-            return;
-        }
+        let Some(paths) = paths.filter(|_| !hosts.is_empty()) else { return };
         if let Some(reason) = exclusion_reason(port, option_set, options) {
             return self.report_problem(None, reason);
         }
@@ -593,11 +592,11 @@ impl<'a> LabelParser<'a> {
             self.add_redirects(port, option_set, label, &listeners, options);
         }
         let rules = hosts.iter().flat_map(|host| {
-            prefixes.iter().map(move |prefix| {
+            paths.iter().map(move |path| {
                 if is_passed {
                     Match::Tcp { server_name: host.clone() }
                 } else {
-                    Match::Http { host: host.clone(), prefix: prefix.clone() }
+                    Match::Http { host: host.clone(), path: path.clone() }
                 }
             })
         });
@@ -750,7 +749,7 @@ impl<'a> LabelParser<'a> {
         };
         let hosts = self.parse_hosts(port, label);
         let rules = hosts.into_iter().filter(|host| *host != HostMatch::Exact(to.clone()));
-        let rules = rules.map(|host| Match::Http { host, prefix: PathPrefix::default() });
+        let rules = rules.map(|host| Match::Http { host, path: PathRule::default() });
         let rules: Vec<_> = rules.collect();
         let (mode, tls_bind): (TlsMode, TlsBind) = (options.values.get(), options.values.get());
         for listener in listeners {
@@ -850,6 +849,28 @@ impl<'a> LabelParser<'a> {
         hosts
     }
 
+    /// Returns the paths of a route: those of its labels, else the whole host. `None` if one of the labels has no valid
+    /// value: without it the route would have other requests than its author meant.
+    fn parse_paths(
+        &mut self,
+        port: &PortLabels<'_>,
+        option_set: &OptionSet<'_>,
+    ) -> Option<Vec<PathRule>> {
+        let prefixes =
+            option_set.get(LabelOption::Prefix).map(|label| self.parse_prefixes(port, label));
+        let exact =
+            option_set.get(LabelOption::Path).map(|label| self.parse_exact_paths(port, label));
+        if prefixes.is_none() && exact.is_none() {
+            return Some(vec![PathRule::default()]);
+        }
+        if prefixes.as_ref().is_some_and(Vec::is_empty) || exact.as_ref().is_some_and(Vec::is_empty)
+        {
+            return None;
+        }
+        let prefixes = prefixes.into_iter().flatten().map(PathRule::Prefix);
+        Some(prefixes.chain(exact.into_iter().flatten().map(PathRule::Exact)).collect())
+    }
+
     fn parse_prefixes(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<PathPrefix> {
         let prefixes = self.parse_required_list(port, label, PathPrefix::from_str);
         self.report_suspicious(label, |text| {
@@ -863,6 +884,16 @@ impl<'a> LabelParser<'a> {
             Some(Reason::PrefixLikePattern { text, instead })
         });
         prefixes
+    }
+
+    fn parse_exact_paths(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<ExactPath> {
+        let paths = self.parse_required_list(port, label, ExactPath::from_str);
+        self.report_suspicious(label, |text| {
+            ExactPath::from_str(text).ok()?;
+            let instead = crate::model::prefix::literal_prefix(text)?;
+            Some(Reason::PathLikePattern { text: text.to_owned(), instead })
+        });
+        paths
     }
 
     /// Reports members that are valid but probably not meant as written.
@@ -1074,6 +1105,7 @@ fn option_against_pass(option_set: &OptionSet<'_>, values: &OptionValues) -> Opt
     match values.get::<TlsMode>() {
         TlsMode::Pass if option_set.get(LabelOption::Host).is_none() => Some(LabelOption::Host),
         TlsMode::Pass if option_set.get(LabelOption::Prefix).is_some() => Some(LabelOption::Prefix),
+        TlsMode::Pass if option_set.get(LabelOption::Path).is_some() => Some(LabelOption::Path),
         TlsMode::Pass if verifies_clients => Some(LabelOption::ClientCert),
         TlsMode::Pass => OPTIONS.iter().map(|spec| spec.option).find(|option| {
             closes_route(*option)
@@ -1224,7 +1256,7 @@ impl<'a> PortLabels<'a> {
         }
     }
 
-    /// Whether the port has an unnamed route. A port without hosts and prefixes of its own may have only named routes.
+    /// Whether the port has an unnamed route. A port without hosts and paths of its own may have only named routes.
     pub(super) fn is_route(&self) -> bool {
         self.base_options.has_match_label()
             || self.ports_label.is_some()
@@ -1252,8 +1284,13 @@ impl<'a> OptionSet<'a> {
         self.labels.iter().flatten().next().copied()
     }
 
+    /// Returns the label that sets prefixes, else the one that sets exact paths.
+    pub(super) fn path_label(&self) -> Option<RawLabel<'a>> {
+        self.get(LabelOption::Prefix).or(self.get(LabelOption::Path))
+    }
+
     fn has_match_label(&self) -> bool {
-        self.get(LabelOption::Host).or(self.get(LabelOption::Prefix)).is_some()
+        self.get(LabelOption::Host).or(self.path_label()).is_some()
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::model::{
     container::Container,
     label_option::{InvalidValue, LabelOption, LabelProtocol, OPTIONS, OptionScope},
-    option_value::{self, HostMatch, PathPrefix, PortRange},
+    option_value::{self, ExactPath, HostMatch, PathPrefix, PathRule, PortRange},
     problem::Reason,
     route::{Protocol, RouteKey},
     tls::{self, TlsMode},
@@ -26,6 +26,8 @@ pub struct LabelTrace {
     is_https: bool,
     /// Whether the route redirects a host of `redirect_from`.
     is_redirect: bool,
+    /// Whether the route has an exact path.
+    is_exact: bool,
 }
 
 /// A label, or an environment variable that is read like one, as written.
@@ -81,6 +83,7 @@ impl Default for LabelTrace {
             ports: None,
             is_https: false,
             is_redirect: false,
+            is_exact: false,
         }
     }
 }
@@ -106,12 +109,18 @@ impl LabelTrace {
         self.options.iter().flatten().next()
     }
 
-    /// Returns the label that sets the host. For any host, returns the prefix label or `glue_http_ports`.
+    /// Returns the label that sets the host. For any host, returns the label of the path or `glue_http_ports`.
     pub fn host_source(&self) -> Option<&OptionSource> {
         if self.is_redirect {
             return self.get(LabelOption::RedirectFrom);
         }
-        self.get(LabelOption::Host).or(self.get(LabelOption::Prefix)).or(self.ports.as_ref())
+        self.get(LabelOption::Host).or_else(|| self.path_source()).or(self.ports.as_ref())
+    }
+
+    /// Returns the label that sets the path. `None` if the route is that of the whole host.
+    pub fn path_source(&self) -> Option<&OptionSource> {
+        let (prefix, path) = (self.get(LabelOption::Prefix), self.get(LabelOption::Path));
+        if self.is_exact { path } else { prefix }
     }
 }
 
@@ -129,24 +138,28 @@ impl<'a> RouteScope<'a> {
         if self.port.protocol != LabelProtocol::Http {
             return self.requests_name(key.host()) && self.requests_public_port(key);
         }
-        let (host, prefix) = (key.host(), key.prefix());
+        let host = key.host();
         let own = |option| self.options.get(option);
-        let has_place = own(LabelOption::Prefix).or(self.ports_label).is_some();
+        let has_place = self.options.path_label().or(self.ports_label).is_some();
         if self.redirects_host(host) {
-            return prefix.is_some_and(|prefix| *prefix == PathPrefix::default())
-                && self.requests_listener(key);
+            return key.path().is_some_and(PathRule::is_whole_host) && self.requests_listener(key);
         }
         let host = match own(LabelOption::Host) {
             Some(label) => contains_member(label, HostMatch::from_str, host),
             None => has_place && *host == HostMatch::Any,
         };
-        let prefix = match own(LabelOption::Prefix) {
-            Some(label) => {
-                prefix.is_some_and(|prefix| contains_member(label, PathPrefix::from_str, prefix))
+        let (prefixes, paths) = (own(LabelOption::Prefix), own(LabelOption::Path));
+        let path = match key.path() {
+            Some(rule) if rule.is_whole_host() && self.options.path_label().is_none() => true,
+            Some(PathRule::Prefix(prefix)) => {
+                prefixes.is_some_and(|label| contains_member(label, PathPrefix::from_str, prefix))
             }
-            None => prefix.is_none_or(|prefix| *prefix == PathPrefix::default()),
+            Some(PathRule::Exact(path)) => {
+                paths.is_some_and(|label| contains_member(label, ExactPath::from_str, path))
+            }
+            None => self.options.path_label().is_none(),
         };
-        host && prefix && self.requests_listener(key)
+        host && path && self.requests_listener(key)
     }
 
     /// Whether the host is one of `redirect_from`.
@@ -210,6 +223,7 @@ impl<'a> RouteScope<'a> {
             ports: self.ports_label.map(to_source),
             is_https: key.listener.is_https(),
             is_redirect: self.redirects_host(key.host()),
+            is_exact: key.path().is_some_and(PathRule::is_exact),
             ..LabelTrace::default()
         };
         for option in LabelOption::of_ports() {
@@ -224,7 +238,7 @@ impl<'a> RouteScope<'a> {
     }
 
     /// Returns the label that sets the option. A named route inherits from its port the options that it does not set,
-    /// except host and prefix.
+    /// except host, prefix and path.
     fn effective_label(&self, option: LabelOption) -> Option<RawLabel<'a>> {
         let own = self.options.get(option);
         let inherited = match option.spec().scope {

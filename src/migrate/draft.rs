@@ -10,7 +10,7 @@ use crate::{
     model::{
         http::forward_auth::{AuthHost, ForwardAuth},
         label_option::{InvalidValue, LabelOption, LabelProtocol},
-        option_value::{self, HostMatch, PathPrefix},
+        option_value::{self, ExactPath, HostMatch, PathPrefix},
         problem::Reason,
     },
     support::escape::{SingleLine, Truncated},
@@ -127,7 +127,28 @@ pub(super) fn parse_prefix(prefix: &str) -> Result<Option<String>, String> {
     Ok(Some(trimmed.to_owned()))
 }
 
+/// Checks an exact path that has no variables.
+pub(super) fn parse_exact(path: &str) -> Result<String, String> {
+    let path = path.trim();
+    if !text::has_variable(path) {
+        path.parse::<ExactPath>().map_err(|reason| reason.to_string())?;
+    }
+    Ok(path.to_owned())
+}
+
 impl PathMatch {
+    /// Returns the value of `strip_prefix` that strips one of the paths from every path of the route. The paths have no
+    /// slash at their end. `None` if there is none.
+    pub(super) fn strip_value(&self, stripped: &BTreeSet<String>) -> Option<String> {
+        let (Self::Prefixes(paths) | Self::Exact(paths)) = self else { return None };
+        let mut paths = paths.iter().map(|path| path.trim_end_matches('/'));
+        if paths.clone().all(|path| stripped.contains(path)) {
+            return Some("on".to_owned());
+        }
+        let part = stripped.first().filter(|_| stripped.len() == 1)?;
+        paths.all(|path| path.starts_with(&format!("{part}/"))).then(|| part.clone())
+    }
+
     pub(super) fn prefix(prefix: Option<String>) -> Self {
         prefix.map_or(Self::Whole, |prefix| Self::Prefixes([prefix].into()))
     }
@@ -185,7 +206,8 @@ impl RouteDraft {
         add("host", &self.hosts);
         match &self.path {
             PathMatch::Whole => {}
-            PathMatch::Prefixes(prefixes) | PathMatch::Exact(prefixes) => add("prefix", prefixes),
+            PathMatch::Prefixes(prefixes) => add("prefix", prefixes),
+            PathMatch::Exact(paths) => add("path", paths),
         }
         settings
     }
@@ -297,11 +319,6 @@ impl ServiceDraft {
             let text = format!("{}: {reason}, so the route is left out", route.port);
             self.note_loss(&route.origin, text);
             return None;
-        }
-        if matches!(route.path, PathMatch::Exact(_)) {
-            let text =
-                "a route has no exact paths; requests for what is below the path reach it, too";
-            self.note_loss(&route.origin, text);
         }
         let settings = std::mem::take(&mut route.settings);
         let settings: Vec<_> =

@@ -4,7 +4,7 @@
 
 use super::{
     ServiceInput, Translation,
-    draft::{PathMatch, RouteDraft, ServiceDraft, check_host, origin, parse_prefix},
+    draft::{PathMatch, RouteDraft, ServiceDraft, check_host, origin, parse_exact, parse_prefix},
     text,
 };
 use crate::sources::compose::yaml::{self, Node};
@@ -167,7 +167,7 @@ impl<'a> NginxTranslator<'a> {
         let port = self.read_port(&target);
         let mut route = RouteDraft::http(&route_name(&path), &port, target.origin.clone());
         route.hosts = hosts;
-        Self::set_destination(&mut route, &path, &target);
+        self.set_destination(&mut route, &path, &target);
         route.path = path;
         if !self.set_protocol(&mut route, &target) {
             return;
@@ -203,8 +203,7 @@ impl<'a> NginxTranslator<'a> {
     fn read_path(target: &Target) -> Result<PathMatch, String> {
         let path = target.path.trim();
         if let Some(exact) = path.strip_prefix('=') {
-            let exact = exact.trim();
-            return Ok(PathMatch::Exact([exact.to_owned()].into()));
+            return Ok(PathMatch::Exact([parse_exact(exact)?].into()));
         }
         let path = path.trim_start_matches("^~").trim();
         if path.starts_with('~') {
@@ -233,19 +232,23 @@ impl<'a> NginxTranslator<'a> {
     }
 
     /// Translates `VIRTUAL_DEST`: what the path is replaced by.
-    fn set_destination(route: &mut RouteDraft, path: &PathMatch, target: &Target) {
+    fn set_destination(&mut self, route: &mut RouteDraft, path: &PathMatch, target: &Target) {
         let dest = target.dest.trim_end_matches('/');
         if target.dest.is_empty() {
             return;
         }
-        let PathMatch::Prefixes(prefixes) = path else {
+        let (PathMatch::Prefixes(paths) | PathMatch::Exact(paths)) = path else {
             if !dest.is_empty() {
                 route.set("add_prefix", dest, &target.dest_origin);
             }
             return;
         };
-        if prefixes.contains(dest) {
+        if paths.contains(dest) {
             return;
+        }
+        if matches!(path, PathMatch::Exact(_)) && !dest.is_empty() && dest == target.dest {
+            let text = "the container gets this path with a slash at its end";
+            self.draft.note_loss(&target.dest_origin, text);
         }
         route.set("strip_prefix", "on", &target.dest_origin);
         if !dest.is_empty() {

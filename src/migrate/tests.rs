@@ -78,7 +78,7 @@ fn check_labels(translation: &Translation) {
         for label in &service.labels {
             assert!(!label.origin.is_empty(), "{label:?} has an origin");
             let name = label.key.split(['_', '.']).nth(3).unwrap_or_default();
-            let is_match = ["host", "prefix", "bind"].contains(&name);
+            let is_match = ["host", "prefix", "path", "bind"].contains(&name);
             if label.value.contains('$') && !is_match && label.key != "glue_http_ports" {
                 // Whether it is valid depends on the variable.
                 continue;
@@ -109,7 +109,8 @@ fn check_labels(translation: &Translation) {
         let problems: Vec<_> = problems.map(ToString::to_string).collect();
         assert!(problems.is_empty(), "{labels:#?}\n{problems:#?}\n{service:#?}");
         let is_match = |key: &String| {
-            key == "glue_http_ports" || key.contains("_host") || key.contains("_prefix")
+            key == "glue_http_ports"
+                || ["_host", "_prefix", "_path"].iter().any(|option| key.contains(option))
         };
         let has_match = labels.keys().any(is_match);
         assert!(!has_match || !parsed.requests.is_empty(), "{labels:#?}");

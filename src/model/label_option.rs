@@ -283,14 +283,21 @@ label_options! {
         values: "path prefixes, comma-separated",
         default: "whole host",
         meaning: "whole segments: `api` is `/api` and `/api/x`, not `/apiary`. At most 8 segments, no `;`",
-        synonyms: "path paths pathprefix prefixes location locations context contextpath base basepath \
+        synonyms: "pathprefix prefixes location locations context contextpath base basepath \
                    baseurl root route routes servicepath virtualpath subpath folder",
+    }
+    Path {
+        "path", [Http], Route, Match, Data, Ignored, json: "" Always,
+        values: "exact paths, comma-separated: `/health,/metrics`",
+        default: "none",
+        meaning: "these paths and no others; together with `prefix`, also those below it. `/a` and `/a/` are two paths. An exact path takes precedence over prefixes. At most 8 segments, no `;`",
+        synonyms: "paths exact exactpath exactpaths pathexact",
     }
     StripPrefix(Strip) {
         "strip_prefix", [Http], Port, Policy, Data, Ignored, json: "strip" Always,
         values: "`1 0 true false yes no on off`, or a leading part of the prefix: `/team`",
         default: "`0`",
-        meaning: "the container sees the path without the prefix, or without this part of it, and what was stripped in `X-Forwarded-Prefix`; `/api` alone becomes `/`",
+        meaning: "the container sees the path without the prefix or the exact path, or without this part of it, and what was stripped in `X-Forwarded-Prefix`; `/api` alone becomes `/`",
         synonyms: "strip stripprefix strippath stripprefixes trim trimprefix removeprefix rewrite \
                    rewritetarget pathrewrite handlepath replacepath virtualdest",
     }

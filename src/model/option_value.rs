@@ -4,7 +4,7 @@
 
 pub use super::{
     host::{Host, HostMatch},
-    prefix::{CheckPath, MAX_SEGMENTS, PathPrefix},
+    prefix::{CheckPath, ExactPath, MAX_SEGMENTS, PathPrefix, PathRule},
 };
 use crate::model::{label_option::LabelOption, problem::Reason, route::Strip};
 use serde_json::Value;

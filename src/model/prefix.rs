@@ -1,6 +1,6 @@
-//! Paths: prefixes that decide which of a host's requests a route serves, and paths of health checks.
+//! Paths: prefixes and exact paths that decide which of a host's requests a route serves, and paths of health checks.
 //!
-//! Pure. Both consist of printable ASCII: no space, quote `"`, backslash, `#`, comma or control character. They may
+//! Pure. All consist of printable ASCII: no space, quote `"`, backslash, `#`, comma or control character. They may
 //! contain `;` and `'`, which separate and quote on HAProxy's command line; commands pass these in a payload or with a
 //! backslash.
 
@@ -14,6 +14,22 @@ pub const MAX_SEGMENTS: usize = 8;
 /// slash, or nothing, in the same normalized form as paths of requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(Arc<str>);
+
+/// The whole path of a request, such as `/health`, in its normalized form. `/health/` is another path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExactPath {
+    segments: PathPrefix,
+    /// Always set if there are no segments.
+    ends_with_slash: bool,
+}
+
+/// The paths that a route matches.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathRule {
+    /// The path is the prefix, or below it.
+    Prefix(PathPrefix),
+    Exact(ExactPath),
+}
 
 /// The path (and query) of a health check, as in the request line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +52,37 @@ impl PathPrefix {
     }
 }
 
+impl PathRule {
+    /// Returns the segments of the prefix, or of the exact path.
+    pub fn segments(&self) -> &PathPrefix {
+        match self {
+            Self::Prefix(prefix) => prefix,
+            Self::Exact(path) => &path.segments,
+        }
+    }
+
+    /// Whether the normalized path of a request matches. Whole segments are compared, so that `/api` is not a prefix of
+    /// `/apiary`.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Prefix(prefix) => {
+                let below = path.strip_prefix(prefix.as_str());
+                below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+            }
+            Self::Exact(exact) => exact.to_string() == path,
+        }
+    }
+
+    pub fn is_exact(&self) -> bool {
+        matches!(self, Self::Exact(_))
+    }
+
+    /// Whether all paths of the host match.
+    pub fn is_whole_host(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl CheckPath {
     pub fn as_str(&self) -> &str {
         &self.0
@@ -46,22 +93,20 @@ impl FromStr for PathPrefix {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        let text = text.trim();
-        let body = text.strip_prefix('/').unwrap_or(text);
-        let body = match body.strip_suffix('/') {
-            _ if text.is_empty() => return Err(Reason::Empty),
-            _ if body.is_empty() => return Ok(Self::default()),
-            shorter => shorter.unwrap_or(body),
-        };
-        if !body.split('/').all(is_segment) {
-            return Err(diagnose_prefix(text));
-        }
-        let path = normalize_prefix(body).map_err(|reason| reason(text.to_owned()))?;
-        let prefix = Self(path.trim_end_matches('/').into());
-        if MAX_SEGMENTS < prefix.depth() {
-            return Err(Reason::PrefixTooDeep(text.to_owned()));
-        }
-        Ok(prefix)
+        parse_path(text.trim()).map(|(prefix, _)| prefix)
+    }
+}
+
+impl FromStr for ExactPath {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let (segments, ends_with_slash) =
+            parse_path(text.trim()).map_err(|reason| match reason {
+                Reason::PrefixPattern { text, instead } => Reason::PathPattern { text, instead },
+                reason => reason,
+            })?;
+        Ok(Self { segments, ends_with_slash })
     }
 }
 
@@ -83,10 +128,55 @@ impl fmt::Display for PathPrefix {
     }
 }
 
+impl fmt::Display for ExactPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.segments, if self.ends_with_slash { "/" } else { "" })
+    }
+}
+
+/// Writes the prefix without a slash at its end, or the exact path.
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefix(prefix) => prefix.fmt(f),
+            Self::Exact(path) => path.fmt(f),
+        }
+    }
+}
+
+/// The whole host.
+impl Default for PathRule {
+    fn default() -> Self {
+        Self::Prefix(PathPrefix::default())
+    }
+}
+
 impl fmt::Display for CheckPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Returns the segments of a path, and whether a slash follows them.
+fn parse_path(text: &str) -> Result<(PathPrefix, bool), Reason> {
+    let body = text.strip_prefix('/').unwrap_or(text);
+    let (body, slash) = match body.strip_suffix('/') {
+        _ if text.is_empty() => return Err(Reason::Empty),
+        _ if body.is_empty() => return Ok((PathPrefix::default(), true)),
+        Some(shorter) => (shorter, true),
+        None => (body, false),
+    };
+    if !body.split('/').all(is_segment) {
+        return Err(diagnose_prefix(text));
+    }
+    let path = normalize_prefix(body).map_err(|reason| reason(text.to_owned()))?;
+    let segments = path.trim_end_matches('/');
+    let slash = slash || segments.len() < path.len();
+    let segments = PathPrefix(segments.into());
+    if MAX_SEGMENTS < segments.depth() {
+        return Err(Reason::PrefixTooDeep(text.to_owned()));
+    }
+    Ok((segments, slash))
 }
 
 /// Returns what is wrong with a prefix.

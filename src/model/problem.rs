@@ -176,6 +176,10 @@ pub enum Reason {
     PoliciesUnreadable {
         text: String,
     },
+    /// A file of `--error-pages` is not used, or its directory cannot be read.
+    ErrorPageUnused {
+        text: String,
+    },
     NotATlsMode,
     NotACertificate,
     NotATlsPolicy,
@@ -193,11 +197,11 @@ pub enum Reason {
     NotAFlowIdle,
     NotReplies,
     NotARouteName(String),
-    /// The port has neither a host nor a prefix label, and `glue_http_ports` does not contain it.
+    /// The port has no label with a host, prefix or path, and `glue_http_ports` does not contain it.
     PortWithoutMatch {
         port: u16,
     },
-    /// A named route has neither a host nor a prefix; it does not inherit them from the port's other labels.
+    /// A named route has no host, prefix or path; it does not inherit them from the port's other labels.
     RouteWithoutMatch {
         port: u16,
         route: String,
@@ -522,6 +526,16 @@ pub enum Reason {
         text: String,
         instead: String,
     },
+    /// The value is not an exact path but a pattern of paths.
+    PathPattern {
+        text: String,
+        instead: String,
+    },
+    /// A hint: the value is a valid exact path, but looks like a pattern.
+    PathLikePattern {
+        text: String,
+        instead: String,
+    },
     /// A hint: the value is a valid path, but looks like a pattern.
     PrefixLikePattern {
         text: String,
@@ -633,6 +647,8 @@ impl Reason {
             | Self::ListWithoutCommas { text, instead }
             | Self::HostPattern { text, instead: Some(instead) }
             | Self::PrefixPattern { text, instead }
+            | Self::PathPattern { text, instead }
+            | Self::PathLikePattern { text, instead }
             | Self::PrefixLikePattern { text, instead } => {
                 (*text, *instead) = (truncate(text), truncate(instead));
             }
@@ -927,6 +943,9 @@ impl fmt::Display for ReasonText<'_> {
             Reason::RedirectWithoutHost => f.write_str(
                 "redirect_from needs a host label whose first host is not a wildcard; requests are redirected to it",
             ),
+            Reason::ErrorPageUnused { text } => {
+                write!(f, "an error page is not used, and the built-in answer stays: {text}")
+            }
             Reason::PoliciesUnreadable { text } => {
                 write!(f, "the policies were not read again, and the earlier ones are used: {text}")
             }
@@ -977,6 +996,7 @@ impl fmt::Display for ReasonText<'_> {
                 match option {
                     LabelOption::Host => "the container is selected by the host alone; set host",
                     LabelOption::Prefix => "HAProxy does not see paths; remove prefix",
+                    LabelOption::Path => "HAProxy does not see paths; remove path",
                     LabelOption::ClientCert => {
                         "the container itself verifies its clients; remove client_cert"
                     }
@@ -1026,17 +1046,17 @@ impl fmt::Display for ReasonText<'_> {
             ),
             Reason::PortWithoutMatch { port } => write!(
                 f,
-                "port {port} has no host and no prefix; set glue_http_{port}_host, or list the \
+                "port {port} has no host, prefix or path; set glue_http_{port}_host, or list the \
                  port in glue_http_ports to serve every host"
             ),
             Reason::RouteWithoutMatch { port, route } => write!(
                 f,
-                "route {route} of port {port} has no host and no prefix of its own; set \
+                "route {route} of port {port} has no host, prefix or path of its own; set \
                  glue_http_{port}_host.{route}"
             ),
             Reason::TooManyRoutes { port, requested, most } => write!(
                 f,
-                "port {port} requests {requested} routes (hosts times prefixes times public ports), \
+                "port {port} requests {requested} routes (hosts times paths times public ports), \
                  but a container may have {most} in total; use fewer"
             ),
             Reason::TooManyListeners { port, requested, left, most } => write!(
@@ -1422,6 +1442,13 @@ impl fmt::Display for ReasonText<'_> {
                     instead => write!(f, "write {}", EscapedText(instead)),
                 }
             }
+            Reason::PathPattern { text, instead } | Reason::PathLikePattern { text, instead } => write!(
+                f,
+                "{} looks like a pattern, but path is literal text; for all paths below {} use \
+                 prefix in place of path",
+                QuotedText(text),
+                EscapedText(instead)
+            ),
             Reason::PublishedPort { protocol, port, container_port } => write!(
                 f,
                 "{port} is the host port on which the container's port {container_port} is \

@@ -7,7 +7,7 @@ use crate::model::{
     container_ref::ContainerRef,
     http::{closed::Closed, redirect::Redirect},
     label_option::{LabelProtocol, OptionValues},
-    option_value::{HostMatch, PathPrefix, Weight},
+    option_value::{HostMatch, PathPrefix, PathRule, Weight},
     tls::TlsMode,
 };
 use std::{
@@ -51,7 +51,7 @@ pub enum Protocol {
 pub enum Match {
     Http {
         host: HostMatch,
-        prefix: PathPrefix,
+        path: PathRule,
     },
     /// Connections whose client asks for the name (SNI), or all connections for which there is no closer route if the
     /// name is any. They are not decrypted.
@@ -91,6 +91,9 @@ pub enum Strip {
     /// This leading part of the prefix is stripped. Not empty.
     Part(PathPrefix),
 }
+
+/// What HAProxy looks up after the path of a request. No path contains the last character.
+pub const PATH_END: &str = "/#";
 
 impl Strip {
     /// Returns how many segments are stripped from the paths of a route: none if the part is not one of its prefix.
@@ -211,10 +214,10 @@ impl RouteKey {
         }
     }
 
-    /// Returns the path prefix. `None` for a route of connections or datagrams.
-    pub fn prefix(&self) -> Option<&PathPrefix> {
+    /// Returns the paths that match. `None` for a route of connections or datagrams.
+    pub fn path(&self) -> Option<&PathRule> {
         match &self.rule {
-            Match::Http { prefix, .. } => Some(prefix),
+            Match::Http { path, .. } => Some(path),
             Match::Tcp { .. } | Match::Udp => None,
         }
     }
@@ -238,12 +241,18 @@ impl RouteKey {
         self.listener.is_https() && !self.is_tcp()
     }
 
-    /// Returns the key of HAProxy's map: `host:port/prefix/`, or `name:port` for a route of connections. HAProxy has no
-    /// routes of datagrams.
+    /// Returns the key of HAProxy's map: `host:port/prefix/`, `host:port/path/#` for an exact path, or `name:port` for a
+    /// route of connections. HAProxy has no routes of datagrams. It looks up the longest key at the beginning of a
+    /// request's host, port and path with [`PATH_END`] at the end, which is a key of this form if the path is exact.
     pub fn map_key(&self) -> String {
         let port = self.listener.port;
         match &self.rule {
-            Match::Http { host, prefix } => format!("{host}:{port}{prefix}/"),
+            Match::Http { host, path: PathRule::Prefix(prefix) } => {
+                format!("{host}:{port}{prefix}/")
+            }
+            Match::Http { host, path: PathRule::Exact(path) } => {
+                format!("{host}:{port}{path}{PATH_END}")
+            }
             Match::Tcp { .. } | Match::Udp => format!("{}:{port}", self.host()),
         }
     }
@@ -260,7 +269,12 @@ impl RouteKey {
         let protocol = protocol_of(port);
         let rule = match (path, protocol) {
             (Some(path), Protocol::Http | Protocol::Https) => {
-                Match::Http { host, prefix: format!("/{path}").parse().ok()? }
+                let path = format!("/{path}");
+                let path = match path.strip_suffix(PATH_END) {
+                    Some(path) => PathRule::Exact(path.parse().ok()?),
+                    None => PathRule::Prefix(path.parse().ok()?),
+                };
+                Match::Http { host, path }
             }
             (None, Protocol::Https | Protocol::Tcp) => Match::Tcp { server_name: host },
             (None, Protocol::Udp) if host == HostMatch::Any => Match::Udp,
@@ -340,7 +354,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// Parses `host:port/prefix/`, `https://host:port/prefix/`, `tls://name:port`, `tcp://name:port` or `udp://*:port`, and
+/// Parses `host:port/prefix/`, `host:port/path$`, the same after `https://`, `tls://name:port`, `tcp://name:port` or `udp://*:port`, and
 /// no other spelling.
 impl FromStr for RouteKey {
     type Err = ();
@@ -348,7 +362,8 @@ impl FromStr for RouteKey {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (scheme, key) = text.split_once("://").unwrap_or(("http", text));
         let protocol = if scheme == "tls" { Protocol::Https } else { scheme.parse()? };
-        let key = Self::parse_map_key(key, |_| protocol);
+        let exact = key.strip_suffix('$').map(|path| format!("{path}{PATH_END}"));
+        let key = Self::parse_map_key(exact.as_deref().unwrap_or(key), |_| protocol);
         key.filter(|key| key.to_string() == text).ok_or(())
     }
 }
@@ -362,9 +377,12 @@ impl fmt::Display for RouteKey {
                 write!(f, "{scheme}://{server_name}:{port}")
             }
             Match::Udp => write!(f, "udp://*:{port}"),
-            Match::Http { host, prefix } => {
+            Match::Http { host, path } => {
                 let scheme = if self.listener.is_https() { "https://" } else { "" };
-                write!(f, "{scheme}{host}:{port}{prefix}/")
+                match path {
+                    PathRule::Prefix(prefix) => write!(f, "{scheme}{host}:{port}{prefix}/"),
+                    PathRule::Exact(path) => write!(f, "{scheme}{host}:{port}{path}$"),
+                }
             }
         }
     }

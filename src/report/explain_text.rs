@@ -5,8 +5,8 @@ use crate::{
         certificates::CertificateInfo,
         explain::{
             AnsweredBy, EngineStep, ExcludedContainer, Explanation, FlowStep, FlowTarget,
-            ForwardedRequest, LabelSource, ListenerStep, NotSelected, OptionStep, RequestOutcome,
-            RetryScope, RouteStep, ServerState, ServerStep, TlsStep,
+            ForwardedRequest, HeaderStep, LabelSource, ListenerStep, NotSelected, OptionStep,
+            RequestOutcome, RetryScope, RouteStep, ServerState, ServerStep, TlsStep,
         },
         style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
         table::{Cell, render_list},
@@ -38,6 +38,7 @@ fn format_heading(explanation: &Explanation) -> String {
     let with_reason = |style, word: &str| format!("{}: {why}", apply_style(style, word));
     let outcome = match explanation.outcome {
         RequestOutcome::Served | RequestOutcome::PassedThrough => apply_style(OK, why),
+        RequestOutcome::Answered => format!("{}: {why}", apply_style(OK, "204 by HAProxy")),
         RequestOutcome::Closed => with_reason(WARN, "connection closed"),
         RequestOutcome::Dropped => with_reason(WARN, "datagrams dropped"),
         RequestOutcome::Redirected => {
@@ -125,6 +126,12 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     rows.extend(explanation.options.iter().map(|OptionStep { option, value, label }| {
         labelled_row(option, Cell::new(PLAIN, value), label.as_slice())
     }));
+    rows.extend(explanation.headers.iter().enumerate().map(|(at, step)| {
+        let HeaderStep { name, value, text, label, .. } = step;
+        let title = if at == 0 { "headers" } else { "" };
+        let cell = Cell::new(PLAIN, format!("{name}: {value}  {text}"));
+        labelled_row(title, cell, label.as_slice())
+    }));
     rows.extend(
         explanation.becomes.iter().flat_map(|becomes| forwarded_rows(&explanation.method, becomes)),
     );
@@ -200,6 +207,7 @@ fn listener_cell(explanation: &Explanation) -> Cell {
 fn path_text(route: &RouteStep) -> String {
     match route.prefix.as_str() {
         _ if route.passes_tls => "not decrypted by HAProxy".to_owned(),
+        path if route.exact => format!("{path}, exactly"),
         "" => "/, the whole host".to_owned(),
         prefix => format!("{prefix}/"),
     }

@@ -18,7 +18,7 @@ use crate::{
     },
     model::{
         label_option::{self, LabelProtocol, OptionValues, ProtocolPolicy},
-        option_value::Weight,
+        option_value::{PathRule, Weight},
         problem::{Problem, ProblemSubject, Reason, Severity},
         route::{Endpoint, Listener, Readiness, Route, RouteKey},
     },
@@ -164,8 +164,11 @@ pub struct RouteStatus {
     pub port: u16,
     /// `app.example.com`, `*.example.com`, or `*` for any.
     pub host: String,
-    /// `/api`; empty for the whole host.
+    /// `/api`; empty for the whole host. An exact path, if [`Self::exact`] is set.
     pub prefix: String,
+    /// Whether only this path matches, and none below it.
+    #[serde(default)]
+    pub exact: bool,
     /// Options on which the route's containers agree.
     #[serde(flatten)]
     pub policy: ProtocolPolicy,
@@ -442,7 +445,8 @@ pub(crate) fn route_status(
         protocol: key.listener.protocol.to_string(),
         port: key.listener.port.get(),
         host: key.host().to_string(),
-        prefix: key.prefix().map(|prefix| prefix.as_str().to_owned()).unwrap_or_default(),
+        prefix: key.path().map(PathRule::to_string).unwrap_or_default(),
+        exact: key.path().is_some_and(PathRule::is_exact),
         policy: ProtocolPolicy {
             protocol: key.listener.protocol.label_protocol(),
             values: route.policy.clone(),

@@ -93,6 +93,8 @@ pub struct Rules {
     pub auth_servers: AuthServers,
     /// Why the policies of the settings file were not read again, if so.
     pub policy_fault: Option<String>,
+    /// What is wrong with error pages that are not used.
+    pub error_page_faults: Vec<String>,
 }
 
 /// What the containers of a source may claim, and how HAProxy reaches them.
@@ -483,6 +485,11 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
         subject: ProblemSubject::Option("--settings"),
         label: None,
         reason: Reason::PoliciesUnreadable { text: text.clone() },
+    }));
+    problems.extend(rules.error_page_faults.iter().map(|text| Problem {
+        subject: ProblemSubject::Option("--error-pages"),
+        label: None,
+        reason: Reason::ErrorPageUnused { text: text.clone() },
     }));
     problems.extend(label::constraint::constraint_problems(&rules.base.label_limits.constraints));
     let conflicts = find_port_conflicts(&memory.publishers, &routes, rules);

@@ -7,7 +7,7 @@
 use super::route_table::{Claim, Claimant};
 use crate::model::{
     label_option::{LabelOption, OptionValues},
-    option_value::{HostMatch, PathPrefix},
+    option_value::{HostMatch, PathRule},
     problem::{Problem, ProblemSubject, Reason},
     route::{Listener, Match, Route, RouteKey},
 };
@@ -48,7 +48,7 @@ pub fn entries_of_host<'a, V>(
     host: &HostMatch,
 ) -> impl Iterator<Item = (&'a RouteKey, &'a V)> + use<'a, V> {
     let key = |rule| RouteKey { listener, rule };
-    let first = key(Match::Http { host: host.clone(), prefix: PathPrefix::default() });
+    let first = key(Match::Http { host: host.clone(), path: PathRule::default() });
     let of_connections = entries.get_key_value(&key(Match::Tcp { server_name: host.clone() }));
     let of_datagrams = entries.get_key_value(&key(Match::Udp)).filter(|_| *host == HostMatch::Any);
     let host = host.clone();

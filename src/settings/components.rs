@@ -131,6 +131,7 @@ impl Settings {
             sources: named.map(|source| (source.engine.source.clone(), rules(source))).collect(),
             hold: self.hold,
             policy_fault: None,
+            error_page_faults: self.error_pages.faults.clone(),
             port_map: self.port_map.clone(),
             permanent_listeners: self.permanent_listeners(),
             certificates: Arc::default(),
@@ -238,6 +239,7 @@ impl Settings {
             exporter_names: self.metrics_hosts.clone(),
             wait: self.wait_for_start,
             hard_stop_after: self.hard_stop_after,
+            error_pages: self.error_pages.pages.clone(),
         })
     }
 }

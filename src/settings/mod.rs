@@ -6,6 +6,7 @@
 pub mod acme;
 mod components;
 mod error;
+mod error_pages;
 mod fleet;
 mod glue;
 mod haproxy_options;
@@ -36,6 +37,7 @@ use crate::{
     udp::engine::Engine,
 };
 pub use error::SettingsError;
+pub use error_pages::{ErrorPageDirectory, ErrorPageReading};
 pub use fleet::FleetOption;
 pub use glue::{GlueSettings, GlueSourceKind, GlueSourceSettings, GlueTask};
 pub use host_env::HostEnv;
@@ -131,6 +133,9 @@ pub struct Settings {
     pub haproxy_arguments: Vec<String>,
     pub config_file: PathBuf,
     pub base_file: Option<PathBuf>,
+    pub error_page_directory: ErrorPageDirectory,
+    /// Its pages at the start.
+    pub error_pages: ErrorPageReading,
     pub state_dir: PathBuf,
     /// Short enough for the paths of sockets in it.
     pub runtime_dir: PathBuf,

@@ -398,6 +398,17 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub base_file: Option<PathBuf>,
 
+    /// Answer with the pages of this directory where HAProxy itself answers
+    ///
+    /// A file is named by its status: 503.html, 404.html, 403.html. It is HTML of at most 15,000 bytes. A
+    /// change of a file takes a reload. A file that cannot be used is a problem, and the built-in answer
+    /// stays.
+    ///
+    /// [default: built-in pages for 404 and 503, texts for others]
+    #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::parse_path)]
+    #[arg(hide_short_help = true)]
+    pub error_pages: Option<PathBuf>,
+
     /// Keep state that must survive a restart in this directory
     ///
     /// With --haproxy service, HAProxy's stats socket is here, too, so that HAProxy can start first.

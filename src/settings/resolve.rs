@@ -1,8 +1,8 @@
 //! Turns the options as written into settings for this machine.
 
 use super::{
-    AccessLog, AtExit, FleetOption, HaproxyMode, HostEnv, PolicyFile, RunMode, Settings,
-    SettingsNote, SourceOption, SourceSettings, acme, haproxy_options, layer, paths,
+    AccessLog, AtExit, ErrorPageDirectory, FleetOption, HaproxyMode, HostEnv, PolicyFile, RunMode,
+    Settings, SettingsNote, SourceOption, SourceSettings, acme, haproxy_options, layer, paths,
     value::PortSet,
 };
 use crate::{
@@ -56,6 +56,7 @@ impl Settings {
         let certificate_list = options
             .certificate_list
             .unwrap_or_else(|| paths::default_certificate_list(&runtime_dir));
+        let error_page_directory = ErrorPageDirectory(options.error_pages);
         let policy_file = PolicyFile::new(options.settings);
         let fences = LabelLimits {
             policies: Arc::new(policy_file.read()?),
@@ -111,6 +112,8 @@ impl Settings {
                 HaproxyModeArg::Service => "/etc/haproxy/haproxy.cfg".into(),
             }),
             base_file: options.base_file,
+            error_pages: error_page_directory.read(),
+            error_page_directory,
             state_dir: match options.haproxy {
                 HaproxyModeArg::Managed => state_dir,
                 HaproxyModeArg::Service => paths::check_socket_length("--state-dir", state_dir)?,

@@ -424,6 +424,11 @@ fn requests_at_once_are_limited_for_each_client() {
     let balancer = plan.start().wait_until_started();
     let slow = parse_request(&balancer, &get_as("a.test/slow?ms=5000", "192.0.2.1"));
     let mut slow = slow.open().unwrap();
+    // Of two requests that arrive at once, either may be the first.
+    wait_for("the slow request to be counted", || {
+        let table = balancer.ask_haproxy("show table docker-glue-table-at-once");
+        table.contains("conn_cur=1").then_some(())
+    });
     wait_for("the second request gets 429", || {
         let answer = parse_request(&balancer, &get_as("a.test/x", "192.0.2.1")).send().unwrap();
         (describe(&answer, "429\n< Retry-After: 1") == "429\n< Retry-After: 1").then_some(())
@@ -584,7 +589,7 @@ fn changed_policy_is_served_without_a_reload() {
     balancer.wait_until_serves("a.test/", "web saw /");
 
     balancer.signal(Signal::SIGHUP);
-    balancer.wait_for_log(&["SIGHUP: reading the policies again"]);
+    balancer.wait_for_log(&["SIGHUP: reading the policies and error pages again"]);
     balancer.assert_serves(&[("a.test/", "web saw /")]);
     assert_eq!(worker(&balancer), first, "HAProxy was reloaded:\n{}", balancer.log());
 }

@@ -15,6 +15,7 @@ mod default_certificate;
 mod docker;
 mod drain;
 mod elsewhere;
+mod error_pages;
 mod explain_live;
 mod features;
 mod fleet;

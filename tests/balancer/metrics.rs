@@ -477,3 +477,45 @@ fn docker_outage_and_haproxy_crash_change_metrics() {
         series.has_count(connected, 1) && series.has_count(answers, 1)
     });
 }
+
+#[test]
+fn refused_requests_are_counted_by_route_and_status() {
+    let Some(docker) = find_docker() else { return };
+    let (plan, port, _) = metrics_plan(&docker);
+    let web = run_web(&plan, "web").label("glue_http_80_host.far", "far.test");
+    let web = web.label("glue_http_80_allow.far", "192.0.2.1");
+    let web = web.label("glue_http_80_host.users", "users.test");
+    let web = web.label("glue_http_80_users.users", "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=");
+    let web = web.label("glue_http_80_host.rate", "rate.test");
+    let _web = web.label("glue_http_80_rate.rate", "1/h").start();
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/", "web saw /");
+    for (url, expected) in [
+        ("web.test/", "web saw /"),
+        ("far.test/", "403"),
+        ("far.test/x", "403"),
+        ("users.test/", "401"),
+        ("rate.test/", "web saw /"),
+        ("rate.test/", "429"),
+        ("nobody.test/", "404"),
+    ] {
+        assert_eq!(balancer.request_outcome(url), expected, "{url}");
+    }
+    let retry = balancer.get("rate.test/").headers.get("Retry-After");
+    assert_eq!(retry.as_deref(), Some("3600"));
+    let name = "docker_glue_refused_requests_total";
+    let count = |route: &str, status: u16, count| {
+        (format!("{name}{{route=\"{route}\",status=\"{status}\"}}"), count)
+    };
+    let expected = [
+        count("far.test:80", 403, 2),
+        count("rate.test:80", 429, 2),
+        count("users.test:80", 401, 1),
+    ];
+    wait_until("the refused requests", port, |series| {
+        expected.iter().all(|(name, count)| series.has_count(name, *count))
+    });
+    let text = scrape(port).unwrap().body;
+    let series = text.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(series, expected.len(), "{text}");
+}

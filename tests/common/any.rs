@@ -18,6 +18,7 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
     let option = prop_oneof![
         Just("host"),
         Just("prefix"),
+        Just("path"),
         Just("strip_prefix"),
         Just("weight"),
         Just("bind"),
@@ -179,7 +180,8 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
     ];
     let address = prop_oneof![6 => Just(2 + number), 1 => Just(102 + number)];
     let host = prop_oneof![Just("a.test"), Just("b.test"), Just("*.b.test"), Just("a.test,b.test")];
-    let prefix = prop_oneof![5 => Just(""), 1 => Just("prefix=/x;y"), 1 => Just("prefix=/x")];
+    let prefix = prop_oneof![5 => Just(""), 1 => Just("prefix=/x;y"), 1 => Just("prefix=/x"),
+        1 => Just("path=/x"), 1 => Just("path=/x/,/"), 1 => Just("prefix=/x glue_http_80_path=/y")];
     let policy = prop_oneof![
         6 => Just(""),
         2 => Just("check=/well"),

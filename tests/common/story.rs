@@ -18,6 +18,7 @@ use docker_glue::{
     haproxy::{
         config::{Config, ExistingWorker},
         config_builder::ConfigBuilder,
+        error_pages::ErrorPages,
         layout::Layout,
         observed::ObservedState,
         provisioning::Provisioning,
@@ -176,6 +177,7 @@ pub fn default_rules() -> Rules {
         acme_certificates: BTreeMap::new(),
         cas: Arc::new(default_cas()),
         policy_fault: None,
+        error_page_faults: Vec::new(),
     }
 }
 
@@ -248,6 +250,7 @@ pub fn default_frame() -> RenderContext {
             Path::new("/run/docker-glue/users.sock"),
         ),
         hard_stop_after: Duration::from_mins(30),
+        error_pages: ErrorPages::default(),
     }
 }
 

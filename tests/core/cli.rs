@@ -48,6 +48,7 @@ const VALUES: &[(&str, &str)] = &[
     ("haproxy_bin", "/usr/local/sbin/haproxy"),
     ("config_file", "/etc/haproxy/haproxy.cfg"),
     ("base_file", "/etc/docker-glue/base.cfg"),
+    ("error_pages", "/etc/docker-glue/pages"),
     ("state_dir", "/srv/docker-glue"),
     ("runtime_dir", "/run/balancer"),
     ("certificate_list", "/run/docker-glue-certificates/certificates.json"),

@@ -26,12 +26,19 @@ use std::{
 };
 
 fn get_request(text: &str) -> ExplainRequest {
-    let (text, from) = match text.split_once(" --from ") {
-        Some((text, from)) => (text, Some(from.parse().unwrap())),
-        None => (text, None),
-    };
-    let (method, url) = text.split_once(' ').unwrap_or(("GET", text));
-    ExplainRequest { method: method.parse().unwrap(), url: url.parse().unwrap(), from }
+    let mut words = text.split(" --");
+    let request = words.next().unwrap();
+    let (method, url) = request.split_once(' ').unwrap_or(("GET", request));
+    let request = ExplainRequest::new(method.parse().unwrap(), url.parse().unwrap());
+    words.fold(request, |mut request, word| {
+        match word.split_once(' ').unwrap() {
+            ("from", from) => request.from = Some(from.parse().unwrap()),
+            ("header", header) => request.headers.push(header.parse().unwrap()),
+            ("user", user) => request.user = Some(user.parse().unwrap()),
+            (option, _) => panic!("{option}"),
+        }
+        request
+    })
 }
 
 fn state_of(story: &str) -> StateSnapshot {

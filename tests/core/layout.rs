@@ -51,7 +51,6 @@ fn new_route_takes_a_spare_of_its_shape() {
     let sticky = format!("{api} glue_http_80_sticky=cookie");
     let left = ["spare-http-001", "spare-sticky-http-001", "spare-tcp-001"];
     check_layout(&[WEB, &sticky], &[a, "api.test:80/ -> spare-sticky-tcp-001"], &left);
-    let left = ["spare-http-001", "spare-sticky-http-001"];
     check_layout(&[WEB, &api, &sticky], &[a, "api.test:80/ -> spare-sticky-tcp-001"], &left);
 }
 

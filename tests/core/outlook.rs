@@ -189,7 +189,7 @@ fn preview_rollback(
 fn routes_as_haproxy_has_them(routes: &Routes) -> Routes {
     let report = |(key, route): (&RouteKey, &Arc<Route>)| {
         let mut route = (**route).clone();
-        if key.prefix().is_none_or(|prefix| prefix.depth() == 0) {
+        if key.path().is_none_or(|path| path.segments().depth() == 0) {
             route.policy.set(Strip::Keep.into_value());
         }
         if route.own_answer(key.listener).is_some() {

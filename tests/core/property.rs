@@ -16,7 +16,7 @@ use docker_glue::{
         container::Container,
         container_ref::ContainerRef,
         label_option::LabelOption,
-        route::{Readiness, Route, RouteKey, Routes},
+        route::{Protocol, Readiness, Route, RouteKey, Routes},
         world::World,
     },
     routing::{
@@ -251,7 +251,10 @@ impl PlanRun {
         if let Some(key) = self.kept.iter().find(is_closed) {
             return Some(format!("the port of {key} is closed"));
         }
-        let keys = self.observed.map_entries(MapName::Routes).map(|(key, _)| key.parse().unwrap());
+        let keys = self
+            .observed
+            .map_entries(MapName::Routes)
+            .map(|(key, _)| RouteKey::parse_map_key(key, |_| Protocol::Http).unwrap());
         keys.collect::<Vec<RouteKey>>().into_iter().find_map(|key| {
             let (at, servers) = self.backend_of(&key)?;
             let places = [&self.before, &self.config].map(|config| backend_of_route(config, &key));

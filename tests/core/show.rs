@@ -79,6 +79,7 @@ fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load
         port: 80,
         host: host.to_owned(),
         prefix: prefix.to_owned(),
+        exact: false,
         policy: ProtocolPolicy { protocol: LabelProtocol::Http, values: Policy::default() },
         terms: OptionValues::default(),
         certificate: None,

@@ -147,8 +147,12 @@ fn reload_reasons_have_a_meaning() {
 
 #[test]
 fn metrics_are_those_of_the_registry() {
-    let render =
-        |engine| Metrics::new(OLDEST).render_text(&census(engine), 0).expect("a valid metric");
+    let render = |engine| {
+        let refusals =
+            [401, 403, 429].map(|status| (("app.example.com:80".to_owned(), status), 1)).into();
+        let metrics = Metrics::new(OLDEST);
+        metrics.render_text(&census(engine), 0, Some(refusals)).expect("a valid metric")
+    };
     let text = render(Engine::User);
     let all_labels = text.clone() + &render(Engine::Nft);
     let kinds: BTreeMap<_, _> = lines(&text, "# TYPE ").collect();
@@ -175,6 +179,7 @@ fn labels_of(text: &str, name: &str) -> String {
         "kind" if name == "docker_glue_problems" => {
             "`kind`: as in [Problems](problems.md)".to_owned()
         }
+        "route" => "`route`: the name of its backend, or `other`".to_owned(),
         label if label.ends_with("version") => format!("`{label}`"),
         label => format!("`{label}`: {}", Vec::from_iter(values).join(", ")),
     };

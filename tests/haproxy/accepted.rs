@@ -4,6 +4,7 @@ use crate::common::{certificates, haproxy::has_quic, story};
 use docker_glue::{
     haproxy::{
         config::Config,
+        error_pages::{self, ErrorPages},
         render::{BaseConfig, RenderContext, render_files},
         tls::list_port,
         version::Version,
@@ -44,16 +45,31 @@ fn haproxy_accepts_every_golden_configuration() {
 #[test]
 fn haproxy_accepts_the_example_of_a_base_file() {
     let Some(haproxy) = find_haproxy() else { return };
-    let folder = tempfile::tempdir().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/base.cfg");
     let text = fs::read_to_string(&path).unwrap();
-    let generations = folder.path().to_owned();
-    let frame = RenderContext {
-        base: BaseConfig::File { path, text },
-        generations,
-        ..story::default_frame()
-    };
-    let world = story::parse_world("web 172.17.0.2 glue_http_80_host=a.test");
+    let base = BaseConfig::File { path, text };
+    assert_eq!(frame_errors(&haproxy, RenderContext { base, ..story::default_frame() }), None);
+}
+
+/// A page of each status, as large as it may be.
+#[test]
+fn haproxy_accepts_the_largest_error_pages() {
+    let Some(haproxy) = find_haproxy() else { return };
+    let mut error_pages = ErrorPages::default();
+    let added = (100..600)
+        .filter(|status| error_pages.add(*status, vec![b'x'; error_pages::MAX_PAGE_SIZE]).is_ok());
+    assert_eq!(added.count(), 14);
+    assert_eq!(
+        frame_errors(&haproxy, RenderContext { error_pages, ..story::default_frame() }),
+        None
+    );
+}
+
+/// Returns HAProxy's errors and warnings about a configuration with one route.
+fn frame_errors(haproxy: &Path, frame: RenderContext) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let frame = RenderContext { generations: folder.path().to_owned(), ..frame };
+    let world = story::parse_world("web 172.17.0.2 glue_http_80_host=a.test glue_http_80_tls=both");
     let decided = decide::decide(
         &world,
         decide::DecideState::default(),
@@ -68,8 +84,9 @@ fn haproxy_accepts_the_example_of_a_base_file() {
         fs::write(generation.join(name), text).unwrap();
     }
     let config = folder.path().join("haproxy.cfg");
-    fs::write(&config, with_booleans(&haproxy, &files.config)).unwrap();
-    assert_eq!(config_errors(&haproxy, &config), None);
+    write_lists(&files.config, &generation);
+    fs::write(&config, with_booleans(haproxy, &files.config)).unwrap();
+    config_errors(haproxy, &config)
 }
 
 /// Returns whether HAProxy can add backends at run time (3.4 and later).

@@ -18,13 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const WEBSOCKET: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// Containers on the loopback interface. Each has its own address, and all use one port.
-const CONTAINERS: [(&str, Ipv4Addr, &str); 6] = [
+const CONTAINERS: [(&str, Ipv4Addr, &str); 8] = [
     ("whole", Ipv4Addr::new(127, 8, 0, 1), "host=a.test,b.test"),
     ("admin", Ipv4Addr::new(127, 8, 0, 2), "host=a.test,*.w.test prefix=/admin,/caf%c3%a9"),
     ("api", Ipv4Addr::new(127, 8, 0, 3), "host=a.test prefix=/api,/x/y/z strip_prefix=yes"),
     ("only", Ipv4Addr::new(127, 8, 0, 4), "host=only.test prefix=/public"),
     ("wild", Ipv4Addr::new(127, 8, 0, 5), "host=*.w.test"),
     ("any", Ipv4Addr::new(127, 8, 0, 6), "prefix=/any"),
+    ("exact", Ipv4Addr::new(127, 8, 0, 7), "host=a.test,*.w.test path=/health,/slash/,/admin/z"),
+    ("root", Ipv4Addr::new(127, 8, 0, 8), "host=b.test path=/,/in/side strip_prefix=yes"),
 ];
 
 struct Scene {
@@ -201,6 +203,41 @@ async fn encoded_path_takes_the_route_of_its_decoded_form() {
         ("a.test", "/api/%2fevil.test/", "api GET /%2fevil.test/"),
         ("a.test", "/x/y/z//a//b", "api GET /a//b"),
         ("a.test", "/x/q/../y/z/a", "api GET /a"),
+    ] {
+        assert_eq!(scene.get(host, target), expected, "{host} {target}");
+    }
+}
+
+#[tokio::test]
+async fn exact_path_takes_only_its_own_requests() {
+    let Some(scene) = Scene::set(&[]).await else { return };
+    for (host, target, expected) in [
+        ("a.test", "/health", "exact GET /health"),
+        ("a.test", "/health?q=/x", "exact GET /health?q=/x"),
+        ("a.test", "/health/", "whole GET /health/"),
+        ("a.test", "/health/x", "whole GET /health/x"),
+        ("a.test", "/healthy", "whole GET /healthy"),
+        ("a.test", "/HEALTH", "whole GET /HEALTH"),
+        ("a.test", "/slash/", "exact GET /slash/"),
+        ("a.test", "/slash", "whole GET /slash"),
+        ("a.test", "/slash//", "exact GET /slash/"),
+        ("a.test", "/%68ealth", "exact GET /%68ealth"),
+        ("a.test", "//health", "exact GET /health"),
+        ("a.test", "/x/../health", "exact GET /health"),
+        ("a.test", "/health;v=1", "exact GET /health"),
+        ("a.test", "/health#", "400"),
+        ("a.test", "/health/%23", "whole GET /health/%23"),
+        // An exact path below a prefix, and one of a wildcard host.
+        ("a.test", "/admin/z", "exact GET /admin/z"),
+        ("a.test", "/admin/z/", "admin GET /admin/z/"),
+        ("q.w.test", "/health", "exact GET /health"),
+        ("q.w.test", "/health/", "wild GET /health/"),
+        ("b.test", "/", "root GET /"),
+        ("b.test", "/?q", "root GET /?q"),
+        ("b.test", "/x", "whole GET /x"),
+        ("b.test", "/in/side", "root GET /"),
+        ("b.test", "/in/side/", "whole GET /in/side/"),
+        ("b.test", "//in/side?q=1", "root GET /?q=1"),
     ] {
         assert_eq!(scene.get(host, target), expected, "{host} {target}");
     }

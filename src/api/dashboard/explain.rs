@@ -25,7 +25,7 @@ pub fn explain_url(url: &str, state: &StateSnapshot, counters: Option<&Counters>
     let url = url.trim();
     let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let request = match (whole.parse(), "GET".parse()) {
-        (Ok(url), Ok(method)) => ExplainRequest { method, url, from: None },
+        (Ok(url), Ok(method)) => ExplainRequest::new(method, url),
         (Err(error), _) | (_, Err(error)) => {
             return ExplainText { served: false, text: format!("This is not a URL: {error}") };
         }

@@ -9,8 +9,7 @@ use crate::{
     haproxy::route_recovery::recover_keys,
     report::{
         explain::{
-            AnsweredBy, Explanation, RequestOutcome, explain as pure,
-            request::{ClientAddress, ExplainRequest, Method, Url},
+            AnsweredBy, Explanation, RequestOutcome, explain as pure, request::ExplainRequest,
         },
         explain_text::format_explanation,
     },
@@ -22,12 +21,10 @@ use anyhow::{Context, Result};
 const EXIT_NOT_SERVED: u8 = 1;
 
 pub(crate) async fn run_explain(
-    (method, url, from): (&Method, &Url, Option<ClientAddress>),
+    request: &ExplainRequest,
     format: Format,
     settings: &Settings,
 ) -> Result<CommandOutput> {
-    let request =
-        &ExplainRequest::with_client(method.clone(), url.clone(), from.map(|from| from.0))?;
     let response = client::get(&socket_path(&settings.runtime_dir), &request_path(request)).await;
     let explanation: Explanation = match response {
         Ok(explanation) => explanation,
@@ -41,8 +38,10 @@ pub(crate) async fn run_explain(
             by_docker
         }
     };
-    let is_served =
-        matches!(explanation.outcome, RequestOutcome::Served | RequestOutcome::Redirected);
+    let is_served = matches!(
+        explanation.outcome,
+        RequestOutcome::Served | RequestOutcome::Answered | RequestOutcome::Redirected
+    );
     let status = if is_served { 0 } else { EXIT_NOT_SERVED };
     let text = match format {
         Format::Human => format_explanation(&explanation),
@@ -57,6 +56,12 @@ fn request_path(request: &ExplainRequest) -> String {
     query.append_pair("url", &url).append_pair("method", request.method.as_str());
     if let Some(from) = request.from {
         query.append_pair("from", &from.to_string());
+    }
+    for header in &request.headers {
+        query.append_pair("header", &header.to_string());
+    }
+    if let Some(user) = &request.user {
+        query.append_pair("user", user.as_str());
     }
     format!("/explain?{}", query.finish())
 }

@@ -149,8 +149,8 @@ fn set_gauge(gauge: &IntGauge, value: u64) {
     gauge.set(value.try_into().unwrap_or(i64::MAX));
 }
 
-/// A value below the last one is that of a docker-glue-udp that was started since.
-fn set_counter(counter: &IntCounter, value: u64) {
+/// Sets a counter to that of another program. A value below the last one is that of a process that was started since.
+pub(super) fn set_counter(counter: &IntCounter, value: u64) {
     if value < counter.get() {
         counter.reset();
     }

@@ -30,7 +30,7 @@ use crate::model::{
         sticky::StickyCookie,
         users::Users,
     },
-    option_value::{Log, PathPrefix, TunnelTimeout},
+    option_value::{Log, PathRule, TunnelTimeout},
     route::Policy,
 };
 use clients::ClientSet;
@@ -171,7 +171,7 @@ pub struct RouteFeatures {
 
 impl RouteFeatures {
     /// Returns the features of a route, if it has any. `strips` is whether a part of its paths is stripped.
-    pub fn new(policy: &Policy, strips: bool, prefix: Option<&PathPrefix>) -> Option<Arc<Self>> {
+    pub fn new(policy: &Policy, strips: bool, path: Option<&PathRule>) -> Option<Arc<Self>> {
         let mut features = Self::default();
         if let Closed(Some(option)) = policy.get() {
             features.is_protected = true;
@@ -202,7 +202,7 @@ impl RouteFeatures {
         uses.add_if(!log, Feature::NoLog, Block::Request);
         if policy.get::<StickyCookie>() == StickyCookie::Cookie {
             uses.add(Feature::Sticky, Block::Response);
-            features.set(Word::Sticky, &cookie_path(prefix));
+            features.set(Word::Sticky, &cookie_path(path));
         }
         if uses.bits != 0 {
             features.set(Word::Use, &uses.bits.to_string());
@@ -351,14 +351,13 @@ pub fn users_set(users: &Users) -> String {
 }
 
 /// Returns the path for which a browser keeps the cookie of a route, so that routes of one host have their own: the
-/// leading part of the prefix that every browser writes in the same way.
-fn cookie_path(prefix: Option<&PathPrefix>) -> String {
+/// leading part of the route's path that every browser writes in the same way.
+fn cookie_path(path: Option<&PathRule>) -> String {
     let is_plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);
-    let prefix = prefix.map(ToString::to_string).unwrap_or_default();
-    let segments = prefix.split('/').filter(|segment| !segment.is_empty());
+    let path = path.map(|path| path.segments().to_string()).unwrap_or_default();
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
     let plain = segments.take_while(|segment| segment.bytes().all(is_plain));
-    let path: Vec<_> = plain.collect();
-    format!("/{}", path.join("/"))
+    format!("/{}", plain.collect::<Vec<_>>().join("/"))
 }
 
 /// Returns the entry of the map of questions to authentication servers: the key of the server, the `Host` header, the

@@ -31,7 +31,7 @@ fn unknown_label_is_reported_with_nearest() {
     // Synonyms.
     check_suggestion("glue_http_80_hostname", "glue_http_80_host");
     check_suggestion("glue_http_80_domain.x", "glue_http_80_host.x");
-    check_suggestion("glue_http_80_path", "glue_http_80_prefix");
+    check_suggestion("glue_http_80_paths", "glue_http_80_path");
     check_suggestion("glue_http_80_path_prefix", "glue_http_80_prefix");
     check_suggestion("glue_http_80_rewrite_target", "glue_http_80_strip_prefix");
     check_suggestion("glue_http_80_healthcheck.path", "glue_http_80_check");
@@ -60,7 +60,7 @@ fn foreign_label_near_ours_gets_suggestion() {
         ("glue-tcp-5432-bind", Some("glue_tcp_5432_bind")),
         ("glu_udp_53_replis", Some("glue_udp_53_replies")),
         ("glue.http.80.domain", Some("glue_http_80_host")),
-        ("Glue-Http-80-Path", Some("glue_http_80_prefix")),
+        ("Glue-Http-80-Path", Some("glue_http_80_path")),
         // Labels of docker-balancer or of other programs.
         ("glue_http_80_hots", None),
         ("glue_network", None),
@@ -205,7 +205,7 @@ fn more_than_1024_routes_are_refused() {
         &LabelLimits::default(),
         &from_labels(labels.map(|(key, value)| (key.to_owned(), value))),
         &["a.test:81/ -> 81"],
-        &["port 80 requests 1088 routes (hosts times prefixes times public ports), but a \
+        &["port 80 requests 1088 routes (hosts times paths times public ports), but a \
              container may have 1024 in total; use fewer"],
     );
 }

@@ -59,7 +59,7 @@ fn port_without_host_and_prefix_needs_ports_label() {
     check(
         "glue_http_80_weight=5",
         &[],
-        &["port 80 has no host and no prefix; set glue_http_80_host, or list the port in \
+        &["port 80 has no host, prefix or path; set glue_http_80_host, or list the port in \
            glue_http_ports to serve every host"],
     );
 }
@@ -122,12 +122,12 @@ fn port_with_named_routes_only_is_valid() {
     check(
         "glue_http_80_host=a.test glue_http_80_weight.x=5",
         &["a.test:80/ -> 80"],
-        &["route x of port 80 has no host and no prefix of its own; set glue_http_80_host.x"],
+        &["route x of port 80 has no host, prefix or path of its own; set glue_http_80_host.x"],
     );
     check(
         "glue_http_ports=80 glue_http_80_weight.x=5",
         &["*:80/ -> 80"],
-        &["route x of port 80 has no host and no prefix of its own; set glue_http_80_host.x"],
+        &["route x of port 80 has no host, prefix or path of its own; set glue_http_80_host.x"],
     );
 }
 

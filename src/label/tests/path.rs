@@ -1,4 +1,4 @@
-//! Prefixes, and how lists multiply.
+//! Prefixes, exact paths, and how lists multiply.
 
 use super::{LabelLimits, check, check_limited, single_label};
 
@@ -87,5 +87,69 @@ fn hosts_prefixes_and_ports_are_combined() {
             "b.test:443/y/ -> 80",
         ],
         &[],
+    );
+}
+
+#[test]
+fn exact_path_is_a_route_of_its_own() {
+    for (labels, routes) in [
+        ("glue_http_80_path=/health", &["*:80/health$ -> 80"][..]),
+        (
+            "glue_http_80_host=a.test glue_http_80_path=a,/a/,/",
+            &["a.test:80/$ -> 80", "a.test:80/a$ -> 80", "a.test:80/a/$ -> 80"],
+        ),
+        (
+            "glue_http_80_host=a.test glue_http_80_prefix=/x glue_http_80_path=/x,/y",
+            &["a.test:80/x/ -> 80", "a.test:80/x$ -> 80", "a.test:80/y$ -> 80"],
+        ),
+        ("glue_http_80_path=/%61pi%2F,/p!", &["*:80/api/$ -> 80", "*:80/p!$ -> 80"]),
+        ("glue_http_80_host=a.test glue_http_80_path.x=/x", &["a.test:80/ -> 80", "*:80/x$ -> 80"]),
+        ("glue_http_80_host.x=a.test glue_http_80_path=/x", &["a.test:80/ -> 80", "*:80/x$ -> 80"]),
+    ] {
+        check(labels, routes, &[]);
+    }
+}
+
+#[test]
+fn invalid_exact_path_is_reported() {
+    let not_a_path = "is not a valid URL path: no empty segments, no . or .., no query, other \
+                      characters as %XX";
+    let pattern = |below| {
+        format!(
+            "looks like a pattern, but path is literal text; for all paths below {below} use \
+             prefix in place of path"
+        )
+    };
+    for (path, reason) in [
+        ("/a//b", not_a_path.to_owned()),
+        ("/a?b", not_a_path.to_owned()),
+        ("/a#", not_a_path.to_owned()),
+        ("..", not_a_path.to_owned()),
+        ("/{id}", pattern("/")),
+        ("^/api$", pattern("/api")),
+        (
+            "/;x",
+            "has a semicolon, but requests are routed without path parameters; remove the \
+                 semicolon and what follows it"
+                .to_owned(),
+        ),
+    ] {
+        let label = format!("{path},/ok");
+        let problem = format!("label glue_http_80_path={label:?}: {path:?} {reason}");
+        let labels = single_label("glue_http_80_path", &label);
+        check_limited(&LabelLimits::default(), &labels, &["*:80/ok$ -> 80"], &[&problem]);
+    }
+    for (path, below) in [("/api/*", "/api"), ("/users/:id", "/users")] {
+        let problem = format!("label glue_http_80_path=\"{path}\": {path:?} {}", pattern(below));
+        check(&format!("glue_http_80_path={path}"), &[&format!("*:80{path}$ -> 80")], &[&problem]);
+    }
+    check(
+        "glue_http_80_host=a.test glue_http_80_prefix=/x glue_http_80_path=?",
+        &[],
+        &[
+            &format!("label glue_http_80_path=\"?\": \"?\" {not_a_path}"),
+            "label glue_http_80_path=\"?\": no value of the label is valid, so this route of port \
+             80 is ignored",
+        ],
     );
 }

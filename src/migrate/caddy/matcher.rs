@@ -4,7 +4,7 @@
 
 use super::{
     super::{
-        draft::{PathMatch, check_host, parse_prefix},
+        draft::{PathMatch, check_host, parse_exact, parse_prefix},
         text,
     },
     directive::Directive,
@@ -80,7 +80,7 @@ fn read_paths(patterns: &[String]) -> Option<PathMatch> {
                 }
             }
             None if pattern.starts_with('/') && !pattern.contains('*') => {
-                exact.insert(pattern.clone());
+                exact.insert(parse_exact(pattern).ok()?);
             }
             _ => return None,
         }

@@ -258,11 +258,9 @@ fn apply_uri(place: &mut Place<'_>, directive: &Directive, draft: &mut ServiceDr
     };
     let stripped =
         if stripped.starts_with('/') { stripped.to_owned() } else { format!("/{stripped}") };
-    let is_prefix = matches!(&place.path, PathMatch::Prefixes(paths) if paths.iter().all(|path| *path == stripped));
-    if is_prefix {
-        place.set("strip_prefix", "on", &directive.origin());
-    } else {
-        draft.note_loss(&directive.origin(), "only the prefix of a route can be stripped");
+    match place.path.strip_value(&[stripped].into()) {
+        Some(value) => place.set("strip_prefix", &value, &directive.origin()),
+        None => draft.note_loss(&directive.origin(), "only the prefix of a route can be stripped"),
     }
 }
 

@@ -61,7 +61,14 @@ fn path_and_destination_become_prefixes() {
         &[],
     );
     check(&route("/x", "/x/"), &base, &[]);
-    check(&route("= /x", ""), &base, &["no exact paths"]);
+    let exact = ["glue_http_80_host=a.test", "glue_http_80_path=/x"];
+    check(&route("= /x", ""), &exact, &[]);
+    check(
+        &route("= /x", "/y"),
+        &[&exact[..], &["glue_http_80_strip_prefix=on", "glue_http_80_add_prefix=/y"]].concat(),
+        &["with a slash at its end"],
+    );
+    check(&route("= /x", "/"), &[&exact[..], &["glue_http_80_strip_prefix=on"]].concat(), &[]);
 }
 
 #[test]

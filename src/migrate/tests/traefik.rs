@@ -110,6 +110,12 @@ fn rule_with_alternatives_becomes_named_routes() {
         &[],
     );
     check(
+        "traefik.http.routers.app.rule=Host(`a.test`) && (Path(`/x/`) || Path(`/`))\n\
+         traefik.http.services.app.loadbalancer.server.port=80",
+        &["glue_http_80_host=a.test", "glue_http_80_path=/,/x/"],
+        &[],
+    );
+    check(
         "traefik.http.routers.app.rule=PathPrefix(`/`)\n\
          traefik.http.services.app.loadbalancer.server.port=80",
         &["glue_http_ports=80"],

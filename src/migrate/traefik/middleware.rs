@@ -201,23 +201,13 @@ impl MiddlewareTranslator<'_> {
             .map(trim)
             .filter(|text| !text.is_empty())
             .collect();
-        let PathMatch::Prefixes(prefixes) = scope.path else {
-            let text = "only a leading part of the route's prefix can be stripped, and this route has no prefix";
+        let Some(value) = scope.path.strip_value(&stripped) else {
+            let text = if *scope.path == PathMatch::Whole {
+                "only a leading part of the route's prefix can be stripped, and this route has no prefix"
+            } else {
+                "it strips another path than the route's prefix"
+            };
             return self.draft.note_loss(&field.origin(), text);
-        };
-        let is_stripped = |prefix: &String| stripped.contains(prefix);
-        let value = match stripped.iter().next() {
-            _ if prefixes.iter().all(is_stripped) => "on",
-            Some(part)
-                if stripped.len() == 1
-                    && prefixes.iter().all(|prefix| prefix.starts_with(&format!("{part}/"))) =>
-            {
-                part
-            }
-            _ => {
-                let text = "it strips another path than the route's prefix";
-                return self.draft.note_loss(&field.origin(), text);
-            }
         };
         add_setting(&mut into.settings, Setting::new("strip_prefix", value, &field.origin()));
     }

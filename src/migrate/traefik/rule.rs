@@ -4,7 +4,7 @@
 //! with a condition that docker-balancer does not have is left out: without the condition it would get more requests.
 
 use super::{
-    super::draft::{PathMatch, check_host, parse_prefix},
+    super::draft::{PathMatch, check_host, parse_exact, parse_prefix},
     host_pattern::{HostPattern, parse_pattern},
 };
 use std::collections::BTreeSet;
@@ -289,8 +289,12 @@ fn narrow_path(before: PathMatch, condition: &Condition) -> Result<PathMatch, St
         if super::super::text::literal(argument).is_some_and(|text| text.contains(['{', '*'])) {
             return Err(format!("{argument} is a pattern, so this alternative is left out"));
         }
-        match parse_prefix(argument).map_err(|reason| format!("{argument}: {reason}"))? {
-            None if condition.name == "path" => drop(paths.insert("/".to_owned())),
+        let invalid = |reason| format!("{argument}: {reason}");
+        if condition.name == "path" {
+            paths.insert(parse_exact(argument).map_err(invalid)?);
+            continue;
+        }
+        match parse_prefix(argument).map_err(invalid)? {
             None => return Ok(before),
             Some(path) => drop(paths.insert(path)),
         }

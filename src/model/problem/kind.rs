@@ -34,6 +34,7 @@ impl ProblemKind {
             | Self::Misspelled
             | Self::BadRequest
             | Self::HostEndsWithDot
+            | Self::PathLikePattern
             | Self::PrefixLikePattern
             | Self::PublishedPort
             | Self::PublishesListener
@@ -236,6 +237,10 @@ impl ProblemKind {
                 "The settings file has changed, and its policies could not be read. Those that were read before are used.",
                 "Correct what the message names.",
             ),
+            Self::ErrorPageUnused => row(
+                "A file of `--error-pages` cannot be read, is larger than 15,000 bytes, empty or no UTF-8, or is named by a status with which HAProxy never answers.",
+                "Correct the file that the message names. Until then clients get the built-in answer.",
+            ),
             Self::NotATlsMode => row(
                 "The value is none of `off`, `on`, `both` and `only`.",
                 "Correct the value. Until then the port is not served.",
@@ -309,11 +314,11 @@ impl ProblemKind {
                 "Use 1 to 63 letters, digits, `-` and `_`.",
             ),
             Self::PortWithoutMatch => row(
-                "The port has labels, but neither a host nor a prefix. It gets no requests.",
+                "The port has labels, but no host, prefix or path. It gets no requests.",
                 "Set a host label, or list the port in `glue_http_ports` to serve every host.",
             ),
             Self::RouteWithoutMatch => row(
-                "A named route has neither a host nor a prefix of its own.",
+                "A named route has no host, prefix or path of its own.",
                 "Set `glue_http_<port>_host.<name>` or `glue_http_<port>_prefix.<name>`.",
             ),
             Self::TooManyRoutes => row(
@@ -550,6 +555,14 @@ impl ProblemKind {
             Self::PrefixPattern => row(
                 "The prefix is a pattern (`/api/*`). A prefix is literal text.",
                 "Write the prefix alone; it includes everything below it.",
+            ),
+            Self::PathPattern => row(
+                "The exact path is a pattern (`/api/*`). An exact path is literal text.",
+                "Use `prefix` for everything below a path.",
+            ),
+            Self::PathLikePattern => row(
+                "The exact path looks like a pattern (`/users/:id`), but is a valid path, and is used literally.",
+                "Use `prefix` for everything below a path.",
             ),
             Self::PrefixLikePattern => row(
                 "The prefix looks like a pattern (`/users/:id`), but is a valid path, and is used literally.",

@@ -236,7 +236,11 @@ impl<'a> ExclusionSearch<'a> {
         };
         let says_a_host = || ours().any(|(key, _)| key.contains("_host"));
         let key = problem.label.as_ref().map_or("", |label| label.key.as_str());
-        let any = key.is_empty() || key.contains("_prefix") || key == "glue_http_ports";
+        let is_place = |key: &str| {
+            ["_prefix", "_path"].iter().any(|option| key.contains(option))
+                || key == "glue_http_ports"
+        };
+        let any = key.is_empty() || is_place(key);
         let may_mean_any = || self.winner.is_none() && any && !says_a_host();
         ours().any(|(_, value)| names(value)) || may_mean_any()
     }

@@ -63,13 +63,10 @@ impl<'a> Requester<'a> {
         self.trace.host_source().map(|dir| self.to_source(dir))
     }
 
-    /// Returns the source of the prefix. A route of the whole host may have no prefix label; then it is the source of
-    /// the host.
-    pub(crate) fn prefix_source(&self) -> Option<LabelSource> {
-        self.trace
-            .get(LabelOption::Prefix)
-            .or(self.trace.host_source())
-            .map(|dir| self.to_source(dir))
+    /// Returns the source of the path. A route of the whole host may have no label for it; then it is the source of the
+    /// host.
+    pub(crate) fn path_source(&self) -> Option<LabelSource> {
+        self.trace.path_source().or(self.trace.host_source()).map(|dir| self.to_source(dir))
     }
 
     /// Returns `None` if the option has its default.

@@ -64,6 +64,9 @@ pub struct Explanation {
     /// Options of the route that no other member shows: of a route of TCP or UDP all, of others those that are set.
     #[serde(default)]
     pub options: Vec<OptionStep>,
+    /// The headers that the explained request has, and what the route does with each, if a container gets it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderStep>,
     /// What carries the datagrams of a route of UDP. Absent for others, and if docker-glue-udp does not answer.
     #[serde(default)]
     pub engine: Option<EngineStep>,
@@ -96,13 +99,15 @@ pub enum AnsweredBy {
 #[serde(rename_all = "kebab-case")]
 pub enum RequestOutcome {
     Served,
+    /// HAProxy answers a request of a browser about another one (204).
+    Answered,
     /// To HTTPS, or by an option of the route.
     Redirected,
     /// 503
     Unavailable,
     /// 404
     NotFound,
-    /// 400 or 405, regardless of the routes, or 400 or 403 by an option of the route.
+    /// 400 or 405, regardless of the routes, or another status of the client's mistakes by an option of the route.
     Refused,
     /// There is no certificate for the host, so the TLS handshake fails.
     TlsRefused,
@@ -149,8 +154,11 @@ pub struct HostStep {
 pub struct RouteStep {
     /// `app.example.com:80/api/`; its identity.
     pub route: String,
-    /// `/api`; empty for the whole host.
+    /// `/api`; empty for the whole host. An exact path, if [`Self::exact`] is set.
     pub prefix: String,
+    /// Whether only this path matches, and none below it.
+    #[serde(default)]
+    pub exact: bool,
     /// Whether HAProxy does not decrypt its connections. Then the labels are those of tls.
     #[serde(default)]
     pub passes_tls: bool,
@@ -216,6 +224,20 @@ pub struct OptionStep {
     pub label: Option<LabelSource>,
 }
 
+/// A header of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderStep {
+    /// In lower case.
+    pub name: String,
+    pub value: String,
+    /// The value that the container gets; absent if it does not get the header.
+    pub becomes: Option<String>,
+    /// What happens, in a few words.
+    pub text: String,
+    /// Absent if no label causes it.
+    pub label: Option<LabelSource>,
+}
+
 /// What carries datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineStep {
@@ -269,12 +291,15 @@ pub struct NotSelected {
 #[serde(rename_all = "kebab-case")]
 pub enum NotSelectedReason {
     ShorterPrefix,
+    /// The other route has the exact path.
+    Prefix,
     Wildcard,
     AnyHost,
     /// HAProxy does not decrypt the connections of the host.
     PassedThrough,
     /// From here on: the route does not match.
     OtherPath,
+    OtherExactPath,
     OtherCase,
     NotOneLabel,
 }
@@ -356,8 +381,10 @@ pub fn explain(
         .and_then(|selected| features::feature_answer(request, snapshot, selected))
         .filter(|answer| answer.outcome == outcome && answer.why == reason);
     let mut notes = hint::collect_notes(snapshot, counters.is_some(), selected, public);
-    notes.extend(selected.and_then(|selected| features::client_note(request, selected)));
-    notes.extend(selected.and_then(features::auth_note));
+    let open = selected.filter(|_| answer.is_none());
+    notes.extend(open.and_then(|selected| features::client_note(request, selected)));
+    notes.extend(open.and_then(|selected| features::user_note(request, selected)));
+    notes.extend(open.and_then(features::auth_note));
     Explanation {
         answered_by: AnsweredBy::Daemon,
         daemon_error: None,
@@ -398,6 +425,10 @@ pub fn explain(
             Some(route) => features::feature_steps(route),
             None => Vec::new(),
         },
+        headers: selected
+            .filter(|route| outcome == RequestOutcome::Served && route.is_served() && !is_stream)
+            .map(|route| features::header_steps(request, route))
+            .unwrap_or_default(),
         engine: selected.and_then(|route| flow::engine_step(snapshot, route)),
         flow: selected.and_then(|route| flow::flow_step(request, snapshot, route)),
         lost: not_selected
@@ -429,6 +460,7 @@ impl RequestOutcome {
             Self::Unavailable => Some(503),
             Self::NotFound => Some(404),
             Self::Served
+            | Self::Answered
             | Self::Refused
             | Self::TlsRefused
             | Self::PassedThrough
@@ -443,11 +475,13 @@ impl fmt::Display for NotSelectedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ShorterPrefix => "shorter prefix",
+            Self::Prefix => "a prefix has lower priority than an exact path",
             Self::Wildcard => "a wildcard has lower priority than an exact host",
             Self::PassedThrough => "connections for the host are passed through before this route",
             Self::AnyHost => "any host has the lowest priority",
             Self::OtherPath => "the path is not under its prefix",
-            Self::OtherCase => "its prefix differs in upper and lower case",
+            Self::OtherExactPath => "the path is not its exact path",
+            Self::OtherCase => "its path differs in upper and lower case",
             Self::NotOneLabel => "*. matches exactly one label",
         })
     }

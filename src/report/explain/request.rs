@@ -22,6 +22,83 @@ pub struct ExplainRequest {
     pub url: Url,
     /// The client: see [`Self::with_client`]. Without a port it has port 0.
     pub from: Option<SocketAddr>,
+    /// Besides those that follow from the URL.
+    pub headers: Vec<RequestHeader>,
+    /// The user whose password the request has.
+    pub user: Option<UserName>,
+}
+
+/// A header of a request: `NAME: VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// In lower case.
+    pub name: String,
+    /// Without whitespace around it.
+    pub value: String,
+}
+
+/// Name of a user: 1 to 64 printable ASCII characters, without `:` and `,`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserName(String);
+
+/// Headers that are no part of an explanation, and why not.
+const REFUSED_HEADERS: [(&str, &str); 4] = [
+    ("authorization", "a password is a secret; give the name of the user with --user"),
+    ("cookie", "no route depends on it"),
+    ("host", "it is part of the URL"),
+    ("proxy-authorization", "a password is a secret"),
+];
+
+impl RequestHeader {
+    /// Whether the header has this name, in lower case.
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+}
+
+impl FromStr for RequestHeader {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let (name, value) = text.split_once(':').ok_or(RequestError::NotAHeader)?;
+        let name = name.trim().to_ascii_lowercase();
+        let value = value.trim();
+        let is_token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+        let is_name = !name.is_empty() && name.bytes().all(is_token);
+        if !is_name || !value.bytes().all(|c| matches!(c, b' '..=b'~')) {
+            return Err(RequestError::NotAHeader);
+        }
+        match REFUSED_HEADERS.iter().find(|(refused, _)| *refused == name) {
+            Some((name, why)) => Err(RequestError::RefusedHeader { name, why }),
+            None => Ok(Self { name, value: value.to_owned() }),
+        }
+    }
+}
+
+/// Writes `NAME: VALUE`.
+impl fmt::Display for RequestHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.value)
+    }
+}
+
+impl UserName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        if text.contains(':') {
+            return Err(RequestError::PasswordOfUser);
+        }
+        let is_legal = text.bytes().all(|c| c.is_ascii_graphic() && c != b',');
+        let is_name = is_legal && (1..=64).contains(&text.len());
+        if is_name { Ok(Self(text.to_owned())) } else { Err(RequestError::NotAUser) }
+    }
 }
 
 /// Address of a client, with or without a port.
@@ -100,11 +177,47 @@ pub enum RequestError {
     NotAMethod,
     #[error("the address of a client is not used with tcp://; labels do not choose by it")]
     ClientOfOther,
+    #[error("a header is NAME:VALUE, as in Origin:https://app.example.com")]
+    NotAHeader,
+    #[error("the header {name} is not explained: {why}")]
+    RefusedHeader { name: &'static str, why: &'static str },
+    #[error("the name of a user has at most 64 printable characters")]
+    NotAUser,
+    #[error("explain takes no password; give the name of the user alone")]
+    PasswordOfUser,
+    #[error("only requests have headers and users; the URL begins with http:// or https://")]
+    HeadersOfOther,
     #[error("the client of a flow has a port, as in 192.0.2.7:4444")]
     ClientWithoutPort,
 }
 
 impl ExplainRequest {
+    /// Returns a request without a client, a user and headers of its own.
+    pub fn new(method: Method, url: Url) -> Self {
+        Self { method, url, from: None, headers: Vec::new(), user: None }
+    }
+
+    /// Adds headers, and the user whose password the request has.
+    ///
+    /// # Errors
+    /// If there are any and the URL is one of TCP or UDP.
+    pub fn with_headers(
+        self,
+        headers: Vec<RequestHeader>,
+        user: Option<UserName>,
+    ) -> Result<Self, RequestError> {
+        let is_http = matches!(self.url.listener().protocol, Protocol::Http | Protocol::Https);
+        if !is_http && (!headers.is_empty() || user.is_some()) {
+            return Err(RequestError::HeadersOfOther);
+        }
+        Ok(Self { headers, user, ..self })
+    }
+
+    /// Returns the value of the first header with this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|header| header.is(name)).map(|header| header.value.as_str())
+    }
+
     /// # Errors
     /// If there is a client and the URL is one of TCP, or if the client of datagrams has no port.
     pub fn with_client(
@@ -117,7 +230,7 @@ impl ExplainRequest {
             Some(from) if url.listener().is_udp() && from.port() == 0 => {
                 Err(RequestError::ClientWithoutPort)
             }
-            from => Ok(Self { method, url, from }),
+            from => Ok(Self { from, ..Self::new(method, url) }),
         }
     }
 

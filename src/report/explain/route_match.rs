@@ -1,12 +1,12 @@
 //! Which routes match a request, the winner first, and why the others do not win.
 //!
-//! Pure. Compares the listener, then the host (exact, else a wildcard, else any), then the longest prefix of whole
-//! segments, exactly as the generated frontend does. Connections that are passed through do not reach that frontend;
+//! Pure. Compares the listener, then the host (exact, else a wildcard, else any), then an exact path, then the longest
+//! prefix of whole segments, exactly as the generated frontend does. Connections that are passed through do not reach that frontend;
 //! those for a host that is decrypted do, even if the wildcard above it is passed through.
 
 use super::{NotSelectedReason, request::Url};
 use crate::model::{
-    option_value::{HostMatch, PathPrefix},
+    option_value::{HostMatch, PathPrefix, PathRule},
     route::RouteKey,
 };
 use std::cmp::Reverse;
@@ -41,18 +41,21 @@ pub(crate) fn matching_routes<'a>(
 pub(crate) struct MatchRank {
     host: HostRank,
     is_http: bool,
-    prefix_length: Reverse<usize>,
+    is_prefix: bool,
+    path_length: Reverse<usize>,
 }
 
 /// Returns `None` if the route does not match.
 pub(crate) fn match_rank(url: &Url, key: &RouteKey) -> Option<MatchRank> {
     let host = host_rank(url, key.host()).filter(|_| key.listener == url.listener())?;
-    let rank = |is_http, length| MatchRank { host, is_http, prefix_length: Reverse(length) };
-    match key.prefix() {
-        None => Some(rank(false, 0)),
-        Some(prefix) => has_prefix(&url.normalized_path()?.path, prefix)
-            .then(|| rank(true, prefix.as_str().len())),
-    }
+    let rank = MatchRank { host, is_http: false, is_prefix: false, path_length: Reverse(0) };
+    let Some(rule) = key.path() else { return Some(rank) };
+    rule.matches(&url.normalized_path()?.path).then(|| MatchRank {
+        is_http: true,
+        is_prefix: !rule.is_exact(),
+        path_length: Reverse(rule.segments().as_str().len()),
+        ..rank
+    })
 }
 
 pub(crate) fn host_rank(url: &Url, host: &HostMatch) -> Option<HostRank> {
@@ -65,13 +68,6 @@ pub(crate) fn host_rank(url: &Url, host: &HostMatch) -> Option<HostRank> {
     }
 }
 
-/// Compares as the map look-up does: each with a slash appended, so that `/api` is not a prefix of `/apiary`.
-pub(crate) fn has_prefix(path: &str, prefix: &PathPrefix) -> bool {
-    let after_prefix = path.strip_prefix(prefix.as_str());
-    after_prefix
-        .is_some_and(|after_prefix| after_prefix.is_empty() || after_prefix.starts_with('/'))
-}
-
 /// Returns why another matching route lost against the winner.
 pub(crate) fn not_selected_reason(winner: &RouteKey, loser: &RouteKey) -> NotSelectedReason {
     let (host, better) = (loser.host(), winner.host());
@@ -79,6 +75,7 @@ pub(crate) fn not_selected_reason(winner: &RouteKey, loser: &RouteKey) -> NotSel
         _ if winner.is_tcp() && !loser.is_tcp() => NotSelectedReason::PassedThrough,
         HostMatch::Any if better != host => NotSelectedReason::AnyHost,
         HostMatch::Wildcard(_) if better != host => NotSelectedReason::Wildcard,
+        _ if winner.path().is_some_and(PathRule::is_exact) => NotSelectedReason::Prefix,
         _ => NotSelectedReason::ShorterPrefix,
     }
 }
@@ -92,7 +89,8 @@ pub(crate) fn near_misses<'a>(
     let mut found: Vec<_> =
         same_listener.filter_map(|key| Some((key, mismatch_reason(url, key)?))).collect();
     let distance = |key: &RouteKey| {
-        strsim::osa_distance(key.prefix().map_or("", PathPrefix::as_str), url.path())
+        let segments = key.path().map(PathRule::segments);
+        strsim::osa_distance(segments.map_or("", PathPrefix::as_str), url.path())
     };
     found.sort_by_cached_key(|(key, _)| (distance(key), *key));
     found.truncate(MAX_NEAR_MISSES);
@@ -101,20 +99,24 @@ pub(crate) fn near_misses<'a>(
 
 fn mismatch_reason(url: &Url, key: &RouteKey) -> Option<NotSelectedReason> {
     let (host, path) = (key.host(), &url.normalized_path()?.path);
-    let any = PathPrefix::default();
-    let prefix = key.prefix().unwrap_or(&any);
     let same_but_for_case = || {
-        prefix
-            .as_str()
-            .to_ascii_lowercase()
-            .parse()
-            .is_ok_and(|prefix| has_prefix(&path.to_ascii_lowercase(), &prefix))
+        let path = path.to_ascii_lowercase();
+        match key.path() {
+            None => true,
+            Some(PathRule::Exact(exact)) => exact.to_string().to_ascii_lowercase() == path,
+            Some(PathRule::Prefix(prefix)) => {
+                let prefix = prefix.as_str().to_ascii_lowercase().parse();
+                prefix.is_ok_and(|prefix| PathRule::Prefix(prefix).matches(&path))
+            }
+        }
     };
     match host {
         // Another route decides that the connections are decrypted.
         _ if key.is_tcp() && host_rank(url, host).is_some() => None,
         _ if host_rank(url, host).is_some() => Some(if same_but_for_case() {
             NotSelectedReason::OtherCase
+        } else if key.path().is_some_and(PathRule::is_exact) {
+            NotSelectedReason::OtherExactPath
         } else {
             NotSelectedReason::OtherPath
         }),

@@ -7,7 +7,6 @@ use super::{
     ServerStep,
     label_source::{Requester, collect_sources},
     request::{ExplainRequest, Url},
-    route_match::has_prefix,
 };
 use crate::{
     haproxy::stats::Counters,
@@ -116,19 +115,20 @@ impl<'a> SelectedRoute<'a> {
         RouteStep {
             route: self.status.route.clone(),
             prefix: self.status.prefix.clone(),
+            exact: self.status.exact,
             passes_tls: self.key.is_passed(),
             backend: self.status.backend.clone(),
             labels: match self.key.rule {
                 Match::Tcp { .. } if self.key.is_passed() => self.terms_sources(LabelOption::Tls),
                 Match::Tcp { .. } | Match::Udp => Vec::new(),
-                Match::Http { .. } => collect_sources(&self.requesters, Requester::prefix_source),
+                Match::Http { .. } => collect_sources(&self.requesters, Requester::path_source),
             },
         }
     }
 
     pub(crate) fn forwarded_request(&self, request: &ExplainRequest) -> ForwardedRequest {
         let strip = self.route.policy.get::<Strip>();
-        let depth = self.key.prefix().map_or(0, |prefix| strip.depth(prefix));
+        let depth = self.key.path().map_or(0, |path| strip.depth(path.segments()));
         let (path, query) = (self.forwarded_path(&request.url), request.url.query());
         let stripped = depth != 0;
         let remaining_path = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
@@ -170,12 +170,11 @@ impl<'a> SelectedRoute<'a> {
         options.filter_map(step).collect()
     }
 
-    /// Returns the path as it was sent if its segments are under the prefix, else as it was normalized for routing.
+    /// Returns the path as it was sent if the route matches its segments, else as it was normalized for routing.
     pub(crate) fn forwarded_path<'b>(&self, url: &'b Url) -> &'b str {
-        let is_under =
-            |literal: &str| self.key.prefix().is_none_or(|prefix| has_prefix(literal, prefix));
+        let is_matched = |literal: &str| self.key.path().is_none_or(|rule| rule.matches(literal));
         match url.normalized_path() {
-            Some(normalized) if normalized.has_dot_segments || !is_under(&normalized.literal) => {
+            Some(normalized) if normalized.has_dot_segments || !is_matched(&normalized.literal) => {
                 &normalized.path
             }
             _ => url.path(),

@@ -1,7 +1,7 @@
 //! Subcommands of docker-balancer, with the text of `--help`.
 
 use super::value;
-use crate::report::explain::request::{ClientAddress, Method, Url};
+use crate::report::explain::request::{ClientAddress, Method, RequestHeader, Url, UserName};
 use clap::{ArgGroup, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
@@ -39,6 +39,16 @@ pub enum LocalCommand {
         /// new flow is named: one that exists stays with its container.
         #[arg(long, value_name = "ADDRESS")]
         from: Option<ClientAddress>,
+
+        /// Say what a request with this header gets, as in Origin:https://app.example.com
+        ///
+        /// Can be given several times.
+        #[arg(long, value_name = "NAME:VALUE")]
+        header: Vec<RequestHeader>,
+
+        /// Say what this user gets, whose password is right
+        #[arg(long, value_name = "NAME")]
+        user: Option<UserName>,
 
         /// Print text, or one JSON object
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]

@@ -19,6 +19,8 @@ pub(crate) struct DrawnRequest {
     /// The path with the query. It may be empty in absolute form.
     pub(crate) path: String,
     pub(crate) absolute: bool,
+    /// Besides Host and the length of the body.
+    pub(crate) headers: Vec<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -46,10 +48,11 @@ impl DrawnRequest {
 
     pub(crate) fn head(&self) -> String {
         let Self { method, host, host_port, path, .. } = self;
+        let headers: String = self.headers.iter().flat_map(|header| [header, "\r\n"]).collect();
         let target =
             if self.absolute { format!("http://{host}{host_port}{path}") } else { path.clone() };
         format!(
-            "{method} {target} HTTP/1.1\r\nHost: {host}{host_port}\r\nContent-Length: 0\r\n\r\n"
+            "{method} {target} HTTP/1.1\r\nHost: {host}{host_port}\r\n{headers}Content-Length: 0\r\n\r\n"
         )
     }
 }

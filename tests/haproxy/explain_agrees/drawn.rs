@@ -5,7 +5,7 @@ use crate::common::story;
 use docker_glue::{
     haproxy::config::Server,
     model::{
-        option_value::{HostMatch, PathPrefix},
+        option_value::{HostMatch, PathRule},
         route::{RouteKey, Routes},
     },
     routing::decide::{DecideState, decide},
@@ -96,7 +96,7 @@ const TAILS: [&str; 44] = [
 ];
 
 /// Options that act on requests, whose client is 127.0.0.1. One of the networks does not exist.
-const FEATURES: [(&str, &[&str]); 11] = [
+const FEATURES: [(&str, &[&str]); 12] = [
     ("allow", &["private", "127.0.0.0/8", "10.0.0.0/8", "127.0.0.1,10.1.2.3", "nowhere"]),
     ("deny", &["127.0.0.1", "192.168.0.0/16", "127.7.0.0/16"]),
     ("redirect", &["https", "https://new.test", "http://new.test:8080", "https://new.test/x?y=1"]),
@@ -109,6 +109,7 @@ const FEATURES: [(&str, &[&str]); 11] = [
     ("forward_auth", &["http://nowhere:9091/"]),
     ("log", &["off"]),
     ("sticky", &["cookie"]),
+    ("cors", &["https://a.test", "*"]),
 ];
 
 #[derive(Debug)]
@@ -207,6 +208,12 @@ impl Drawn {
         if !no_host && !no_prefix {
             write!(labels, " glue_http_{port}_prefix={}", prefixes.join(",")).unwrap();
         }
+        if !no_host && self.one_in(3) {
+            let slash = self.of(&["", "", "/"]);
+            let paths =
+                [self.prefix() + slash, self.of(&["/", "/api", "/x/y", "/%61pi/"]).to_owned()];
+            write!(labels, " glue_http_{port}_path={}", paths.join(",")).unwrap();
+        }
         for (key, values) in [
             ("strip_prefix", &["yes", "yes", "no", "/api"][..]),
             ("weight", &["0", "1", "25", "256"]),
@@ -255,7 +262,13 @@ impl Drawn {
         let port = if self.one_in(10) { self.other_port(routes) } else { key.listener.port };
         let path = if absolute && self.one_in(6) { String::new() } else { path };
         let method = self.of(&["GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "PROPFIND"]);
-        DrawnRequest { method, port, host, host_port, path, absolute }
+        let mut headers = Vec::new();
+        if method == "OPTIONS" || self.one_in(8) {
+            headers.extend([self.of(&["Origin: https://a.test", "Origin: https://evil.test"])]);
+            let is_preflight = self.one_in(2);
+            headers.extend(is_preflight.then_some("Access-Control-Request-Method: PUT"));
+        }
+        DrawnRequest { method, port, host, host_port, path, absolute, headers }
     }
 
     fn other_port(&mut self, routes: &Routes) -> std::num::NonZeroU16 {
@@ -311,7 +324,8 @@ impl Drawn {
     }
 
     fn requested_path(&mut self, key: &RouteKey) -> String {
-        let prefix = key.prefix().map_or("", PathPrefix::as_str);
+        let prefix = key.path().map_or_else(String::new, PathRule::to_string);
+        let prefix = prefix.as_str();
         let base = match self.below(14) {
             0 => prefix.rsplit_once('/').map_or("", |(shorter, _)| shorter).to_owned(),
             1 => self.in_capitals(prefix),
@@ -322,7 +336,9 @@ impl Drawn {
             6 | 7 => self.in_another_spelling(prefix),
             _ => prefix.to_owned(),
         };
-        let path = format!("{base}{}", self.of(&TAILS));
+        // Of an exact path, most requests have no tail.
+        let is_exact = key.path().is_some_and(PathRule::is_exact) && !self.one_in(3);
+        let path = if is_exact { base } else { format!("{base}{}", self.of(&TAILS)) };
         if path.starts_with('/') { path } else { format!("/{path}") }
     }
 }

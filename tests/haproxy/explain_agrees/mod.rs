@@ -100,11 +100,13 @@ async fn compare_answers(
 ) -> Seen {
     let mut seen = Seen::default();
     for answered_by in all {
-        let request = ExplainRequest {
-            from: Some(([127, 0, 0, 1], 0).into()),
-            method: answered_by.method.parse().unwrap(),
-            url: answered_by.url().parse().unwrap_or_else(|e| panic!("{}: {e}", answered_by.url())),
-        };
+        let url = answered_by.url().parse();
+        let url = url.unwrap_or_else(|e| panic!("{}: {e}", answered_by.url()));
+        let from = Some(([127, 0, 0, 1], 0).into());
+        let method = answered_by.method.parse().unwrap();
+        let headers = answered_by.headers.iter().map(|header| header.parse().unwrap()).collect();
+        let request = ExplainRequest::with_client(method, url, from).unwrap();
+        let request = request.with_headers(headers, None).unwrap();
         let explanation = explain(&request, &shared.0, Some(&shared.1));
         let answer = asker.send_request(&answered_by).await;
         if !answers_agree(&explanation, &answer) {
@@ -114,7 +116,7 @@ async fn compare_answers(
             let head = answered_by.head();
             seen.wrong.push(format!("{head:?}: {answer:?}, but {route:?}, {why}, {becomes:?}"));
         }
-        if explanation.outcome != RequestOutcome::Refused {
+        if !matches!(explanation.outcome, RequestOutcome::Refused | RequestOutcome::Answered) {
             let backend = explanation.route.map_or("no-route".to_owned(), |step| step.backend);
             *seen.by_backend.entry(backend).or_default() += 1;
         }
@@ -133,9 +135,10 @@ fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
         RequestOutcome::Redirected => {
             explanation.status == Some(answer.status) && explanation.location == answer.location
         }
-        RequestOutcome::NotFound | RequestOutcome::Unavailable | RequestOutcome::Refused => {
-            explanation.status == Some(answer.status)
-        }
+        RequestOutcome::NotFound
+        | RequestOutcome::Unavailable
+        | RequestOutcome::Refused
+        | RequestOutcome::Answered => explanation.status == Some(answer.status),
         RequestOutcome::Served => {
             let ready = |address: &str| {
                 explanation.servers.iter().any(|step| step.address == address && 0.0 < step.percent)

@@ -163,7 +163,7 @@ async fn compare_connections(
         let Connection { port, start } = &connection;
         let name = if let Start::Name(name) = start { name.as_str() } else { "" };
         let (method, url) = ("GET".parse().unwrap(), format!("tcp://{name}:{port}"));
-        let request = ExplainRequest { method, url: url.parse().unwrap(), from: None };
+        let request = ExplainRequest::new(method, url.parse().unwrap());
         let explanation = explain(&request, snapshot, Some(counters));
         let answer = connect(bound[port], start).await;
         let agrees = match explanation.outcome {

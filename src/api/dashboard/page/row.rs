@@ -52,6 +52,7 @@ impl PathGroup {
             path: match route.protocol.as_str() {
                 "tcp" => "connections".to_owned(),
                 "udp" => "datagrams".to_owned(),
+                _ if route.exact => format!("{}, exactly", route.prefix),
                 _ if route.prefix.is_empty() => "/".to_owned(),
                 _ => route.prefix.clone(),
             },
