@@ -10,8 +10,8 @@ cd "$(dirname "$0")/.."
 
 # All tests that use HAProxy or start it: TEST, a test binary, or TEST/FILE, a file of one.
 ALL='haproxy faults acme/whole balancer/backend_tls balancer/client_certificate balancer/http3
-    balancer/features balancer/https balancer/https_browser balancer/inside balancer/labels balancer/passthrough
-    balancer/ports balancer/tcp_udp'
+    balancer/error_pages balancer/features balancer/forward_auth balancer/https balancer/https_browser balancer/inside balancer/labels balancer/passthrough
+    balancer/ports balancer/tcp_udp balancer/users'
 KEEP=$PWD/target/haproxy
 
 say() { echo "matrix: $*" >&2; }
