@@ -2,7 +2,7 @@
 -- the path, and the names of headers that the container gets from the answer. The question goes to a frontend of the
 -- same HAProxy, which knows the server's address; the first line of this file is `local address = …`.
 
--- From the question to the end of the answer, in seconds.
+-- For each part of the answer, and about for the whole, in seconds.
 local time_limit = 5
 
 -- Longest body that is passed on, in bytes. It has to fit into HAProxy's buffer with the headers.
@@ -27,9 +27,9 @@ for name in ([[connection keep-alive proxy-connection te trailer transfer-encodi
   of_connection[name] = true
 end
 
-local function seconds()
-  local now = core.now()
-  return now.sec + now.usec / 1000000
+-- Some servers read `_` as `-`.
+local function is_left_out(name)
+  return left_out[name] or name:find("_", 1, true) and left_out[name:gsub("_", "-")]
 end
 
 local function question(txn, server, authority, path)
@@ -48,8 +48,7 @@ local function question(txn, server, authority, path)
     "x-original-url: " .. scheme .. "://" .. host .. uri,
   }
   for name, values in pairs(txn.http:req_get_headers()) do
-    -- Some servers read `_` as `-`.
-    if not left_out[name:gsub("_", "-")] then
+    if not is_left_out(name) then
       for _, value in pairs(values) do
         lines[#lines + 1] = name .. ": " .. value
       end
@@ -58,14 +57,11 @@ local function question(txn, server, authority, path)
   return table.concat(lines, "\r\n") .. "\r\n\r\n"
 end
 
--- A connection whose answers are read until a deadline.
-local function open(request, deadline)
-  local socket = core.tcp()
+-- Returns a connection, and a function that reads from it until the time is over.
+local function open(request)
+  local socket, deadline = core.tcp(), core.now().sec + time_limit
   local function receive(what)
-    local left = deadline - seconds()
-    if left <= 0 then return nil end
-    -- Whole seconds only.
-    socket:settimeout(math.ceil(left))
+    if deadline < core.now().sec then return nil end
     return (socket:receive(what))
   end
   socket:settimeout(time_limit)
@@ -156,8 +152,7 @@ local function forward_auth(txn)
   local server, authority, path, names =
     (txn:get_var("txn.question") or ""):match("^(%S+) (%S+) (%S+) (%S+)$")
   if not server then return end
-  local socket, receive =
-    open(question(txn, server, authority, path), seconds() + time_limit)
+  local socket, receive = open(question(txn, server, authority, path))
   if not socket then return end
   local status, headers = read_head(receive)
   local is_answer = status and first_value(headers, "docker-glue-answer")
