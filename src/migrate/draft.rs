@@ -343,8 +343,8 @@ impl ServiceDraft {
                 self.note_loss(&setting.origin, text);
                 Some(Setting::new("use", "single-sign-on", &setting.origin))
             }
-            option @ ("sticky" | "check_interval") => {
-                self.note_loss(&setting.origin, format!("there is no option {option}"));
+            "sticky" => {
+                self.note_loss(&setting.origin, "there is no option sticky");
                 None
             }
             _ => Some(setting),

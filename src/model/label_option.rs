@@ -24,7 +24,8 @@ use super::{
         users::Users,
     },
     option_value::{
-        CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout, TunnelTimeout, Weight,
+        CheckInterval, CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout,
+        TunnelTimeout, Weight,
     },
     problem::Reason,
     route::Strip,
@@ -338,7 +339,15 @@ label_options! {
         default: "`tcp`",
         meaning: "HAProxy's own health check: a connection, or a request by HTTP",
         synonyms: "healthcheck healthcheckpath healthpath checkpath httpchk probe ping checks healthuri \
-                   healthurl healthcheckurl interval checkinterval inter rise fall checkport healthport healthcheckport",
+                   healthurl healthcheckurl rise fall checkport healthport healthcheckport",
+    }
+    CheckInterval(CheckInterval) {
+        "check_interval", [Http Tcp], Port, Server, Data, Ignored, json: "check_interval_ms" IfSet,
+        values: "a duration from `500ms` to `1h`: `10s`",
+        default: "[2s, or more with more than 2,000 servers](../guide/health.md)",
+        meaning: "how often HAProxy checks the container while it is up, and how long a check may take",
+        synonyms: "interval inter checkinter checkevery healthinterval healthcheckinterval healthcheckperiod \
+                   lbhealthcheckinterval loadbalancerhealthcheckinterval probeinterval",
     }
     Health(HealthPolicy) {
         "health", [Http Tcp Udp], Port, Readiness, Data, Ignored, json: "health" IfSet,

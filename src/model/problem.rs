@@ -1279,9 +1279,9 @@ impl fmt::Display for ReasonText<'_> {
             ),
             Reason::CheckUnanswered { address, path } => write!(
                 f,
-                "GET {path} got no response from {address} in time; HAProxy's check waits 2 s, \
-                 or longer with more than 2000 servers, so use a faster path, or check only the \
-                 connection (tcp)"
+                "GET {path} got no response from {address} in time; HAProxy's check waits as long as \
+                 its interval (check_interval), so use a faster path, a longer interval, or check \
+                 only the connection (tcp)"
             ),
             Reason::CheckStatus { address, port, path, code } => write!(
                 f,

@@ -22,6 +22,7 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
         Just("weight"),
         Just("bind"),
         Just("check"),
+        Just("check_interval"),
         Just("health"),
         Just("timeout"),
         Just("retry"),
@@ -204,7 +205,7 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
         1 => Just("rate=5/s glue_http_80_max_body=1k glue_http_80_add_prefix=/in"),
     ];
     let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25"),
-        1 => Just("maxconn=3")];
+        1 => Just("maxconn=3"), 1 => Just("check_interval=500ms"), 1 => Just("check_interval=1m")];
     let stream = prop_oneof![
         6 => Just(""),
         1 => Just(" glue_tcp_3000_bind=5432"),

@@ -18,7 +18,7 @@ use docker_glue::{
     model::{
         container_ref::ContainerRef,
         label_option::TypedOption,
-        option_value::CheckMethod,
+        option_value::{CheckInterval, CheckMethod},
         route::{Route, RouteKey, Routes, Strip},
         source_name::SourceName,
         world::World,
@@ -194,6 +194,11 @@ fn routes_as_haproxy_has_them(routes: &Routes) -> Routes {
         }
         if route.own_answer(key.listener).is_some() {
             route.endpoints.clear();
+        }
+        if route.policy.get::<CheckMethod>() == CheckMethod::Off {
+            // HAProxy has no interval of checks that it does not make.
+            let default = CheckInterval::default().into_value();
+            route.endpoints.iter_mut().for_each(|one| one.options.set(default.clone()));
         }
         if route.endpoints.is_empty() {
             route.policy.set(CheckMethod::Tcp.into_value());
