@@ -43,7 +43,7 @@ const UNSUPPORTED: [(&str, &str); 9] = [
     ("compress compression gzip encode errorpages errors cache", RESPONSES),
     ("passhostheader hostheader", HOST_HEADER),
     ("priority order rank default defaulthost", ORDER),
-    ("balance algorithm algo loadbalancer lb strategy backup roundrobin leastconn", BALANCE),
+    ("balance algorithm algo loadbalancer lb strategy roundrobin leastconn", BALANCE),
     ("http3 websocket websockets mode serverstransport proxyprotocol", PROTOCOL),
     ("port ports containerport targetport internalport serverport virtualport target", PORT),
     ("network networks net dockernetwork", NETWORK),

@@ -24,7 +24,7 @@ use super::{
         users::Users,
     },
     option_value::{
-        CheckInterval, CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout,
+        Backup, CheckInterval, CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout,
         TunnelTimeout, Weight,
     },
     problem::Reason,
@@ -355,6 +355,13 @@ label_options! {
         default: "`obey`",
         meaning: "Docker's HEALTHCHECK. `obey`: starting and unhealthy containers serve only while the route has no healthy one. `require`: never, but the last ready container of a route continues. `ignore`: it has no effect",
         synonyms: "",
+    }
+    Backup(Backup) {
+        "backup", [Http Tcp Udp], Port, Server, Data, Ignored, json: "backup" IfSet,
+        values: "`1 0 true false yes no on off`",
+        default: "`0`",
+        meaning: "the container serves only while its route has no other container that runs and is, as its `health` says, fit to serve. [A failed check of HAProxy does not bring it in](../guide/health.md)",
+        synonyms: "isbackup backupserver standby failover fallback",
     }
     Timeout(Timeout) {
         "timeout", [Http], Port, Policy, Data, Ignored, json: "timeout_ms" Always,

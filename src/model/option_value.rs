@@ -48,6 +48,10 @@ pub struct Log(pub bool);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Maxconn(Option<NonZeroU16>);
 
+/// Whether a container serves only while no other container of its route is fit to serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backup(pub bool);
+
 /// How often HAProxy checks a container: 500 ms to 1 h, in whole milliseconds. The default grows with the number of
 /// servers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -319,6 +323,16 @@ impl OptionType for Maxconn {
     }
 }
 
+impl OptionType for Backup {
+    fn to_json(&self) -> Value {
+        self.0.into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_bool().map(Self)
+    }
+}
+
 impl OptionType for CheckInterval {
     fn to_json(&self) -> Value {
         let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
@@ -381,6 +395,12 @@ impl fmt::Display for Maxconn {
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 { "1" } else { "0" })
     }
 }
 
@@ -456,6 +476,14 @@ impl FromStr for Timeout {
             }
             _ => Err(Reason::NotATimeout),
         }
+    }
+}
+
+impl FromStr for Backup {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        parse_switch(text).map(Self)
     }
 }
 

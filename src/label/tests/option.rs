@@ -42,6 +42,8 @@ fn option_case_and_blanks_are_ignored() {
     check_option("retry=off", " retry off");
     check_option("maxconn=1", " maxconn 1");
     check_option("maxconn=+65535+", " maxconn 65535");
+    check_option("backup=yes", " backup 1");
+    check_option("backup=0", "");
     check_option("check_interval=500ms", " check_interval 500ms");
     check_option("check_interval=1m+30s", " check_interval 1m 30s");
     check_option("check_interval=2000999us", " check_interval 2s");

@@ -300,6 +300,8 @@ pub enum ExclusionReason {
     Crashing,
     Starting,
     Unhealthy,
+    /// Its label says that others serve first.
+    Backup,
     #[serde(alias = "weightless")]
     ZeroWeight,
     NoAddress,
