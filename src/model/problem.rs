@@ -154,6 +154,8 @@ pub enum Reason {
     /// A protection of the route is not understood, so that the route answers 503.
     RouteClosed {
         port: u16,
+        /// Name of the route, if it has one.
+        route: Option<String>,
         option: LabelOption,
     },
     /// The settings require policies for the host, which only routes of requests can have.
@@ -908,10 +910,15 @@ impl fmt::Display for ReasonText<'_> {
                 "there is no [policy.{}] in the settings; ask the administrator for it",
                 EscapedText(name)
             ),
-            Reason::RouteClosed { port, option } => write!(
+            Reason::RouteClosed { port, route: None, option } => write!(
                 f,
                 "the routes of port {port} answer 503, because {option} is not understood; \
                  without it they would be less protected"
+            ),
+            Reason::RouteClosed { port, route: Some(route), option } => write!(
+                f,
+                "route {route} of port {port} answers 503, because {option} is not understood; \
+                 without it the route would be less protected"
             ),
             Reason::PolicyNeedsRequests { host } => write!(
                 f,
