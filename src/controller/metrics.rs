@@ -79,11 +79,8 @@ impl Metrics {
     pub fn new(haproxy: Version) -> Self {
         let registry = Registry::new();
         let builder = MetricsBuilder(&registry);
-        builder.build_info(
-            "docker_glue_build_info",
-            "Versions of docker-balancer and of HAProxy.",
-            haproxy,
-        );
+        let versions = "Versions of docker-balancer and of HAProxy.";
+        builder.build_info("docker_glue_build_info", versions, haproxy);
         builder.register(ProcessCollector::for_self());
         Self {
             event_to_applied: builder.add_histogram(

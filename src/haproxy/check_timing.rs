@@ -3,10 +3,13 @@
 //! Pure. The interval grows with the number of servers, so that one balancer makes at most about 1,000 checks a second:
 //! a container of many balancers gets the checks of all. HAProxy cannot change the interval of a server while it runs.
 //! So the interval has few steps, is no part of a server's identity, and a step changes only the files and the servers
-//! that are added later. The others keep their interval until the next reload.
+//! that are added later. The others keep their interval until the next reload. An interval that a label sets is that of
+//! its server whatever the number of servers, and a part of the server's identity: a policy of the settings file may
+//! change it while the container runs.
 
 use crate::model::{
-    option_value::CheckMethod,
+    label_option::OptionValues,
+    option_value::{CheckInterval, CheckMethod},
     route::{Route, Routes},
 };
 use std::time::Duration;
@@ -17,10 +20,10 @@ const SERVERS_AT_SHORTEST: usize = 2000;
 const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The times of the checks of one configuration.
+/// The times of the checks of one configuration, or of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckTiming {
-    /// The time between two checks of a server that is up; 2 to 30 s.
+    /// The time between two checks of a server that is up: 2 to 30 s, or what the server's options say.
     pub interval: Duration,
     /// How long a request waits for the only container of its route.
     pub wait: Duration,
@@ -30,6 +33,13 @@ impl CheckTiming {
     /// Returns the times for a configuration with all of these routes.
     pub fn new(routes: &Routes, wait: Duration) -> Self {
         Self { interval: check_interval(count_checked_servers(routes)), wait }
+    }
+
+    /// Returns the times for a server with these options.
+    #[must_use]
+    pub fn of_server(self, options: &OptionValues) -> Self {
+        let own = options.get::<CheckInterval>().duration();
+        Self { interval: own.unwrap_or(self.interval), ..self }
     }
 
     /// Returns how many checks in a row fail in the time for which requests wait.

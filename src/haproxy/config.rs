@@ -602,13 +602,18 @@ fn build_backend(
     let endpoints = if transport.is_some() { &route.endpoints[..] } else { &[] };
     let transport = transport.unwrap_or_default();
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
-    let check_mode = match (route.policy.get(), endpoints.iter().filter(ready).count()) {
-        (CheckMethod::Off, _) => CheckMode::Off,
-        (_, 0 | 1) => CheckMode::Single { interval: timing.interval, fall: timing.fall_count() },
-        (_, _) => CheckMode::Pool { interval: timing.interval },
+    let (method, ready) = (route.policy.get(), endpoints.iter().filter(ready).count());
+    let build = |endpoint: &Endpoint| {
+        let timing = timing.of_server(&endpoint.options);
+        let (interval, fall) = (timing.interval, timing.fall_count());
+        let check_mode = match (&method, ready) {
+            (CheckMethod::Off, _) => CheckMode::Off,
+            (_, 0 | 1) => CheckMode::Single { interval, fall },
+            (_, _) => CheckMode::Pool { interval },
+        };
+        build_server(endpoint, check_mode, &transport)
     };
-    let mut servers: Vec<_> =
-        endpoints.iter().map(|view| build_server(view, check_mode, &transport)).collect();
+    let mut servers: Vec<_> = endpoints.iter().map(build).collect();
     let shape = required_shape(key, &route.policy);
     servers.extend(shape.has_hold_server().then(hold_server));
     let mut ids = BTreeSet::from([hold_server().id]);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::{
     http::sticky::StickyCookie,
-    option_value::{HostMatch, PathRule},
+    option_value::{CheckInterval, HostMatch, PathRule},
     route::{Endpoint, Listener, Match, Protocol, RouteKey},
     stream::Balance,
 };
@@ -31,6 +31,9 @@ const EXACT_SUFFIX: &str = ":exact";
 
 const SINGLE_SUFFIX: &str = ":single";
 const UNCHECKED_SUFFIX: &str = ":unchecked";
+
+/// End of the part of a server's name that has its check interval.
+const INTERVAL_UNIT: &str = "ms";
 
 /// Name of the backend that answers 503 for all routes without a server at the moment.
 pub const NO_SERVER: &str = "no-server";
@@ -202,8 +205,8 @@ pub fn defaults_section(shape: BackendShape) -> &'static str {
 }
 
 /// Returns a server's name, such as `wp1-0123456789ab:80`: the container's name and short id, and its port. The check
-/// mode and the transport of a server can neither be changed while HAProxy runs nor be read back, so suffixes make a
-/// server with other ones a different server.
+/// mode, the check interval of its own and the transport of a server can neither be changed while HAProxy runs nor be
+/// read back, so suffixes make a server with other ones a different server: `wp1-0123456789ab:80:5000ms:single`.
 pub fn server_name(
     endpoint: &Endpoint,
     check_mode: CheckMode,
@@ -213,13 +216,17 @@ pub fn server_name(
     let name = origin.name();
     let end = name.char_indices().nth(MAX_LENGTH).map_or(name.len(), |(at, _)| at);
     let name = sanitize(name[..end].to_owned());
+    let interval = endpoint.options.get::<CheckInterval>().duration();
+    let interval = interval.filter(|_| check_mode.is_checked());
+    let interval = interval.map(|time| format!(":{}{INTERVAL_UNIT}", time.as_millis()));
     let suffix = match check_mode {
         // `hold` is not the server of an endpoint.
         CheckMode::Pool { .. } | CheckMode::Hold { .. } => "",
         CheckMode::Single { .. } => SINGLE_SUFFIX,
         CheckMode::Off => UNCHECKED_SUFFIX,
     };
-    format!("{name}-{}:{port}{}{suffix}", origin.id(), transport.name_suffix())
+    let interval = interval.unwrap_or_default();
+    format!("{name}-{}:{port}{}{interval}{suffix}", origin.id(), transport.name_suffix())
 }
 
 /// Returns the short id of the container from the name of its server.
@@ -234,12 +241,32 @@ pub fn parse_container_port(server: &str) -> Option<(&str, &str)> {
 
 /// Returns the container's name, short id and port.
 pub fn parse_server(server: &str) -> Option<(&str, &str, &str)> {
-    let suffixes = [SINGLE_SUFFIX, OLD_SINGLE_SUFFIX, UNCHECKED_SUFFIX];
-    let server = suffixes.iter().find_map(|end| server.strip_suffix(end)).unwrap_or(server);
+    let server = without_check_mode(server);
+    let server = split_interval(server).map_or(server, |(server, _)| server);
     let is_suffix = |(_, last): &(&str, &str)| server_transport::is_name_suffix(last);
     let server = server.rsplit_once(':').filter(is_suffix).map_or(server, |(server, _)| server);
     let (server, port) = server.rsplit_once(':')?;
     server.rsplit_once('-').map(|(name, id)| (name, id, port))
+}
+
+/// Returns the check interval of its own that a server has.
+pub fn parse_check_interval(server: &str) -> CheckInterval {
+    let interval = split_interval(without_check_mode(server));
+    interval.and_then(|(_, interval)| interval.parse().ok()).unwrap_or_default()
+}
+
+fn without_check_mode(server: &str) -> &str {
+    let suffixes = [SINGLE_SUFFIX, OLD_SINGLE_SUFFIX, UNCHECKED_SUFFIX];
+    suffixes.iter().find_map(|end| server.strip_suffix(end)).unwrap_or(server)
+}
+
+/// Splits off the interval, with its unit.
+fn split_interval(server: &str) -> Option<(&str, &str)> {
+    let is_interval = |(_, last): &(&str, &str)| {
+        let number = last.strip_suffix(INTERVAL_UNIT).unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())
+    };
+    server.rsplit_once(':').filter(is_interval)
 }
 
 /// Returns this version's name for a server, given its name in a worker of any version.

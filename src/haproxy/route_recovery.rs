@@ -173,7 +173,7 @@ fn recover_endpoint(server: &str, state: &ObservedServer) -> Option<Endpoint> {
         container: ContainerRef::new(name, id),
         port: port.parse().ok()?,
         address: state.address,
-        options: state.settings.to_options()?,
+        options: state.settings.to_options()?.with(name::parse_check_interval(server)),
         readiness: match state.admin {
             AdminState::Ready => Readiness::Ready,
             AdminState::Drain | AdminState::Maintenance => Readiness::Out,

@@ -299,18 +299,14 @@ impl<'a> LabelParser<'a> {
     }
 
     fn parse_port(&mut self, port: &PortLabels<'a>) {
-        let number = port.number.get();
         self.report_unexposed(port);
         let base = self.parse_options(port, &port.base_options, &self.default_options(port));
         if port.is_route() {
-            let no_match_reason = Reason::PortWithoutMatch { port: number };
-            self.add_requests(port, &port.base_options, port.ports_label, &base, no_match_reason);
+            self.add_requests(port, None, &port.base_options, port.ports_label, &base);
         }
         for (name, option_set) in &port.named_routes {
             let options = self.parse_options(port, option_set, &base);
-            let no_match_reason =
-                Reason::RouteWithoutMatch { port: number, route: (*name).to_owned() };
-            self.add_requests(port, option_set, None, &options, no_match_reason);
+            self.add_requests(port, Some(name), option_set, None, &options);
         }
     }
 
@@ -556,14 +552,15 @@ impl<'a> LabelParser<'a> {
     }
 
     /// Adds a request for each combination of public port, host and path. Without a host label the host is any, if
-    /// there is a prefix label, a path label or `ports_label`; else `no_match_reason` is reported.
+    /// there is a prefix label, a path label or `ports_label`; else this is reported. `name` is that of a
+    /// named route.
     fn add_requests(
         &mut self,
         port: &PortLabels<'_>,
+        name: Option<&str>,
         option_set: &OptionSet<'_>,
         ports_label: Option<RawLabel<'_>>,
         options: &RouteOptions,
-        no_match_reason: Reason,
     ) {
         if port.protocol != LabelProtocol::Http {
             return self.add_stream_requests(port, option_set, options);
@@ -576,7 +573,12 @@ impl<'a> LabelParser<'a> {
                 .or(ports_label)
                 .map(|label| self.check_any_host(port, label)),
         }) else {
-            return self.report_problem(None, no_match_reason);
+            let (port, route) = (port.number.get(), name.map(str::to_owned));
+            let reason = match route {
+                Some(route) => Reason::RouteWithoutMatch { port, route },
+                None => Reason::PortWithoutMatch { port },
+            };
+            return self.report_problem(None, reason);
         };
         let Some(paths) = paths.filter(|_| !hosts.is_empty()) else { return };
         if let Some(reason) = exclusion_reason(port, option_set, options) {
@@ -586,7 +588,7 @@ impl<'a> LabelParser<'a> {
         if is_passed && let Some(reason) = unused_with_pass(port, options) {
             self.report_problem(None, reason);
         }
-        let options = &self.close_invalid(port, options);
+        let options = &self.close_invalid(port, name, options);
         let listeners = self.requested_listeners(port, options);
         if let Some(label) = option_set.get(LabelOption::RedirectFrom).filter(|_| !is_passed) {
             self.add_redirects(port, option_set, label, &listeners, options);
@@ -723,11 +725,16 @@ impl<'a> LabelParser<'a> {
     }
 
     /// Returns the options of a route that answers 503 if a protection is invalid.
-    fn close_invalid(&mut self, port: &PortLabels<'_>, options: &RouteOptions) -> RouteOptions {
+    fn close_invalid(
+        &mut self,
+        port: &PortLabels<'_>,
+        name: Option<&str>,
+        options: &RouteOptions,
+    ) -> RouteOptions {
         let mut options = options.clone();
         if let Some(option) = options.invalid.iter().copied().find(|option| closes_route(*option)) {
-            let port = port.number.get();
-            self.report_problem(None, Reason::RouteClosed { port, option });
+            let (port, route) = (port.number.get(), name.map(str::to_owned));
+            self.report_problem(None, Reason::RouteClosed { port, route, option });
             options.values.set(Closed(Some(option)).into_value());
         }
         options

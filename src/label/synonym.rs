@@ -37,7 +37,7 @@ const UNSUPPORTED: [(&str, &str); 8] = [
     ("compress compression gzip encode errorpages errors cache", RESPONSES),
     ("passhostheader hostheader", HOST_HEADER),
     ("priority order rank default defaulthost", ORDER),
-    ("balance algorithm algo loadbalancer lb strategy backup roundrobin leastconn", BALANCE),
+    ("balance algorithm algo loadbalancer lb strategy roundrobin leastconn", BALANCE),
     ("http3 websocket websockets mode serverstransport proxyprotocol", PROTOCOL),
     ("port ports containerport targetport internalport serverport virtualport target", PORT),
     ("network networks net dockernetwork", NETWORK),

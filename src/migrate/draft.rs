@@ -360,10 +360,6 @@ impl ServiceDraft {
                 self.note_loss(&setting.origin, text);
                 Some(Setting::new("use", "single-sign-on", &setting.origin))
             }
-            "check_interval" => {
-                self.note_loss(&setting.origin, "there is no option check_interval");
-                None
-            }
             _ => Some(setting),
         }
     }

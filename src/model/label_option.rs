@@ -25,7 +25,8 @@ use super::{
         users::Users,
     },
     option_value::{
-        CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout, TunnelTimeout, Weight,
+        Backup, CheckInterval, CheckMethod, HealthPolicy, Log, Maxconn, OptionType, Retry, Timeout,
+        TunnelTimeout, Weight,
     },
     problem::Reason,
     route::Strip,
@@ -346,7 +347,15 @@ label_options! {
         default: "`tcp`",
         meaning: "HAProxy's own health check: a connection, or a request by HTTP",
         synonyms: "healthcheck healthcheckpath healthpath checkpath httpchk probe ping checks healthuri \
-                   healthurl healthcheckurl interval checkinterval inter rise fall checkport healthport healthcheckport",
+                   healthurl healthcheckurl rise fall checkport healthport healthcheckport",
+    }
+    CheckInterval(CheckInterval) {
+        "check_interval", [Http Tcp], Port, Server, Data, Ignored, json: "check_interval_ms" IfSet,
+        values: "a duration from `500ms` to `1h`: `10s`",
+        default: "[2s, or more with more than 2,000 servers](../guide/health.md)",
+        meaning: "how often HAProxy checks the container while it is up, and how long a check may take",
+        synonyms: "interval inter checkinter checkevery healthinterval healthcheckinterval healthcheckperiod \
+                   lbhealthcheckinterval loadbalancerhealthcheckinterval probeinterval",
     }
     Health(HealthPolicy) {
         "health", [Http Tcp Udp], Port, Readiness, Data, Ignored, json: "health" IfSet,
@@ -354,6 +363,13 @@ label_options! {
         default: "`obey`",
         meaning: "Docker's HEALTHCHECK. `obey`: starting and unhealthy containers serve only while the route has no healthy one. `require`: never, but the last ready container of a route continues. `ignore`: it has no effect",
         synonyms: "",
+    }
+    Backup(Backup) {
+        "backup", [Http Tcp Udp], Port, Server, Data, Ignored, json: "backup" IfSet,
+        values: "`1 0 true false yes no on off`",
+        default: "`0`",
+        meaning: "the container serves only while its route has no other container that runs and is, as its `health` says, fit to serve. [A failed check of HAProxy does not bring it in](../guide/health.md)",
+        synonyms: "isbackup backupserver standby failover fallback",
     }
     Timeout(Timeout) {
         "timeout", [Http], Port, Policy, Data, Ignored, json: "timeout_ms" Always,

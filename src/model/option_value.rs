@@ -48,6 +48,15 @@ pub struct Log(pub bool);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Maxconn(Option<NonZeroU16>);
 
+/// Whether a container serves only while no other container of its route is fit to serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backup(pub bool);
+
+/// How often HAProxy checks a container: 500 ms to 1 h, in whole milliseconds. The default grows with the number of
+/// servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckInterval(Option<Duration>);
+
 /// HAProxy's own health check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckMethod {
@@ -114,6 +123,17 @@ impl Timeout {
 
     pub fn as_millis(self) -> u64 {
         u64::try_from(self.0.as_millis()).expect("a day has fewer milliseconds")
+    }
+}
+
+impl CheckInterval {
+    /// The time until a server that is down is checked again is half of it.
+    const MIN: Duration = Duration::from_millis(500);
+    const MAX: Duration = Duration::from_hours(1);
+
+    /// Returns the interval, if the container has one of its own.
+    pub fn duration(self) -> Option<Duration> {
+        self.0
     }
 }
 
@@ -303,6 +323,27 @@ impl OptionType for Maxconn {
     }
 }
 
+impl OptionType for Backup {
+    fn to_json(&self) -> Value {
+        self.0.into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_bool().map(Self)
+    }
+}
+
+impl OptionType for CheckInterval {
+    fn to_json(&self) -> Value {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).ok();
+        self.0.and_then(millis).into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        format!("{}ms", value.as_u64()?).parse().ok()
+    }
+}
+
 impl OptionType for CheckMethod {}
 
 impl OptionType for HealthPolicy {}
@@ -354,6 +395,21 @@ impl fmt::Display for Maxconn {
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for Backup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 { "1" } else { "0" })
+    }
+}
+
+impl fmt::Display for CheckInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => humantime::format_duration(time).fmt(f),
+            None => f.write_str("computed"),
+        }
     }
 }
 
@@ -419,6 +475,32 @@ impl FromStr for Timeout {
                 Ok(Self(Duration::from_millis(millis)))
             }
             _ => Err(Reason::NotATimeout),
+        }
+    }
+}
+
+impl FromStr for Backup {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        parse_switch(text).map(Self)
+    }
+}
+
+impl FromStr for CheckInterval {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let time = humantime::parse_duration(text.trim()).ok();
+        let is_possible = |time: &Duration| (Self::MIN..=Self::MAX).contains(time);
+        let millis = time.filter(is_possible).and_then(|time| u64::try_from(time.as_millis()).ok());
+        match millis {
+            Some(millis) => Ok(Self(Some(Duration::from_millis(millis)))),
+            None => Err(Reason::InvalidValue {
+                option: LabelOption::CheckInterval,
+                text: text.to_owned(),
+                expected: "a duration from 500ms to 1h with a unit, such as 5s or 1m",
+            }),
         }
     }
 }

@@ -154,6 +154,8 @@ pub enum Reason {
     /// A protection of the route is not understood, so that the route answers 503.
     RouteClosed {
         port: u16,
+        /// Name of the route, if it has one.
+        route: Option<String>,
         option: LabelOption,
     },
     /// The settings require policies for the host, which only routes of requests can have.
@@ -924,10 +926,15 @@ impl fmt::Display for ReasonText<'_> {
                 "there is no [policy.{}] in the settings; ask the administrator for it",
                 EscapedText(name)
             ),
-            Reason::RouteClosed { port, option } => write!(
+            Reason::RouteClosed { port, route: None, option } => write!(
                 f,
                 "the routes of port {port} answer 503, because {option} is not understood; \
                  without it they would be less protected"
+            ),
+            Reason::RouteClosed { port, route: Some(route), option } => write!(
+                f,
+                "route {route} of port {port} answers 503, because {option} is not understood; \
+                 without it the route would be less protected"
             ),
             Reason::PolicyNeedsRequests { host } => write!(
                 f,
@@ -1299,9 +1306,9 @@ impl fmt::Display for ReasonText<'_> {
             ),
             Reason::CheckUnanswered { address, path } => write!(
                 f,
-                "GET {path} got no response from {address} in time; HAProxy's check waits 2 s, \
-                 or longer with more than 2000 servers, so use a faster path, or check only the \
-                 connection (tcp)"
+                "GET {path} got no response from {address} in time; HAProxy's check waits as long as \
+                 its interval (check_interval), so use a faster path, a longer interval, or check \
+                 only the connection (tcp)"
             ),
             Reason::CheckStatus { address, port, path, code } => write!(
                 f,

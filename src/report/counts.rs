@@ -150,12 +150,10 @@ fn server_state(
         fails.is_some_and(|pairs| pairs.contains(&(endpoint.container.id(), port.as_str())))
     };
     match endpoint.readiness {
-        Readiness::Out
-            if decide_state.find_eligibility(key, endpoint) == Some(Eligibility::Backup) =>
-        {
-            ServerState::Backup
-        }
-        Readiness::Out => ServerState::Excluded,
+        Readiness::Out => match decide_state.find_eligibility(key, endpoint) {
+            Some(Eligibility::Backup | Eligibility::Doubtful) => ServerState::Backup,
+            _ => ServerState::Excluded,
+        },
         Readiness::Ready if fails.is_some() && is_down() => ServerState::Down,
         Readiness::Ready if endpoint.weight().get() == 0 => ServerState::ZeroWeight,
         Readiness::Ready => ServerState::Up,

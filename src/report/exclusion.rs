@@ -28,6 +28,8 @@ pub enum Exclusion {
     Starting,
     /// Its HEALTHCHECK fails.
     Unhealthy,
+    /// Its label says that others serve first.
+    Backup,
 }
 
 impl Exclusion {
@@ -44,7 +46,8 @@ impl Exclusion {
             _ => Self::Unhealthy,
         };
         match container {
-            _ if claim.eligibility == Eligibility::Backup => health_reason,
+            _ if claim.eligibility == Eligibility::Backup => Self::Backup,
+            _ if claim.eligibility == Eligibility::Doubtful => health_reason,
             Some(container) if container.state == ContainerState::Paused => Self::Paused,
             None => Self::Stopping,
             Some(container) if container.stopping => Self::Stopping,
@@ -62,6 +65,7 @@ impl Exclusion {
             Self::Crashing => "crashing",
             Self::Starting => "starting",
             Self::Unhealthy => "unhealthy",
+            Self::Backup => "backup",
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     },
     model::{
         container_ref::ContainerRef,
+        option_value::Backup,
         problem::Problem,
         route::{Endpoint, Listener, OwnedName, Readiness, Route, RouteKey, Routes},
         world::World,
@@ -161,7 +162,7 @@ fn port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConfl
 }
 
 /// Returns the containers that would serve by their labels but have no ready server in HAProxy: they are drained,
-/// stopping, or crashing repeatedly.
+/// stopping, or crashing repeatedly. Of backups HAProxy cannot tell, because others may have served.
 fn find_excluded(routes: &Routes, observed: &ObservedState) -> BTreeSet<ContainerRef> {
     let mut readiness: BTreeMap<(&str, &str), bool> = BTreeMap::new();
     for (server_name, server) in observed.servers.values().flatten() {
@@ -176,6 +177,7 @@ fn find_excluded(routes: &Routes, observed: &ObservedState) -> BTreeSet<Containe
     let routes = routes.0.iter().filter(|(key, route)| route.own_answer(key.listener).is_none());
     let endpoints = routes.flat_map(|(_, route)| &route.endpoints);
     let ready = endpoints.filter(|endpoint| endpoint.readiness == Readiness::Ready);
+    let ready = ready.filter(|endpoint| !endpoint.options.get::<Backup>().0);
     ready.filter(is_excluded).map(|endpoint| endpoint.container.clone()).collect()
 }
 

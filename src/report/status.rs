@@ -256,7 +256,7 @@ pub enum ServerState {
     /// The server's weight is 0.
     #[serde(alias = "weightless")]
     ZeroWeight,
-    /// The container's HEALTHCHECK has not passed, and other containers are ready.
+    /// The container's HEALTHCHECK has not passed, or it is a backup, and other containers are ready.
     #[serde(alias = "reserve")]
     Backup,
     /// Excluded for another reason, see [`Exclusion`].
@@ -526,8 +526,10 @@ fn server_state(
 ) -> ServerState {
     let down = count.is_some_and(|count| count.status.starts_with("DOWN"));
     match endpoint.readiness {
-        Readiness::Out if eligibility == Some(Eligibility::Backup) => ServerState::Backup,
-        Readiness::Out => ServerState::Excluded,
+        Readiness::Out => match eligibility {
+            Some(Eligibility::Backup | Eligibility::Doubtful) => ServerState::Backup,
+            _ => ServerState::Excluded,
+        },
         Readiness::Ready if down => ServerState::Down,
         Readiness::Ready if endpoint.weight().get() == 0 => ServerState::ZeroWeight,
         Readiness::Ready => ServerState::Up,

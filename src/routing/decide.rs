@@ -16,7 +16,7 @@ use crate::{
         container_ref::ContainerRef,
         http::users::NoUserCheck,
         label_option::LabelOption,
-        option_value::{CheckMethod, HealthPolicy, Host, HostMatch},
+        option_value::{Backup, CheckMethod, HealthPolicy, Host, HostMatch},
         policy_book::PolicyBook,
         problem::{AddressFence, LabelText, Problem, ProblemSubject, Reason, UnmatchedClients},
         problem_set::ProblemSet,
@@ -767,6 +767,7 @@ impl ClaimBuilder<'_> {
 
     fn build_claim(&self, request: &RouteRequest, address: SocketAddr) -> Claim {
         let RouteRequest { key, policy, terms, port, options, health_policy } = request.clone();
+        let backup = options.get();
         Claim {
             key,
             policy,
@@ -783,7 +784,7 @@ impl ClaimBuilder<'_> {
             {
                 Eligibility::Excluded
             } else {
-                container_eligibility(self.container, health_policy)
+                container_eligibility(self.container, health_policy, backup)
             },
         }
     }
@@ -797,14 +798,19 @@ fn uses_host_network(container: &Container, world: &World) -> bool {
     is_host(container) || owner.is_some_and(|owner| is_host(owner))
 }
 
-fn container_eligibility(container: &Container, health_policy: HealthPolicy) -> Eligibility {
+fn container_eligibility(
+    container: &Container,
+    health_policy: HealthPolicy,
+    Backup(is_backup): Backup,
+) -> Eligibility {
     let doubtful = matches!(container.health, Health::Starting | Health::Unhealthy);
     match health_policy {
         _ if container.state == ContainerState::Expected => Eligibility::Absent,
         _ if container.state == ContainerState::Paused => Eligibility::Excluded,
         _ if container.stopping => Eligibility::LastResort,
-        HealthPolicy::Obey if doubtful => Eligibility::Backup,
+        HealthPolicy::Obey if doubtful => Eligibility::Doubtful,
         HealthPolicy::Require if doubtful => Eligibility::LastResort,
+        _ if is_backup => Eligibility::Backup,
         _ => Eligibility::Active,
     }
 }

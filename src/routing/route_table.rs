@@ -8,7 +8,7 @@ use crate::model::{
     container::{ContainerId, is_dated},
     container_ref::ContainerRef,
     label_option::{LabelOption, OptionValues},
-    option_value::{HostMatch, Weight},
+    option_value::{Backup, HostMatch, Weight},
     problem::{Problem, ProblemSubject, Reason},
     route::{Endpoint, Listener, OwnedName, Policy, Readiness, Route, RouteKey, Routes},
 };
@@ -90,8 +90,10 @@ pub struct VacatedRoute {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eligibility {
     Active,
-    /// Starting or unhealthy. Serves while its route has no ready container.
+    /// Fit to serve, and its label says that others serve first. Serves while its route has no active container.
     Backup,
+    /// Starting or unhealthy. Serves while its route has no ready container.
+    Doubtful,
     /// Stopping, or starting or unhealthy although its label requires health. Continues to serve if it served until now
     /// and no container of its route is ready.
     LastResort,
@@ -99,6 +101,17 @@ pub enum Eligibility {
     Excluded,
     /// A service without containers. It claims the route, and is no server of it.
     Absent,
+}
+
+/// Which claims of a route serve: those of the first rank that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ServingRank {
+    Active,
+    /// Before [`Self::LastResort`]: a container that is fit serves instead of one that stops or is not healthy.
+    Backup,
+    LastResort,
+    Doubtful,
+    DoubtfulBackup,
 }
 
 /// All claims, and the resulting routes. Claims on the same listener, host and prefix share a route if they agree on
@@ -677,38 +690,41 @@ fn conflicting_option(a: &Policy, b: &Policy) -> LabelOption {
     differing.unwrap_or(LabelOption::StripPrefix)
 }
 
-/// Returns one endpoint for each container and port, sorted. If no claim is active with a weight above 0, last resorts
-/// that served until now continue to serve; if there are none, backups serve. `before` are the route's endpoints
-/// before.
+/// Returns one endpoint for each container and port, sorted. Active claims are ready; if none of them has a weight above
+/// 0, those of the next [`ServingRank`] are, too. `before` are the route's endpoints before.
 pub fn build_endpoints(claims: &[&Claim], before: &[Endpoint]) -> Vec<Endpoint> {
-    let fallback = fallback_eligibility(claims, before);
-    let is_ready = |claim: &Claim| match claim.eligibility {
-        Eligibility::Active => true,
-        Eligibility::Backup => fallback == Some(Eligibility::Backup),
-        Eligibility::LastResort => {
-            fallback == Some(Eligibility::LastResort) && was_serving(claim, before)
-        }
-        Eligibility::Excluded | Eligibility::Absent => false,
+    let ranks: Vec<_> = claims.iter().map(|claim| serving_rank(claim, before)).collect();
+    let takes_requests = |claim: &&Claim, rank: ServingRank| {
+        // What serves for want of others does so with any weight.
+        claim.weight().get() != 0 || ServingRank::LastResort <= rank
     };
-    let is_server = |claim: &&&Claim| claim.eligibility != Eligibility::Absent;
-    let servers = claims.iter().filter(is_server);
+    let serving = claims.iter().zip(&ranks);
+    let serving =
+        serving.filter_map(|(claim, rank)| rank.filter(|rank| takes_requests(claim, *rank)));
+    let first = serving.min();
+    let is_ready = |rank: Option<ServingRank>| {
+        rank == Some(ServingRank::Active) || rank.is_some() && rank == first
+    };
+    let servers = claims.iter().zip(ranks);
+    let servers = servers.filter(|(claim, _)| claim.eligibility != Eligibility::Absent);
     let mut endpoints: Vec<_> =
-        servers.map(|claim| build_endpoint(claim, is_ready(claim))).collect();
+        servers.map(|(claim, rank)| build_endpoint(claim, is_ready(rank))).collect();
     endpoints.sort();
     endpoints.dedup_by(|a, b| a.container == b.container && a.port == b.port);
     endpoints
 }
 
-/// Returns which claims serve in place of active ones; `None` if an active claim takes requests.
-fn fallback_eligibility(claims: &[&Claim], before: &[Endpoint]) -> Option<Eligibility> {
-    let takes_requests =
-        |claim: &&Claim| claim.eligibility == Eligibility::Active && claim.weight().get() != 0;
-    let serves_on =
-        |claim: &&Claim| claim.eligibility == Eligibility::LastResort && was_serving(claim, before);
-    match () {
-        () if claims.iter().any(takes_requests) => None,
-        () if claims.iter().any(serves_on) => Some(Eligibility::LastResort),
-        () => Some(Eligibility::Backup),
+/// Returns the rank of a claim. `None` if it does not serve in any case.
+fn serving_rank(claim: &Claim, before: &[Endpoint]) -> Option<ServingRank> {
+    match claim.eligibility {
+        Eligibility::Active => Some(ServingRank::Active),
+        Eligibility::Backup => Some(ServingRank::Backup),
+        Eligibility::LastResort => was_serving(claim, before).then_some(ServingRank::LastResort),
+        Eligibility::Doubtful if claim.options.get::<Backup>().0 => {
+            Some(ServingRank::DoubtfulBackup)
+        }
+        Eligibility::Doubtful => Some(ServingRank::Doubtful),
+        Eligibility::Excluded | Eligibility::Absent => None,
     }
 }
 

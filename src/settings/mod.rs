@@ -61,6 +61,7 @@ use std::{
 
 /// What the command line requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a process has one value")]
 pub enum Task {
     Serve(Box<Settings>),
     Local(LocalCommand, Box<Settings>),

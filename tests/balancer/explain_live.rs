@@ -146,7 +146,7 @@ fn check_socket_requests(plan: &BalancerPlan) {
             "GET",
             "/explain?url=http://x.test/&verb=GET",
             400,
-            "the parameters are url, method and from",
+            "the parameters are url, method, from, header and user",
         ),
         ("POST", "/explain", 405, "GET"),
     ] {

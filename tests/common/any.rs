@@ -23,6 +23,8 @@ fn label_strategy() -> impl Strategy<Value = (String, String)> {
         Just("weight"),
         Just("bind"),
         Just("check"),
+        Just("check_interval"),
+        Just("backup"),
         Just("health"),
         Just("timeout"),
         Just("retry"),
@@ -114,6 +116,7 @@ pub fn claims_strategy() -> impl Strategy<Value = Vec<Claim>> {
     let standing = prop_oneof![
         Just(Eligibility::Active),
         Just(Eligibility::Backup),
+        Just(Eligibility::Doubtful),
         Just(Eligibility::LastResort),
         Just(Eligibility::Excluded)
     ];
@@ -207,7 +210,7 @@ fn line_strategy(number: usize) -> impl Strategy<Value = String> {
         1 => Just("rate=5/s glue_http_80_max_body=1k glue_http_80_add_prefix=/in"),
     ];
     let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25"),
-        1 => Just("maxconn=3")];
+        2 => Just("backup=1"), 1 => Just("maxconn=3"), 1 => Just("check_interval=500ms"), 1 => Just("check_interval=1m")];
     let stream = prop_oneof![
         6 => Just(""),
         1 => Just(" glue_tcp_3000_bind=5432"),

@@ -98,6 +98,8 @@ fn server_without_requests_is_counted_by_reason() {
         ("leaving", "served 1 | up 1 excluded 1"),
         ("unhealthy", "served 1 | up 1 backup 1"),
         ("unhealthy glue_http_80_health=require", "served 1 | up 1 excluded 1"),
+        ("glue_http_80_backup=1", "served 1 | up 1 backup 1"),
+        ("paused glue_http_80_backup=1", "served 1 | up 1 excluded 1"),
         ("glue_http_80_weight=0", "served 1 | up 1 zero_weight 1"),
     ] {
         let story = format!(

@@ -740,6 +740,88 @@ fn drained_container_is_not_used_as_its_own_backup() {
     );
 }
 
+/// `web` and its backup `spare` with these words, labels of HTTP written without their start.
+fn backup_story(protocol: &str, web: &str, spare: &str) -> String {
+    let matching = if protocol == "http" { "glue_http_80_host=a.test" } else { "" };
+    let line = |number: u8, name: &str, words: &str| {
+        let words = words.split_whitespace().map(|word| match word.split_once('=') {
+            Some(_) => format!("glue_{protocol}_80_{word} "),
+            None => format!("{word} "),
+        });
+        let words: String = words.collect();
+        format!("{name} 172.17.0.{number} {words}{matching} glue_{protocol}_80_bind=80\n")
+    };
+    line(2, "web", web) + &line(3, "spare", &format!("backup=1 {spare}"))
+}
+
+#[test]
+fn backup_serves_while_no_other_container_is_fit() {
+    for (web, spare, expected) in [
+        ("", "", "web"),
+        ("exited", "", "spare"),
+        ("paused", "", "spare"),
+        ("leaving", "", "spare"),
+        ("starting", "", "spare"),
+        ("unhealthy", "", "spare"),
+        ("unhealthy health=require", "", "spare"),
+        ("unhealthy health=ignore", "", "web"),
+        // It gets no requests, and ends those that it has.
+        ("weight=0", "", "spare,web"),
+        ("weight=0", "weight=0", "web"),
+        ("", "unhealthy", "web"),
+        ("", "backup=no", "spare,web"),
+        ("backup=1", "", "spare,web"),
+        ("backup=1", "weight=0", "spare,web"),
+        ("unhealthy", "unhealthy", "web"),
+        ("unhealthy backup=1", "unhealthy", "spare,web"),
+        ("exited", "unhealthy", "spare"),
+        ("paused", "unhealthy", "spare"),
+        ("leaving", "leaving", ""),
+        ("paused", "paused", ""),
+    ] {
+        for (protocol, route) in [("http", "a.test:80/"), ("tcp", "*:80"), ("udp", "*:80")] {
+            let story = backup_story(protocol, web, spare);
+            let (memory, rules) = (DecideState::default(), story::default_rules());
+            let decided = decide(&story::parse_world(&story), memory, Instant::now(), &rules);
+            let ready = format_ready_servers(&decided).concat();
+            assert_eq!(
+                ready.rsplit_once(' ').map(|(_, ready)| ready),
+                Some(expected),
+                "{route} {story}"
+            );
+        }
+    }
+}
+
+#[test]
+fn backup_serves_from_stop_signal_until_another_container_is_fit() {
+    let (rules, now) = (story::default_rules(), Instant::now());
+    let mut memory = DecideState::default();
+    for (web, spare, expected) in [
+        ("", "", "a.test:80/ web"),
+        ("leaving", "", "a.test:80/ spare"),
+        ("exited", "", "a.test:80/ spare"),
+        ("starting", "", "a.test:80/ spare"),
+        ("", "", "a.test:80/ web"),
+        ("unhealthy", "", "a.test:80/ spare"),
+        // Who serves continues, if the other one is no better.
+        ("unhealthy", "leaving", "a.test:80/ spare"),
+        ("unhealthy", "exited", "a.test:80/ web"),
+        ("leaving", "", "a.test:80/ spare"),
+        ("leaving", "leaving", "a.test:80/ spare"),
+        ("", "leaving", "a.test:80/ web"),
+    ] {
+        let world = story::parse_world(&backup_story("http", web, spare));
+        let decided = decide(&world, memory, now, &rules);
+        assert_eq!(format_ready_servers(&decided), [expected], "{web}; {spare}");
+        memory = decided.memory;
+    }
+    memory.drain_container(&nth_id(&backup_story("http", "", ""), 0));
+    let world = story::parse_world(&backup_story("http", "", ""));
+    let drained = decide(&world, memory, now, &rules);
+    assert_eq!(format_ready_servers(&drained), ["a.test:80/ spare"]);
+}
+
 #[test]
 fn drain_ends_when_the_container_is_not_running() {
     let (rules, start) = (story::default_rules(), Instant::now());

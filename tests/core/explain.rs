@@ -192,10 +192,12 @@ fn servers_share_by_weight_and_backups_serve_without_healthy_ones() {
          c 172.17.0.4 unhealthy glue_http_80_host=b.test
          d 172.17.0.5 paused glue_http_80_host=b.test
          e 172.17.0.6 glue_http_80_host=e.test glue_http_80_weight=0
-         f 172.17.0.7 starting glue_http_80_host=f.test glue_http_80_health=require",
+         f 172.17.0.7 starting glue_http_80_host=f.test glue_http_80_health=require
+         g 172.17.0.8 glue_http_80_host=a.test glue_http_80_backup=1
+         h 172.17.0.9 glue_http_80_host=b.test glue_http_80_backup=1",
         &[
             ("http://a.test/", "a.test:80/ → a 66.7%, b 33.3% sees /"),
-            ("http://b.test/", "b.test:80/ → c 100% sees /"),
+            ("http://b.test/", "b.test:80/ → h 100% sees /"),
             ("http://e.test/", "e.test:80/ Unavailable"),
             ("http://f.test/", "f.test:80/ Unavailable"),
         ],

@@ -18,7 +18,7 @@ use docker_glue::{
     model::{
         container_ref::ContainerRef,
         label_option::TypedOption,
-        option_value::CheckMethod,
+        option_value::{Backup, CheckInterval, CheckMethod},
         route::{Route, RouteKey, Routes, Strip},
         source_name::SourceName,
         world::World,
@@ -195,6 +195,15 @@ fn routes_as_haproxy_has_them(routes: &Routes) -> Routes {
         if route.own_answer(key.listener).is_some() {
             route.endpoints.clear();
         }
+        let is_unchecked = route.policy.get::<CheckMethod>() == CheckMethod::Off;
+        for endpoint in &mut route.endpoints {
+            // Containers are backups in routing only.
+            endpoint.options.set(Backup::default().into_value());
+            if is_unchecked {
+                // HAProxy has no interval of checks that it does not make.
+                endpoint.options.set(CheckInterval::default().into_value());
+            }
+        }
         if route.endpoints.is_empty() {
             route.policy.set(CheckMethod::Tcp.into_value());
         }
@@ -223,6 +232,20 @@ fn unchanged_world_gives_an_empty_plan() {
     let story = "web 172.17.0.2 glue_http_80_host=a.test\nold 172.17.0.3 paused glue_http_80_host=b.test glue_http_80_check=/well";
     let outlook = preview_story(&started_with(story), story, None);
     assert!(outlook.is_empty(), "{}", plan_text(&outlook));
+}
+
+/// Its server in HAProxy is not ready, and not because it is drained.
+#[test]
+fn backup_serves_in_plan_without_the_other_container() {
+    let spare = "spare 172.17.0.3 glue_http_80_host=a.test glue_http_80_backup=1";
+    let before = started_with(&format!("web 172.17.0.2 glue_http_80_host=a.test\n{spare}"));
+    let outlook = preview_story(&before, &format!("- - exited\n{spare}"), None);
+    let text = plan_text(&outlook);
+    assert!(text.contains("spare") && !text.contains("drained"), "{text}");
+    let ready = |server: &&docker_glue::haproxy::config::Server| server.admin == AdminState::Ready;
+    let servers = outlook.config.backends["a.test:80"].servers.iter().filter(ready);
+    let names: Vec<_> = servers.map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["spare-00c0ffee0001:80:single", "hold"]);
 }
 
 /// As after each change of an HAProxy that runs: nothing stands where a fresh one would have it.

@@ -96,6 +96,33 @@ fn stopping_container_is_excluded_while_another_is_ready() {
 }
 
 #[test]
+fn backup_serves_while_the_other_container_is_stopped_and_no_request_is_lost() {
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
+    let create = |name: &str, backup: u8| {
+        let run = balancer.run(name).label(HOST, "a.test").env("WHOAMI_LISTEN_AFTER", "1s");
+        run.label("glue_http_80_backup", backup).start()
+    };
+    let web = create("web", 0);
+    balancer.wait_until_serves("a.test", "web saw /");
+    let _spare = create("spare", 1);
+    // Events before this one have been processed.
+    wait_until_settled(&balancer, "first");
+    let askers = [("GET", "a.test"), ("POST", "a.test")];
+    let askers = askers.map(|(method, url)| Asker::begin_with(&balancer, method, url));
+    askers[0].more(20);
+    balancer.assert_serves(&[("a.test", "web saw /")]);
+    for _ in 0..2 {
+        web.docker(&["stop"]);
+        balancer.wait_until_shared("a.test", &["spare"]);
+        web.docker(&["start"]);
+        balancer.wait_until_shared("a.test", &["web"]);
+    }
+    let outcomes = askers.map(Asker::end);
+    assert_eq!(outcomes, [["spare saw /", "web saw /"]; 2], "{}", balancer.log());
+}
+
+#[test]
 fn stopping_only_container_is_served_until_exit() {
     let Some(docker) = common::find_docker() else { return };
     let balancer = Balancer::plan(&docker).option(IMPATIENT).start();

@@ -15,6 +15,7 @@ mod injection;
 mod labels;
 mod life;
 mod limit;
+mod policies;
 mod port;
 mod start;
 mod steps;

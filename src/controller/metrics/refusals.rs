@@ -4,7 +4,7 @@
 
 use super::{builder::MetricsBuilder, udp::set_counter};
 use crate::haproxy::refusals::{Refusals, limit_routes};
-use prometheus::{IntCounterVec, core::Collector};
+use prometheus::{IntCounterVec, core::Collector, proto::MetricFamily};
 use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl RefusalMetrics {
         }
         // A counter that was reset in place would be seen as 0 by another scrape.
         let families = self.refused.collect();
-        for metric in families.iter().flat_map(|family| family.get_metric()) {
+        for metric in families.iter().flat_map(MetricFamily::get_metric) {
             let labels: Vec<_> =
                 metric.get_label().iter().map(|label| label.value().to_owned()).collect();
             if let Ok(labels) = <[String; 2]>::try_from(labels)

@@ -35,6 +35,11 @@ fn unknown_label_is_reported_with_nearest() {
     check_suggestion("glue_http_80_path_prefix", "glue_http_80_prefix");
     check_suggestion("glue_http_80_rewrite_target", "glue_http_80_strip_prefix");
     check_suggestion("glue_http_80_healthcheck.path", "glue_http_80_check");
+    check_suggestion("glue_http_80_healthcheck.interval", "glue_http_80_check_interval");
+    check_suggestion("glue_http_80_lb_healthcheck_interval", "glue_http_80_check_interval");
+    check_suggestion("glue_http_80_interval", "glue_http_80_check_interval");
+    check_suggestion("glue_http_80_standby", "glue_http_80_backup");
+    check_suggestion("glue_tcp_5432_backup_server", "glue_tcp_5432_backup");
     check_suggestion("glue_http_80_read_timeout", "glue_http_80_timeout");
     check_suggestion("glue_http_80_max_conn", "glue_http_80_maxconn");
     check_suggestion("glue_http_80_max_connections", "glue_http_80_maxconn");

@@ -42,6 +42,12 @@ fn option_case_and_blanks_are_ignored() {
     check_option("retry=off", " retry off");
     check_option("maxconn=1", " maxconn 1");
     check_option("maxconn=+65535+", " maxconn 65535");
+    check_option("backup=yes", " backup 1");
+    check_option("backup=0", "");
+    check_option("check_interval=500ms", " check_interval 500ms");
+    check_option("check_interval=1m+30s", " check_interval 1m 30s");
+    check_option("check_interval=2000999us", " check_interval 2s");
+    check_option("check_interval=+1h+", " check_interval 1h");
 }
 
 #[test]
@@ -86,7 +92,24 @@ fn invalid_option_is_ignored_and_reported() {
         &["0", "65536", "-1", "1.5", "off", "many", "１"],
         "maxconn is a whole number from 1 to 65535",
     );
-    for option in ["strip_prefix", "weight", "check", "health", "timeout", "retry", "maxconn"] {
+    for value in ["499ms", "1h+1ms", "2", "-1s", "often"] {
+        let reason = format!(
+            "check_interval: {:?} is not a duration from 500ms to 1h with a unit, such as 5s or 1m",
+            value.replace('+', " ")
+        );
+        check_ignored("check_interval", &[value], &reason);
+    }
+    let options = [
+        "strip_prefix",
+        "weight",
+        "check",
+        "health",
+        "timeout",
+        "retry",
+        "maxconn",
+        "check_interval",
+    ];
+    for option in options {
         check_ignored(option, &["", "++"], "the value is empty; set a value, or remove the label");
     }
 }

@@ -162,8 +162,8 @@ fn protection_that_is_not_understood_closes_its_route() {
 
 #[test]
 fn only_the_route_with_the_invalid_protection_is_closed() {
-    let closed = "the routes of port 80 answer 503, because allow is not understood; without it \
-                  they would be less protected";
+    let closed = "route admin of port 80 answers 503, because allow is not understood; without it \
+                  the route would be less protected";
     let problem = "label glue_http_80_allow.admin=\"lan\": allow: \"lan\" is not a network such \
                    as 10.0.0.0/8, an address, or private";
     check(
@@ -171,6 +171,21 @@ fn only_the_route_with_the_invalid_protection_is_closed() {
          glue_http_80_allow.admin=lan",
         &["a.test:80/ -> 80", "a.test:80/admin/ -> 80 closed allow"],
         &[closed, problem],
+    );
+    // The invalid value of the port closes all routes that have no other.
+    let routes = "the routes of port 80 answer 503, because allow is not understood; without it \
+                  they would be less protected";
+    let of_port = "label glue_http_80_allow=\"lan\": allow: \"lan\" is not a network such as \
+                   10.0.0.0/8, an address, or private";
+    check(
+        "glue_http_80_host=a.test glue_http_80_host.admin=b.test glue_http_80_allow=lan",
+        &["a.test:80/ -> 80 closed allow", "b.test:80/ -> 80 closed allow"],
+        &[routes, closed, of_port],
+    );
+    check(
+        "glue_http_80_host.admin=b.test glue_http_80_allow=lan",
+        &["b.test:80/ -> 80 closed allow"],
+        &[closed, of_port],
     );
     // Its own valid value replaces the invalid one of the port.
     check(

@@ -113,8 +113,9 @@ fn invalid_option_of_tcp_or_udp_is_ignored_and_reported() {
 
 #[test]
 fn option_of_another_protocol_names_the_right_ones() {
-    let tcp = "host, weight, bind, check, health, balance, idle, proxy, cut";
-    let udp = "weight, bind, health, proxy, sticky, idle, replies";
+    let tcp =
+        "host, weight, bind, check, check_interval, health, backup, balance, idle, proxy, cut";
+    let udp = "weight, bind, health, backup, proxy, sticky, idle, replies";
     for (key, option, owners, protocol, own) in [
         ("glue_tcp_22_prefix", "prefix", "glue_http_", "tcp", tcp),
         ("glue_tcp_22_tls", "tls", "glue_http_", "tcp", tcp),

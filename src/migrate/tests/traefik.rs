@@ -280,12 +280,13 @@ fn service_options_become_options() {
         &[
             "glue_http_3000_host=a.test",
             "glue_http_3000_bind=80",
+            "glue_http_3000_check_interval=10s",
             "glue_http_3000_check=81/up",
             "glue_http_3000_scheme=https",
             "glue_http_3000_sticky=cookie",
             "glue_network=proxy",
         ],
-        &["no option check_interval"],
+        &[],
     );
 }
 

@@ -482,8 +482,9 @@ impl ProblemKind {
                 "Check the container, its network (`glue_network`) and firewalls.",
             ),
             Self::CheckUnanswered => row(
-                "The check path is not answered within 2 s, or longer with more than 2000 servers.",
-                "Use a faster path, or `check=tcp`.",
+                "The check path is not answered within the interval of HAProxy's checks: 2 s, or longer with more than \
+                 2000 servers, unless `check_interval` sets it.",
+                "Use a faster path, a longer `check_interval`, or `check=tcp`.",
             ),
             Self::CheckStatus => row(
                 "The check path is answered with a status other than 2xx or 3xx.",

@@ -279,7 +279,7 @@ impl<'a> ExclusionSearch<'a> {
     fn readiness_exclusion(&self, claim: &Claim) -> ExcludedContainer {
         let StateSnapshot { world, decide_state: memory, now, .. } = self.snapshot;
         let of_health = |condition| match claim.eligibility {
-            Eligibility::Backup => format!("{condition}, and other containers are healthy"),
+            Eligibility::Doubtful => format!("{condition}, and other containers are healthy"),
             _ => format!("{condition}, and its health label requires it"),
         };
         let (why, text) = match Exclusion::from_claim(claim, world.as_deref(), memory, *now) {
@@ -307,9 +307,17 @@ impl<'a> ExclusionSearch<'a> {
             Exclusion::Unhealthy => {
                 (ExclusionReason::Unhealthy, of_health("its HEALTHCHECK fails"))
             }
+            Exclusion::Backup => {
+                let text = "it is a backup, and another container of the route is fit to serve";
+                (ExclusionReason::Backup, text.to_owned())
+            }
         };
-        let of_health = matches!(why, ExclusionReason::Starting | ExclusionReason::Unhealthy);
-        self.build_exclusion(claim, why, text, of_health.then_some(LabelOption::Health))
+        let option = match why {
+            ExclusionReason::Starting | ExclusionReason::Unhealthy => Some(LabelOption::Health),
+            ExclusionReason::Backup => Some(LabelOption::Backup),
+            _ => None,
+        };
+        self.build_exclusion(claim, why, text, option)
     }
 
     fn build_exclusion(

@@ -4,7 +4,7 @@
 
 use super::{
     HeaderStep, OptionStep, RequestOutcome,
-    request::{ExplainRequest, RequestHeader, Url},
+    request::{ExplainRequest, RequestHeader, Url, UserName},
     selected_route::SelectedRoute,
 };
 use crate::{
@@ -158,7 +158,7 @@ fn body_answer(request: &ExplainRequest, max_body: MaxBody) -> Option<FeatureAns
 /// Returns notes about the users of a route: who gets in if no user is given, or what is not known about the given one.
 pub(crate) fn user_note(request: &ExplainRequest, selected: &SelectedRoute<'_>) -> Option<String> {
     let users: Users = selected.route.policy.get();
-    let user = request.user.as_ref().map(|user| user.as_str());
+    let user = request.user.as_ref().map(UserName::as_str);
     match user {
         None if users.is_none() => None,
         None => {

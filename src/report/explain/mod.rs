@@ -325,6 +325,8 @@ pub enum ExclusionReason {
     Crashing,
     Starting,
     Unhealthy,
+    /// Its label says that others serve first.
+    Backup,
     #[serde(alias = "weightless")]
     ZeroWeight,
     NoAddress,

@@ -17,6 +17,7 @@ pub enum BalancerCommand {
 
 // What can be answered without a docker-balancer that runs: the settings are its own.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process has one value")]
 pub enum LocalCommand {
     /// Explain where a request goes, and why
     ///

@@ -96,7 +96,9 @@ const TAILS: [&str; 44] = [
 ];
 
 /// Options that act on requests, whose client is 127.0.0.1. One of the networks does not exist.
-const FEATURES: [(&str, &[&str]); 12] = [
+const FEATURES: [(&str, &[&str]); 14] = [
+    ("backup", &["1"]),
+    ("check_interval", &["500ms", "1m"]),
     ("allow", &["private", "127.0.0.0/8", "10.0.0.0/8", "127.0.0.1,10.1.2.3", "nowhere"]),
     ("deny", &["127.0.0.1", "192.168.0.0/16", "127.7.0.0/16"]),
     ("redirect", &["https", "https://new.test", "http://new.test:8080", "https://new.test/x?y=1"]),
