@@ -192,8 +192,8 @@ fn failed_check_problem_has_a_remedy() {
         &CheckFailure::Timeout,
         &[&report(
             "GET /healthz got no response from 172.17.0.2:80 in time; HAProxy's check waits \
-             2 s, or longer with more than 2000 servers, so use a faster path, or check only the \
-             connection (tcp)",
+             as long as its interval (check_interval), so use a faster path, a longer interval, or \
+             check only the connection (tcp)",
         )],
     );
     check_failing(

@@ -100,7 +100,7 @@ impl fmt::Display for AuthServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             AuthPlace::Address(address) => {
-                write!(f, "{} {} address", address.ip(), address.port())?
+                write!(f, "{} {} address", address.ip(), address.port())?;
             }
             AuthPlace::Name { name, port } => write!(f, "{name} {port} name")?,
         }
