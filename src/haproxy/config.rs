@@ -49,6 +49,8 @@ pub struct Config {
     pub header_names: HeaderNames,
     /// Whether HAProxy asks name servers for the addresses of authentication servers.
     pub resolves_names: bool,
+    /// Whether it asks authentication servers over TLS.
+    pub asks_over_tls: bool,
     /// The key of [`super::requeue`], if requests wait that way.
     pub requeue: Option<u64>,
     /// The key of the cookies by which clients stay at a server.
@@ -270,6 +272,8 @@ pub struct ExistingWorker {
     pub header_names: HeaderNames,
     /// Whether it asks name servers for the addresses of authentication servers.
     pub resolves_names: bool,
+    /// Whether it asks authentication servers over TLS.
+    pub asks_over_tls: bool,
 }
 
 /// On what the choice of a TCP listener's route depends. One route with a name is enough for the latter.
@@ -408,9 +412,10 @@ impl Config {
         self.frontends.iter().any(|frontend| frontend.listener.is_tcp())
     }
 
-    /// Leaves out names of header fields that the running worker does not have, and name servers.
+    /// Leaves out names of header fields that the running worker does not have, and what only other authentication servers need.
     pub fn keep_shape_of(&mut self, existing: &ExistingWorker) {
         self.resolves_names = existing.resolves_names;
+        self.asks_over_tls = existing.asks_over_tls;
         self.header_names.clone_from(&existing.header_names);
         self.maps.features = FeatureMaps::of_routes(&self.maps.routes, &self.header_names);
     }

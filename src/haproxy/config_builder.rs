@@ -74,6 +74,8 @@ impl ConfigBuilder<'_> {
         config.maps.auth_servers.clone_from(&self.rules.auth_servers);
         config.resolves_names = existing.is_some_and(|existing| existing.resolves_names)
             || self.rules.auth_servers.values().any(AuthServer::is_resolved);
+        config.asks_over_tls = existing.is_some_and(|existing| existing.asks_over_tls)
+            || self.rules.auth_servers.values().any(AuthServer::has_tls);
         if self.context.acme.is_certificate() {
             let directory = &self.context.certificates;
             let line = |(host, digest): (&_, &_)| tls::challenge_line(host, *digest, directory);
@@ -167,10 +169,15 @@ impl ExistingWorker {
             observed.frontends.iter().filter_map(parse_frontend).collect()
         };
         let headers = observed.map_entries(MapName::Headers).map(|(key, _)| key);
-        // What is resolved once stays so until the next reload.
-        let is_resolved = |(_, server): (&str, &str)| AuthServer::is_resolved_entry(server);
-        let resolves_names = observed.map_entries(MapName::AuthServers).any(is_resolved);
-        Self { frontends, header_names: HeaderNames::of_worker(headers), resolves_names }
+        // What was needed stays until the next reload.
+        let has_word = |word| {
+            let mut servers = observed.map_entries(MapName::AuthServers);
+            servers.any(|(_, server)| AuthServer::entry_has(server, word))
+        };
+        let (resolves_names, asks_over_tls) =
+            (has_word(AuthServer::NAME), has_word(AuthServer::TLS));
+        let header_names = HeaderNames::of_worker(headers);
+        Self { frontends, header_names, resolves_names, asks_over_tls }
     }
 }
 

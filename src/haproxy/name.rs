@@ -73,14 +73,17 @@ pub const HOLD_SERVER: &str = "hold";
 /// The frontend to which that server leads, see [`super::requeue`].
 pub const REQUEUE: &str = "docker-glue-requeue";
 
-/// Name of the frontend and of the backend through which authentication servers are asked.
+/// Name of the frontend to which questions for authentication servers are sent.
 pub const FORWARD_AUTH: &str = "docker-glue-forward-auth";
 
-/// Name of the only server of these backends.
-pub const AUTH_SERVER: &str = "any";
+/// Name of the backend for these servers. HAProxy 3.3 and later refuse a frontend and a backend of one name.
+pub const AUTH_SERVERS: &str = "docker-glue-auth-servers";
 
 /// Name of the backend for those that are asked over TLS.
-pub const FORWARD_AUTH_TLS: &str = "docker-glue-forward-auth-tls";
+pub const AUTH_SERVERS_TLS: &str = "docker-glue-auth-servers-tls";
+
+/// Name of the only server of both.
+pub const AUTH_SERVER: &str = "any";
 
 /// Pattern of the names of backends to which requests may return: spares, and names with a port.
 pub const OURS: &str = "^(spare-(sticky-)?(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
@@ -290,7 +293,7 @@ pub fn is_shared(backend: &str) -> bool {
 /// Whether this version declares the backend in every file.
 fn is_static(backend: &str) -> bool {
     let of_answers = [NO_SERVER, NO_SERVER_TCP, TO_HTTPS, NO_CERTIFICATE, CLOSED, REDIRECTS];
-    let of_questions = [FORWARD_AUTH, FORWARD_AUTH_TLS];
+    let of_questions = [AUTH_SERVERS, AUTH_SERVERS_TLS];
     of_answers.contains(&backend)
         || of_questions.contains(&backend)
         || backend.starts_with(TABLE_PREFIX)
@@ -298,7 +301,7 @@ fn is_static(backend: &str) -> bool {
 
 /// Whether the server stands for all authentication servers, whose addresses are in a map.
 pub fn is_auth_server(backend: &str, server: &str) -> bool {
-    [FORWARD_AUTH, FORWARD_AUTH_TLS].contains(&backend) && server == AUTH_SERVER
+    [AUTH_SERVERS, AUTH_SERVERS_TLS].contains(&backend) && server == AUTH_SERVER
 }
 
 /// Returns the backend of routes without a server.

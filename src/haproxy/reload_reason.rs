@@ -23,8 +23,8 @@ pub enum ReloadReason {
     Settings,
     /// A route changes header fields of a name that no route had before.
     HeaderNames,
-    /// The first authentication server that is named by a name of DNS.
-    NameServers,
+    /// The first authentication server that is named by a name of DNS, or that is asked over TLS.
+    AuthServers,
     /// HAProxy's state still differs from the desired one after two rounds of runtime commands.
     RuntimeFailed,
     /// Ports on which the first route that passes TLS through is new.
@@ -57,7 +57,11 @@ impl ReloadReason {
             (false, _) => Self::Ports { new },
             (true, false) => Self::Passthrough { new: new_passthrough },
             _ if !before.header_names.has_all(&after.header_names) => Self::HeaderNames,
-            _ if after.resolves_names && !before.resolves_names => Self::NameServers,
+            _ if after.resolves_names && !before.resolves_names
+                || after.asks_over_tls && !before.asks_over_tls =>
+            {
+                Self::AuthServers
+            }
             (true, true) => Self::Settings,
         }
     }
@@ -89,8 +93,8 @@ impl ReloadKind {
             Self::HeaderNames => {
                 "A label or a policy sets or removes a header of a name that no route had before. HAProxy's rules contain the names."
             }
-            Self::NameServers => {
-                "The first policy names an authentication server outside by a name of DNS (`forward_auth`)."
+            Self::AuthServers => {
+                "The first policy names an authentication server by a name of DNS, or with `https` (`forward_auth`)."
             }
             Self::RuntimeFailed => {
                 "HAProxy's state still differed from the expected one after two rounds of runtime commands."
@@ -119,7 +123,7 @@ impl fmt::Display for ReloadReason {
             }
             Self::Settings => f.write_str("its settings changed"),
             Self::HeaderNames => f.write_str("a route has a new name of a header"),
-            Self::NameServers => f.write_str("an authentication server has a name of DNS"),
+            Self::AuthServers => f.write_str("an authentication server is outside"),
             Self::RuntimeFailed => {
                 f.write_str("runtime commands did not produce the expected state")
             }

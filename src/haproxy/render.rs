@@ -82,6 +82,9 @@ pub struct RenderContext {
     pub requeue: Option<Requeue>,
     /// How users are verified. `Err`: routes with users answer 503 to those that are not known.
     pub users: Result<UserCheck, NoUserCheck>,
+    /// Whether this machine has CAs by which HAProxy verifies servers outside. Without any, it would refuse the
+    /// configuration.
+    pub has_system_cas: bool,
     /// How long an old worker may run for its long connections.
     pub hard_stop_after: Duration,
     /// What clients get where HAProxy itself answers.
@@ -258,8 +261,9 @@ pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
     let shapes = BackendShape::ALL.map(|shape| (name::defaults_section(shape).to_owned(), shape));
     let (frontends, spares) = (config.frontends.clone(), shapes.into());
     let header_names = config.header_names.clone();
-    let resolves_names = config.resolves_names;
-    let bare = Config { frontends, spares, header_names, resolves_names, ..Config::default() };
+    let (resolves_names, asks_over_tls) = (config.resolves_names, config.asks_over_tls);
+    let auth = Config { resolves_names, asks_over_tls, ..Config::default() };
+    let bare = Config { frontends, spares, header_names, ..auth };
     let users = context.users.as_ref().map(UserCheck::lua_program).unwrap_or_default();
     let forward_auth = context.forward_auth_program().unwrap_or_default();
     let config = render_config(&bare, context, String::new());
@@ -273,9 +277,9 @@ pub fn base_hash(config: &Config, context: &RenderContext) -> u64 {
     let Config { fingerprint: skeleton, frontends, .. } = config;
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
     let header_names = config.header_names.clone();
-    let resolves_names = config.resolves_names;
-    let fingerprint = skeleton;
-    let bare = Config { fingerprint, frontends, header_names, resolves_names, ..Config::default() };
+    let (resolves_names, asks_over_tls) = (config.resolves_names, config.asks_over_tls);
+    let auth = Config { resolves_names, asks_over_tls, ..Config::default() };
+    let bare = Config { fingerprint: skeleton, frontends, header_names, ..auth };
     name::hash(&render_config(&bare, context, String::new()))
 }
 
@@ -507,7 +511,7 @@ impl RenderContext {
         format!("{}-{}", requeue::address(self.key), frontend.port)
     }
 
-    /// Returns the key of the hashes in cookies: several balancers with the same directories have the same, so that a
+    /// Returns the key of the hashes in cookies: several balancers with state directories of one name have the same, so that a
     /// client can move from one to the other.
     pub fn cookie_key(&self) -> String {
         format!("{:016x}", self.key)

@@ -322,7 +322,7 @@ impl ServiceDraft {
         }
         let settings = std::mem::take(&mut route.settings);
         let settings: Vec<_> =
-            settings.into_iter().filter_map(|setting| self.replace_missing(setting)).collect();
+            settings.into_iter().map(|setting| self.admit_setting(setting)).collect();
         for setting in join_check_port(settings) {
             let option = LabelOption::from_port_name(route.protocol, &setting.option);
             let Some(reason) = option.and_then(|option| check_value(option, &setting.value).err())
@@ -341,27 +341,25 @@ impl ServiceDraft {
         Some(route)
     }
 
-    /// Replaces an option that docker-balancer does not have. One that protects becomes a policy that nobody has
-    /// defined, so that the route answers 503.
-    fn replace_missing(&mut self, setting: Setting) -> Option<Setting> {
-        match setting.option.as_str() {
-            "forward_auth" if names_container(&setting.value) => {
-                let text =
-                    "the container needs a route for this port; else write the URL into a policy";
-                self.note_advice(&setting.origin, text);
-                Some(setting)
-            }
-            "forward_auth" => {
-                let text = format!(
-                    "only a policy may name this server, so the route answers 503 until [policy.single-sign-on] has \
-                     forward_auth = \"{}\"",
-                    setting.value
-                );
-                self.note_loss(&setting.origin, text);
-                Some(Setting::new("use", "single-sign-on", &setting.origin))
-            }
-            _ => Some(setting),
+    /// Replaces an authentication server that labels may not name by a policy that nobody has defined, so that the
+    /// route answers 503.
+    fn admit_setting(&mut self, setting: Setting) -> Setting {
+        if setting.option != LabelOption::ForwardAuth.name() {
+            return setting;
         }
+        if names_container(&setting.value) {
+            let text =
+                "the container needs a route for this port; else write the URL into a policy";
+            self.note_advice(&setting.origin, text);
+            return setting;
+        }
+        let text = format!(
+            "only a policy may name this server, so the route answers 503 until [policy.single-sign-on] has \
+             forward_auth = \"{}\"",
+            setting.value
+        );
+        self.note_loss(&setting.origin, text);
+        Setting::new("use", "single-sign-on", &setting.origin)
     }
 
     /// Returns the labels of the routes of one port.

@@ -34,8 +34,9 @@ use anyhow::{Context as _, Result};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 use tracing::info;
@@ -207,6 +208,7 @@ impl Settings {
             key,
             requeue: Requeue::of(build, &base, key),
             users: UserCheck::of(build, &base, &self.proxy().user_socket()),
+            has_system_cas: has_system_cas(),
             connect_timeout: match base {
                 BaseConfig::BuiltIn { .. } => self.connect_timeout,
                 BaseConfig::File { .. } => DEFAULT_CONNECT_TIMEOUT,
@@ -274,6 +276,16 @@ fn worker_access(base: &BaseConfig) -> Result<UserSocketAccess> {
 fn key(state: &Path) -> u64 {
     let entry = std::fs::metadata(state).map(|metadata| (metadata.dev(), metadata.ino()));
     name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
+}
+
+/// Directories of CAs of the systems for which there are packages, besides the one that the environment names.
+const CA_DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
+
+/// Whether this machine has CAs. HAProxy refuses a configuration that needs them and does not find any.
+fn has_system_cas() -> bool {
+    let named = std::env::var_os("SSL_CERT_DIR").map(PathBuf::from);
+    let mut directories = named.into_iter().chain(CA_DIRECTORIES.map(PathBuf::from));
+    directories.any(|path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()))
 }
 
 fn read_base_config(settings: &Settings) -> Result<BaseConfig> {

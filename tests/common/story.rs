@@ -249,6 +249,7 @@ pub fn default_frame() -> RenderContext {
             &BaseConfig::BuiltIn { drop_to: None },
             Path::new("/run/docker-glue/users.sock"),
         ),
+        has_system_cas: true,
         hard_stop_after: Duration::from_mins(30),
         error_pages: ErrorPages::default(),
     }

@@ -84,14 +84,25 @@ pub enum AuthPlace {
 }
 
 impl AuthServer {
+    /// Word of servers whose address HAProxy has to find.
+    pub const NAME: &str = "name";
+
+    /// Word of servers that are asked over TLS.
+    pub const TLS: &str = "https";
+
     /// Whether HAProxy has to find the address.
     pub fn is_resolved(&self) -> bool {
         matches!(self.place, AuthPlace::Name { .. })
     }
 
-    /// Whether that is so for an entry of the map of servers.
-    pub fn is_resolved_entry(entry: &str) -> bool {
-        entry.split(' ').nth(2) == Some("name")
+    /// Whether HAProxy asks over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.scheme == AuthScheme::Https
+    }
+
+    /// Whether an entry of the map of servers has a word.
+    pub fn entry_has(entry: &str, word: &str) -> bool {
+        entry.split(' ').skip(2).any(|other| other == word)
     }
 }
 
