@@ -36,7 +36,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 use tracing::info;
@@ -278,14 +278,14 @@ fn key(state: &Path) -> u64 {
     name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
 }
 
-/// Directories of CAs of the systems for which there are packages, besides the one that the environment names.
+/// Directories of CAs of the systems for which there are packages.
 const CA_DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
 /// Whether this machine has CAs. HAProxy refuses a configuration that needs them and does not find any.
 fn has_system_cas() -> bool {
-    let named = std::env::var_os("SSL_CERT_DIR").map(PathBuf::from);
-    let mut directories = named.into_iter().chain(CA_DIRECTORIES.map(PathBuf::from));
-    directories.any(|path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()))
+    CA_DIRECTORIES
+        .into_iter()
+        .any(|path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()))
 }
 
 fn read_base_config(settings: &Settings) -> Result<BaseConfig> {

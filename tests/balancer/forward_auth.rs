@@ -6,7 +6,9 @@ use super::features::{Row, Settings, check_rows, run, worker};
 use crate::common::{
     DEADLINE,
     balancer::{Balancer, free_port},
-    find_docker, wait_for,
+    find_docker,
+    tls_server::{Protocol, TestCa, start_server},
+    wait_for,
 };
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -356,4 +358,20 @@ fn silent_server_affects_no_other_route() {
         assert_eq!(balancer.request_outcome("ok.test/x"), "web saw /x");
     }
     drop(held);
+}
+
+#[test]
+fn server_over_tls_with_another_ca_is_not_asked() {
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
+    // The server in the test has a port of the host, as the container with this name.
+    let run = plan.run("auth").option(&["--network", "host"]).env("WHOAMI_PORT", free_port());
+    let auth = run.start();
+    let port = start_server(Protocol::Https, &TestCa::new("unknown").issue(&auth.name));
+    let url = format!("https://{}:{port}/check", auth.name);
+    let settings = Settings::new(&format!("[policy.sso]\nforward_auth = \"{url}\"\n"));
+    let labels = ["host=plain.test", "host.sso=sso.test", "use.sso=sso"];
+    let _web = super::features::run(&plan, "web", &labels).start();
+    let balancer = settings.plan(plan).start().wait_until_started();
+    check_rows(&balancer, &[("GET plain.test/x", "web saw /x"), ("GET sso.test/x", "503")]);
 }

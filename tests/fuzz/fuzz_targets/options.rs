@@ -13,6 +13,8 @@ use docker_glue::{
         http::{
             clients::{Allow, Deny},
             closed::Closed,
+            forward_auth::ForwardAuth,
+            users::Users,
         },
         label_option::{
             InvalidValue, LabelOption, LabelProtocol, OptionPlace, OptionValue, OptionValues,
@@ -81,6 +83,8 @@ fn assert_protected(name: &str, text: &str) {
         let is_protected = match option {
             LabelOption::Allow => !allow.is_empty(),
             LabelOption::Deny => !deny.is_empty(),
+            LabelOption::Users => !request.policy.get::<Users>().is_none(),
+            LabelOption::ForwardAuth => request.policy.get::<ForwardAuth>().0.is_some(),
             _ => !allow.is_empty() || !deny.is_empty(),
         };
         assert!(is_closed || is_protected, "{option}={text:?}: {:?}", request.policy);
