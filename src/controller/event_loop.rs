@@ -212,7 +212,7 @@ async fn run_loop<S>(
                     controller.skip_pass();
                 } else {
                     let work = controller.run_pass(world.as_ref(), &cause);
-                    keeps_running = run_until_stop(work, &mut stop).await;
+                    keeps_running = Box::pin(run_until_stop(work, &mut stop)).await;
                 }
             }
             Wakeup::Token(request) => {
@@ -225,7 +225,7 @@ async fn run_loop<S>(
                 controller.take_changes(&mut sources, &mut world, Taking::ForRequest);
                 let connection = (sources.is_connected(), sources.age());
                 let work = controller.handle_request(world.as_ref(), connection, request);
-                keeps_running = run_until_stop(work, &mut stop).await;
+                keeps_running = Box::pin(run_until_stop(work, &mut stop)).await;
             }
         }
         let requests = controller.balancer.certificate_requests(certificates.name_rules());

@@ -82,13 +82,19 @@ pub struct RenderContext {
     pub requeue: Option<Requeue>,
     /// How users are verified. `Err`: routes with users answer 503 to those that are not known.
     pub users: Result<UserCheck, NoUserCheck>,
-    /// Whether this machine has CAs by which HAProxy verifies servers outside. Without any, it would refuse the
-    /// configuration.
-    pub has_system_cas: bool,
+    /// Without any, HAProxy would refuse a configuration that needs them.
+    pub system_cas: SystemCas,
     /// How long an old worker may run for its long connections.
     pub hard_stop_after: Duration,
     /// What clients get where HAProxy itself answers.
     pub error_pages: ErrorPages,
+}
+
+/// Whether a machine has CAs by which servers outside are verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemCas {
+    Missing,
+    Present,
 }
 
 /// Whether HTTPS listeners also serve HTTP/3.
@@ -515,6 +521,10 @@ impl RenderContext {
     /// client can move from one to the other.
     pub fn cookie_key(&self) -> String {
         format!("{:016x}", self.key)
+    }
+
+    fn has_system_cas(&self) -> bool {
+        self.system_cas == SystemCas::Present
     }
 
     /// Whether HAProxy has Lua, by which it asks authentication servers.

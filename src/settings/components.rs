@@ -11,7 +11,7 @@ use crate::{
         provisioning::Provisioning,
         render::{
             BaseConfig, ChallengeAnswer, DEFAULT_CONNECT_TIMEOUT, Http3Mode, RenderContext,
-            WorkerPrivilege,
+            SystemCas, WorkerPrivilege,
         },
         requeue::Requeue,
         settings::{ProxyMode, ProxySettings},
@@ -208,7 +208,7 @@ impl Settings {
             key,
             requeue: Requeue::of(build, &base, key),
             users: UserCheck::of(build, &base, &self.proxy().user_socket()),
-            has_system_cas: has_system_cas(),
+            system_cas: find_system_cas(),
             connect_timeout: match base {
                 BaseConfig::BuiltIn { .. } => self.connect_timeout,
                 BaseConfig::File { .. } => DEFAULT_CONNECT_TIMEOUT,
@@ -281,11 +281,12 @@ fn key(state: &Path) -> u64 {
 /// Directories of CAs of the systems for which there are packages.
 const CA_DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
-/// Whether this machine has CAs. HAProxy refuses a configuration that needs them and does not find any.
-fn has_system_cas() -> bool {
-    CA_DIRECTORIES
-        .into_iter()
-        .any(|path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()))
+/// HAProxy refuses a configuration that needs CAs if it does not find any.
+fn find_system_cas() -> SystemCas {
+    let has_entries =
+        |path: &str| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    let is_present = CA_DIRECTORIES.into_iter().any(has_entries);
+    if is_present { SystemCas::Present } else { SystemCas::Missing }
 }
 
 fn read_base_config(settings: &Settings) -> Result<BaseConfig> {

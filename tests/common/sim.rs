@@ -359,7 +359,6 @@ impl Worker {
             ["enable", "health", at] | ["shutdown", "sessions", "server", at] => {
                 self.server(at).map(|_| String::new())
             }
-            ["set", "dynamic-cookie-key", "backend", _, _] => Ok(String::new()),
             ["set", "server", at, what, value @ ..] => self.set_server(at, what, value),
             ["add", "map", map, key, value] => {
                 self.map(map)?.push(((*key).to_owned(), (*value).to_owned()));
@@ -376,7 +375,9 @@ impl Worker {
                 entries.retain(|pair| pair.0 != *key);
                 if entries.len() == before { Err("Key not found.") } else { Ok(String::new()) }
             }
-            ["show", "sess"] | ["show", "ssl", "ca-file" | "crt-list"] => Ok(String::new()),
+            ["show", "sess"]
+            | ["show", "ssl", "ca-file" | "crt-list"]
+            | ["set", "dynamic-cookie-key", "backend", _, _] => Ok(String::new()),
             _ => panic!("HAProxy is told {words:?}"),
         }
     }

@@ -24,7 +24,7 @@ use docker_glue::{
         provisioning::Provisioning,
         render::{
             BaseConfig, Bind, ChallengeAnswer, DEFAULT_CONNECT_TIMEOUT, Http3Mode, RenderContext,
-            WorkerPrivilege,
+            SystemCas, WorkerPrivilege,
         },
         requeue::Requeue,
         tls::CertificateDirectory,
@@ -249,7 +249,7 @@ pub fn default_frame() -> RenderContext {
             &BaseConfig::BuiltIn { drop_to: None },
             Path::new("/run/docker-glue/users.sock"),
         ),
-        has_system_cas: true,
+        system_cas: SystemCas::Present,
         hard_stop_after: Duration::from_mins(30),
         error_pages: ErrorPages::default(),
     }
