@@ -15,7 +15,9 @@ struct Pages(TempDir);
 impl Pages {
     fn new(pages: &[(&str, &str)]) -> Self {
         let new = Self(tempfile::tempdir().unwrap());
-        pages.iter().for_each(|(name, html)| new.write(name, html));
+        for (name, html) in pages {
+            new.write(name, html);
+        }
         new
     }
 

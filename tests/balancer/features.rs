@@ -706,7 +706,7 @@ fn clients_stay_at_a_container_by_a_cookie() {
         "sticky.app=cookie",
     ];
     let (one, two) = (run(&plan, "one", &labels).start(), run(&plan, "two", &labels).start());
-    let plain = run(&plan, "plain", &["host=plain.test"]).start();
+    let _without = run(&plan, "plain", &["host=plain.test"]).start();
     let balancer = plan.start().wait_until_started();
     balancer.wait_until_shared("a.test", &["one", "two"]);
     let first = balancer.get("a.test");
@@ -741,7 +741,7 @@ fn clients_stay_at_a_container_by_a_cookie() {
     for _ in 0..10 {
         assert_eq!(ask("a.test", &cookie).name, "third");
     }
-    drop((third, other, plain));
+    drop((third, other));
 }
 
 /// The compose files of `examples/features/` with its settings: requests of clients behind a trusted proxy.

@@ -276,6 +276,16 @@ fn split_words(line: &str) -> Vec<String> {
 
 pub type Answer = Result<String, &'static str>;
 
+/// Whether the simulation answers the command with nothing and changes nothing.
+fn is_without_effect(words: &[&str]) -> bool {
+    matches!(
+        words,
+        ["show", "sess"]
+            | ["show", "ssl", "ca-file" | "crt-list"]
+            | ["set", "dynamic-cookie-key", "backend", _, _]
+    )
+}
+
 impl Worker {
     pub fn apply_command(&mut self, words: &[&str]) -> Answer {
         match words {
@@ -375,9 +385,7 @@ impl Worker {
                 entries.retain(|pair| pair.0 != *key);
                 if entries.len() == before { Err("Key not found.") } else { Ok(String::new()) }
             }
-            ["show", "sess"]
-            | ["show", "ssl", "ca-file" | "crt-list"]
-            | ["set", "dynamic-cookie-key", "backend", _, _] => Ok(String::new()),
+            words if is_without_effect(words) => Ok(String::new()),
             _ => panic!("HAProxy is told {words:?}"),
         }
     }

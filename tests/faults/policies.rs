@@ -116,7 +116,9 @@ fn kill_at_any_command_between_policies_opens_no_route() {
     }
     println!("killed at {kills} commands, {partial} times with a part of the change done");
     assert!(5 <= partial, "{partial} of {kills} kills were in the change");
-    askers.iter().for_each(|asker| asker.more(5));
+    for asker in &askers {
+        asker.more(5);
+    }
     let [free, lan, staff, sso, turn] = askers.map(Asker::end);
     assert_eq!(free, ["web saw /"], "{}", balancer.log());
     assert_eq!((lan, staff, sso), (vec!["403".to_owned()], vec!["401".into()], vec!["503".into()]));
