@@ -1,11 +1,11 @@
 //! Which requests pass the examples of a socket proxy to Docker, and to a manager of a Swarm: only the reads that
 //! docker-balancer uses.
 
-use crate::common::{haproxy, wait_for};
+use crate::common::{balancer::free_port, haproxy, wait_for};
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     os::unix::net::UnixListener,
     path::Path,
     process::{Child, Command},
@@ -32,8 +32,7 @@ impl Site {
         let folder = TempDir::with_prefix("glue").unwrap();
         let socket = folder.path().join("docker.sock");
         let lines = record(&socket);
-        let port =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let example = fs::read_to_string(example).unwrap();
         let config = example
             .replace("bind :2375", &format!("bind 127.0.0.1:{port}"))

@@ -29,7 +29,7 @@ use std::{
     ffi::OsString,
     fmt,
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
@@ -40,6 +40,7 @@ use std::{
     time::Instant,
 };
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// A balancer that has not been started.
 #[derive(Debug)]
@@ -653,13 +654,19 @@ pub fn build_balancer_image() -> &'static str {
 /// Returns a free port below the range of outgoing connections, so that no connection takes it a moment later.
 pub fn free_port() -> u16 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let free = |port: &u16| {
-        TcpListener::bind(("::", *port)).is_ok() && UdpSocket::bind(("::", *port)).is_ok()
-    };
     let mut candidates = (0..20_000_u32).map(|_| {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let at = std::process::id().wrapping_mul(61).wrapping_add(number);
         10_000 + u16::try_from(at % 20_000).unwrap()
     });
-    candidates.find(free).unwrap()
+    candidates.find(|port| is_free(*port)).unwrap()
+}
+
+/// Does not listen: a child that another thread starts meanwhile has a copy of the socket until it executes its
+/// program. A copy of a listening socket would keep the caller from listening, one of a bound socket does not.
+fn is_free(port: u16) -> bool {
+    let at = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let tcp = TcpSocket::new_v6().unwrap();
+    tcp.set_reuseaddr(true).unwrap();
+    tcp.bind(at).is_ok() && UdpSocket::bind(at).is_ok()
 }

@@ -2,14 +2,13 @@
 //! adds no firewall rules, and has its own bridge: with `--bridge none` dockerd would remove `docker0`, which belongs
 //! to the machine's engine.
 
-use super::{DEADLINE, Docker, build_whoami_image};
+use super::{DEADLINE, Docker, balancer::free_port, build_whoami_image};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{
     fs::File,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -79,8 +78,7 @@ impl Engine {
     /// `folder()` serve both sides. Returns the address.
     pub fn with_tls(&mut self) -> String {
         make_certificates(self.folder());
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let text = format!("tcp://{free}");
+        let text = format!("tcp://127.0.0.1:{}", free_port());
         self.options = ["--host", &text, "--tlsverify"].map(str::to_owned).to_vec();
         for (option, file) in
             [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")]
@@ -99,7 +97,7 @@ impl Engine {
         }
         self.is_swarm = true;
         self.start();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let free = format!("127.0.0.1:{}", free_port());
         let words = ["swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", &free];
         self.docker().run_docker(&words);
         true

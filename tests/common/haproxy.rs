@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
-use super::story;
+use super::{balancer::free_port, story};
 use docker_glue::haproxy::{
     config::Config,
     name,
@@ -24,7 +24,7 @@ use nix::{
 };
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     num::NonZeroU16,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -87,7 +87,7 @@ impl HAProxy {
         haproxy.users = UserCheck::of(build, &haproxy.frame().base, &proxy.user_socket());
         let mut config = config.clone();
         for frontend in &mut config.frontends {
-            frontend.bound = free_port();
+            frontend.bound = NonZeroU16::new(free_port()).unwrap();
             haproxy.bound.insert(frontend.port, frontend.bound);
         }
         let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
@@ -186,11 +186,6 @@ pub fn find_haproxy() -> Option<PathBuf> {
         super::record_skip("no HAProxy is installed");
     }
     found.map(PathBuf::from)
-}
-
-fn free_port() -> NonZeroU16 {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    NonZeroU16::new(port).unwrap()
 }
 
 /// Returns whether this HAProxy can add backends at run time.

@@ -4,6 +4,7 @@
 
 use crate::common::{
     any,
+    balancer::free_port,
     sim::{self, FakeHaproxy, Master},
     story,
 };
@@ -140,8 +141,7 @@ struct Model {
 
 impl Model {
     async fn start(master: Master, stock: usize, adds: bool) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let port_map = BTreeMap::from([(80.try_into().unwrap(), free.try_into().unwrap())]);
+        let port_map = BTreeMap::from([(80.try_into().unwrap(), free_port().try_into().unwrap())]);
         let rules = Rules { hold: Duration::ZERO, port_map, ..story::default_rules() };
         let (sim, world) = (FakeHaproxy::start(master), World::default());
         let lives = BTreeMap::new();

@@ -2,7 +2,9 @@
 //! compared with the real log. tests/docs/tour.rs does the same with blocks of kind `console`.
 
 use crate::common::{
-    DEADLINE, find_docker,
+    DEADLINE,
+    balancer::free_port,
+    find_docker,
     pages::{self, Page, all, book, container, readme},
     proxy::RecordingSocket,
     unique_name, wait_until,
@@ -15,7 +17,6 @@ use docker_glue::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::{Ipv4Addr, TcpListener},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -387,10 +388,6 @@ fn run_program(program: &str, arguments: &[&str]) {
     let mut command = Command::new(program);
     let status = command.args(arguments).current_dir(ROOT).stdin(Stdio::null()).status();
     assert!(status.unwrap().success(), "{program} {arguments:?}");
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A machine without docker-glue, as far as its directories and names are concerned.

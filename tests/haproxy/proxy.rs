@@ -1,5 +1,6 @@
 //! The `Proxy` with a real HAProxy: `HAPROXY_BIN`, or else the installed one.
 
+use crate::common::{balancer::free_port, haproxy::find_haproxy};
 use docker_glue::{
     haproxy::{
         check::{Verdict, check},
@@ -137,25 +138,11 @@ fn haproxy_user() -> &'static str {
     if nix::unistd::geteuid().is_root() && named() { "  user haproxy\n" } else { "" }
 }
 
-fn find_haproxy() -> Option<PathBuf> {
-    let given = std::env::var("HAPROXY_BIN").ok();
-    let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
-    let found = given.into_iter().chain(usual).find(|bin| {
-        let run = Command::new(bin).arg("-v").stdout(Stdio::null()).status();
-        run.is_ok_and(|status| status.success())
-    });
-    skip_unless(found, "no HAProxy is installed").map(PathBuf::from)
-}
-
 fn skip_unless<T>(found: Option<T>, why: &str) -> Option<T> {
     if found.is_none() {
         crate::common::record_skip(why);
     }
     found
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn get_body(port: u16) -> String {
