@@ -1,4 +1,4 @@
--- Asks an authentication server whether a request may pass. "txn.question" has the key of the server, its Host header,
+-- Asks an authentication server whether a request may pass. "req.question" has the key of the server, its Host header,
 -- the path, and the names of headers that the container gets from the answer. The question goes to a frontend of the
 -- same HAProxy, which knows the server's address; the first line of this file is `local address = …`.
 
@@ -33,7 +33,7 @@ local function is_left_out(name)
 end
 
 local function question(txn, server, authority, path)
-  local method, uri = txn.sf:method(), txn:get_var("txn.uri")
+  local method, uri = txn.sf:method(), txn.sf:pathq()
   local host = txn.sf:req_hdr("host")
   local scheme = txn.sf:req_hdr("x-forwarded-proto")
   local lines = {
@@ -147,10 +147,10 @@ local function keep_cookies(txn, headers)
   end
 end
 
--- Without an answer by the server, "txn.passed_auth" is not set, and the next rule answers 503.
+-- Without an answer by the server, "req.passed_auth" is not set, and the next rule answers 503.
 local function forward_auth(txn)
   local server, authority, path, names =
-    (txn:get_var("txn.question") or ""):match("^(%S+) (%S+) (%S+) (%S+)$")
+    (txn:get_var("req.question") or ""):match("^(%S+) (%S+) (%S+) (%S+)$")
   if not server then return end
   local socket, receive = open(question(txn, server, authority, path))
   if not socket then return end
@@ -160,7 +160,7 @@ local function forward_auth(txn)
     socket:close()
     if names ~= "-" then copy(txn, headers, names) end
     keep_cookies(txn, headers)
-    txn:set_var("txn.passed_auth", 1)
+    txn:set_var("req.passed_auth", 1)
     return
   end
   local body = is_answer and read_body(receive, headers)

@@ -29,7 +29,7 @@ local function ask(line)
 end
 
 local function verify_user(txn)
-  local set, client = txn:get_var("txn.users"), txn:get_var("txn.user_client")
+  local set, client = txn:get_var("req.users"), txn:get_var("req.user_client")
   -- The first one, as in the configuration.
   local header = txn.sf:req_fhdr("authorization", 1)
   local credential = header:match("^[Bb][Aa][Ss][Ii][Cc] +([%w+/]+=*)$")
@@ -37,7 +37,7 @@ local function verify_user(txn)
   if not credential or #credential > 2048 then return end
   local answer = ask(string.format("%s %s %s\n", set, client, credential))
   if answer == "right" then
-    txn:set_var("txn.verified", 1)
+    txn:set_var("req.verified", 1)
   elseif answer == "limit" then
     refuse(txn, 429, "too many wrong passwords\n", 30)
   elseif answer ~= "wrong" then

@@ -8,7 +8,7 @@ use super::{
         Probe, Server,
     },
     error_pages::{self, ErrorPages},
-    features::{Block, Feature, Word},
+    features::{Block, Feature, HeaderNames, Word},
     files::{ConfigFiles, GenerationFiles, MARKER},
     name,
     provisioning::Provisioning,

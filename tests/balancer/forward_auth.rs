@@ -170,6 +170,8 @@ fn server_judges_each_request_of_its_routes() {
             "add_prefix.part=/new",
             "use.part=ok",
             "cors.part=https://page.test",
+            // Of the container's answer, not of the authentication server's.
+            "drop_response_headers.cookies=Set-Cookie",
         ]
         .map(str::to_owned),
     );

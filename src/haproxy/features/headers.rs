@@ -10,6 +10,7 @@ use crate::model::{
     },
     route::Policy,
 };
+use ring::digest::{SHA256, digest};
 use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Header fields that are set, and those that are removed.
@@ -77,6 +78,12 @@ impl HeaderNames {
             keys.extend(further.map(|name| format!("{NAMES}{kind}/{name}")));
         }
         keys
+    }
+
+    /// Returns the bit in the first word of routes that change a header field of this name, and of routes that change one
+    /// with an equal hash. Rules for other names then cost less than a look into the map.
+    pub fn bit(kind: &str, name: &str) -> u64 {
+        bit_of_key(&format!("/{kind}/{name}"))
     }
 
     fn by_kind(&self) -> [(&'static str, &BTreeSet<String>); 4] {
@@ -149,6 +156,11 @@ impl HeaderChanges {
         !self.response.is_empty() || !self.drop_response.is_empty()
     }
 
+    /// Returns the bits of the names.
+    pub(super) fn bits(&self) -> u64 {
+        self.entries().fold(0, |bits, (key, _)| bits | bit_of_key(&key))
+    }
+
     pub(super) fn set_name(&self) -> String {
         let mut text = String::new();
         for (key, value) in self.entries() {
@@ -176,9 +188,18 @@ pub(super) const RESPONSE: &str = "response";
 pub(super) const DROP_REQUEST: &str = "drop-request";
 pub(super) const DROP_RESPONSE: &str = "drop-response";
 
+/// Bits of names in the first word: those of an `i64` that no feature has.
+const FIRST_BIT: u8 = 16;
+const BITS: u8 = 63 - FIRST_BIT;
+
 /// Start of the keys by which the running worker's names are known. No set has this name.
 const NAMES: &str = "names/";
 
 fn header_key(kind: &str, name: &HeaderName) -> String {
     format!("/{kind}/{}", name.as_str())
+}
+
+fn bit_of_key(key: &str) -> u64 {
+    let hash = digest(&SHA256, key.as_bytes());
+    1 << (FIRST_BIT + hash.as_ref()[0] % BITS)
 }

@@ -45,11 +45,11 @@ use std::{
 pub const FIRST_WORD: usize = 9;
 
 /// Number of those words.
-const WORDS: usize = 15;
+const WORDS: usize = 16;
 
 /// What a route uses, as bits of the first of the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u64)]
 pub enum Feature {
     Clients = 1,
     Cors = 1 << 1,
@@ -85,23 +85,28 @@ impl Feature {
         format!("{}{}s", name::TABLE_PREFIX, period.seconds())
     }
 
-    /// Returns the bit in the first word.
-    pub fn bit(self) -> u32 {
-        self as u32
+    /// Returns the bit in the first word. Higher bits are of names of headers: see [`HeaderNames::bit`].
+    pub fn bit(self) -> u64 {
+        self as u64
     }
 
     /// Returns the bits of all rates.
-    pub fn rates() -> u32 {
+    pub fn rates() -> u64 {
         Self::RATES.iter().map(|(feature, _)| feature.bit()).sum()
     }
 
     /// Returns the bits of what changes responses, besides CORS.
-    pub fn of_responses() -> u32 {
-        Self::ResponseHeaders.bit() + Self::ForwardAuth.bit() + Self::Sticky.bit()
+    pub fn of_responses() -> u64 {
+        Self::ResponseHeaders.bit() + Self::of_cookies()
+    }
+
+    /// Returns the bits of what sets cookies.
+    pub fn of_cookies() -> u64 {
+        Self::ForwardAuth.bit() + Self::Sticky.bit()
     }
 
     /// Returns the bits of all limits of single clients.
-    pub fn of_clients() -> u32 {
+    pub fn of_clients() -> u64 {
         Self::rates() + Self::AtOnce.bit()
     }
 }
@@ -112,9 +117,9 @@ impl Feature {
 pub enum Block {
     /// Only rules for responses.
     Response = 0,
-    Path = 1,
-    Clients = 2,
-    Authentication = 3,
+    Clients = 1,
+    Authentication = 2,
+    Path = 3,
     Limits = 4,
     Request = 5,
 }
@@ -138,6 +143,8 @@ pub enum Word {
     Headers,
     AddPrefix,
     Rate,
+    /// When a client may ask again, in seconds.
+    RetryAfter,
     AtOnce,
     /// In bytes.
     MaxBody,
@@ -270,6 +277,7 @@ impl RouteFeatures {
             let (feature, _) = feature.expect("each period has a feature");
             uses.add(feature, Block::Limits);
             self.set(Word::Rate, &requests.to_string());
+            self.set(Word::RetryAfter, &period.seconds().to_string());
         }
         if let AtOnce(Some(count)) = policy.get() {
             uses.add(Feature::AtOnce, Block::Limits);
@@ -288,6 +296,7 @@ impl RouteFeatures {
         }
         uses.add_if(changes.has_request(), Feature::RequestHeaders, Block::Request);
         uses.add_if(changes.has_response(), Feature::ResponseHeaders, Block::Response);
+        uses.bits |= changes.bits();
         let name = changes.set_name();
         self.set(Word::Headers, &name);
         self.headers = Some((name, changes));
@@ -311,7 +320,7 @@ impl RouteFeatures {
 /// The bits, and the last block, of the features that a route uses.
 #[derive(Debug)]
 struct Uses {
-    bits: u32,
+    bits: u64,
     last: Block,
 }
 
@@ -323,7 +332,7 @@ impl Default for Uses {
 
 impl Uses {
     fn add(&mut self, feature: Feature, block: Block) {
-        self.bits |= feature as u32;
+        self.bits |= feature.bit();
         self.last = self.last.max(block);
     }
 
@@ -400,7 +409,7 @@ pub struct FeatureMaps {
     pub client_members: BTreeMap<String, String>,
     /// Class of addresses → itself, so that HAProxy finds the narrowest class of a client.
     pub client_networks: BTreeMap<String, String>,
-    /// `ORIGIN@SET`
+    /// `ORIGIN@SET` → `ORIGIN`
     pub origins: BTreeMap<String, String>,
     /// Set → the question to an authentication server.
     pub forward_auth: BTreeMap<String, String>,
@@ -438,7 +447,7 @@ impl FeatureMaps {
                 maps.forward_auth.insert(name.clone(), question.clone());
             }
             if let Some((name, origins)) = &features.origins {
-                let entry = |origin: &String| (format!("{origin}@{name}"), PRESENT.to_owned());
+                let entry = |origin: &String| (format!("{origin}@{name}"), origin.clone());
                 maps.origins.extend(origins.iter().map(entry));
             }
             if let Some((name, changes)) = &features.headers {

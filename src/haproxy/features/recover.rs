@@ -80,7 +80,7 @@ impl Reader<'_> {
     }
 
     fn uses(&self, feature: Feature) -> bool {
-        self.parse::<u32>(Word::Use).is_some_and(|bits| bits & feature as u32 != 0)
+        self.parse::<u64>(Word::Use).is_some_and(|bits| bits & feature.bit() != 0)
     }
 
     fn set(&mut self, value: impl TypedOption) {

@@ -1,5 +1,5 @@
 //! One label of HTTP with any value: what is displayed and written as JSON is read as the same value, and a protection
-//! is understood, or its route is closed.
+//! is understood, or its route is closed. With `FUZZ_OPTION=NAME` all inputs are values of this option.
 
 #![no_main]
 
@@ -25,7 +25,12 @@ use docker_glue::{
     support::escape,
 };
 use libfuzzer_sys::fuzz_target;
-use std::sync::{Arc, LazyLock};
+use std::{
+    env,
+    sync::{Arc, LazyLock},
+};
+
+static OPTION: LazyLock<Option<String>> = LazyLock::new(|| env::var("FUZZ_OPTION").ok());
 
 static BARE: LazyLock<Container> = LazyLock::new(|| {
     let world = story::parse_world("web 172.17.0.2 glue_http_80_host=a.test");
@@ -93,6 +98,7 @@ fn assert_protected(name: &str, text: &str) {
 
 fuzz_target!(|text: &str| {
     let Some((name, text)) = text.split_once('=') else { return };
+    let name = OPTION.as_deref().unwrap_or(name);
     if let Some(value) = parse_value(name, text) {
         assert_same_when_read_again(&value);
     }
