@@ -541,11 +541,15 @@ impl Request {
         self
     }
 
-    /// Sends the request and returns the connection, for tests that do not read one whole answer.
+    /// Sends the request, without a body or with an empty one in chunks, and returns the connection, for tests that do
+    /// not read one whole answer.
     pub fn open(&self) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.place)?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        stream.write_all(format!("{}\r\n\r\n", self.lines.join("\r\n")).as_bytes())?;
+        // HAProxy from 3.0 on closes the connection only when it has got the whole request.
+        let is_chunked = self.lines.iter().any(|line| line == "Transfer-Encoding: chunked");
+        let body = if is_chunked { "0\r\n\r\n" } else { "" };
+        stream.write_all(format!("{}\r\n\r\n{body}", self.lines.join("\r\n")).as_bytes())?;
         Ok(stream)
     }
 

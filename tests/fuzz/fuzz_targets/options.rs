@@ -56,9 +56,12 @@ fn parse_value(name: &str, text: &str) -> Option<OptionValue> {
 }
 
 fn assert_same_when_read_again(value: &OptionValue) {
-    let text = value.to_string();
-    let again = value.option().parse_value(&text).and_then(Result::ok).map(|(again, _)| again);
-    assert_eq!(again.as_ref(), Some(value), "{text:?}");
+    // Users are displayed as a digest, which no label may have.
+    if value.option() != LabelOption::Users {
+        let text = value.to_string();
+        let again = value.option().parse_value(&text).and_then(Result::ok).map(|(again, _)| again);
+        assert_eq!(again.as_ref(), Some(value), "{text:?}");
+    }
 
     let mut values = OptionValues::default();
     values.set(value.clone());
