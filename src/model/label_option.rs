@@ -551,15 +551,15 @@ label_options! {
     }
     Users(Users) {
         "users", [Http], Port, Policy, Data, ClosesRoute, json: "users" IfSet,
-        values: "entries of `htpasswd`, comma-separated: `alice:$2y$10$…`",
-        default: "everyone",
+        values: "entries of `htpasswd`, comma-separated: `alice:$2y$10$…`; or `off`",
+        default: "`off`",
         meaning: "[users and their passwords](../guide/users.md): others get 401. Hashes are those of bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`), `$apr1$` and `{SHA}`. The container gets the name in `Remote-User`. At most 64",
         synonyms: "user basicauth basicauths basicauthusers basicauthuser auth authusers authuser httpauth htpasswd htaccess password passwords login logins credentials",
     }
     ForwardAuth(ForwardAuth) {
         "forward_auth", [Http], Port, Policy, Data, ClosesRoute, json: "forward_auth" IfSet,
-        values: "a URL: `http://authelia:9091/api/authz/forward-auth`",
-        default: "",
+        values: "a URL: `http://authelia:9091/api/authz/forward-auth`; or `off`",
+        default: "`off`",
         meaning: "[an authentication server](../guide/single-sign-on.md) judges each request: with 2xx the request passes, any other answer goes to the client. The host is a container's name; policies may also name an address or a host outside. If the server does not answer, clients get 503",
         synonyms: "forwardauth forwardauthaddress authrequest authurl authserver externalauth extauth oauth oauth2 oidc sso singlesignon authelia authentik tinyauth",
     }

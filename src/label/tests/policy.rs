@@ -115,7 +115,7 @@ fn protection_that_is_not_understood_closes_its_route() {
             "forward_auth=sso:9091",
             "forward_auth",
             "label glue_http_80_forward_auth=\"sso:9091\": forward_auth: \"sso:9091\" is not the URL of an \
-             authentication server: http://CONTAINER:PORT/PATH",
+             authentication server: http://CONTAINER:PORT/PATH, or off",
         ),
         (
             "forward_auth=http://127.0.0.1:9091",
@@ -194,6 +194,31 @@ fn only_the_route_with_the_invalid_protection_is_closed() {
         &[
             "label glue_http_80_allow=\"lan\": allow: \"lan\" is not a network such as 10.0.0.0/8, an address, or private",
         ],
+    );
+}
+
+#[test]
+fn route_without_the_protection_of_its_port_is_open_unless_the_protection_is_required() {
+    let limits = limits(
+        &[
+            "sso: forward_auth=http://auth:80/",
+            "all: users=alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+        ],
+        &["c.test: sso"],
+    );
+    check_limited(
+        &limits,
+        &labelled(
+            "glue_http_80_host=a.test glue_http_80_use=sso,all glue_http_80_host.hook=a.test \
+             glue_http_80_prefix.hook=/hook glue_http_80_users.hook=off glue_http_80_forward_auth.hook=OFF \
+             glue_http_80_host.c=c.test glue_http_80_users.c=off glue_http_80_forward_auth.c=off",
+        ),
+        &[
+            "a.test:80/ -> 80 users sha256:15ccd4477660c6b680cfc1485ade5818 forward_auth http://auth",
+            "a.test:80/hook/ -> 80",
+            "c.test:80/ -> 80 forward_auth http://auth",
+        ],
+        &[],
     );
 }
 

@@ -340,11 +340,14 @@ impl FromStr for ForwardAuth {
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         let text = text.trim();
+        if text.eq_ignore_ascii_case("off") {
+            return Ok(Self::default());
+        }
         parse_url(text).map(|url| Self(Some(url))).ok_or_else(|| {
             not(
                 LabelOption::ForwardAuth,
                 text,
-                "the URL of an authentication server: http://CONTAINER:PORT/PATH",
+                "the URL of an authentication server: http://CONTAINER:PORT/PATH, or off",
             )
         })
     }
@@ -352,7 +355,10 @@ impl FromStr for ForwardAuth {
 
 impl fmt::Display for ForwardAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |url| url.fmt(f))
+        match &self.0 {
+            Some(url) => url.fmt(f),
+            None => f.write_str("off"),
+        }
     }
 }
 

@@ -185,6 +185,9 @@ impl FromStr for Users {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
+        if text.trim().eq_ignore_ascii_case("off") {
+            return Ok(Self::default());
+        }
         let mut users = Vec::new();
         for (at, member) in text.split(',').map(str::trim).enumerate() {
             let wrong = || not(LabelOption::Users, &format!("entry {}", at + 1), EXPECTED);
@@ -209,7 +212,7 @@ impl FromStr for Users {
 impl fmt::Display for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_none() {
-            f.write_str("none")
+            f.write_str("off")
         } else {
             write!(f, "{DIGEST_PREFIX}{}", self.digest)
         }

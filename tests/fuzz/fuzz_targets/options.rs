@@ -88,9 +88,11 @@ fn assert_protected(name: &str, text: &str) {
     for request in &parsed.requests {
         let (Allow(allow), Deny(deny)) = (request.policy.get(), request.policy.get());
         let is_closed = request.policy.get::<Closed>() != Closed::default();
+        let is_off = text.trim().eq_ignore_ascii_case("off");
         let is_protected = match option {
             LabelOption::Allow => !allow.is_empty(),
             LabelOption::Deny => !deny.is_empty(),
+            LabelOption::Users | LabelOption::ForwardAuth if is_off => true,
             LabelOption::Users => !request.policy.get::<Users>().is_none(),
             LabelOption::ForwardAuth => request.policy.get::<ForwardAuth>().0.is_some(),
             _ => !allow.is_empty() || !deny.is_empty(),
