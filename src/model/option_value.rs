@@ -355,7 +355,7 @@ impl OptionType for Strip {
         match self {
             Self::Keep => false.into(),
             Self::Prefix => true.into(),
-            Self::Part(part) => part.as_str().into(),
+            Self::Part(part) => part.to_single().into(),
         }
     }
 
@@ -447,11 +447,11 @@ impl fmt::Display for Retry {
 
 impl fmt::Display for Strip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Keep => "0",
-            Self::Prefix => "1",
-            Self::Part(part) => part.as_str(),
-        })
+        match self {
+            Self::Keep => f.write_str("0"),
+            Self::Prefix => f.write_str("1"),
+            Self::Part(part) => f.write_str(&part.to_single()),
+        }
     }
 }
 
@@ -549,7 +549,15 @@ impl FromStr for Strip {
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         match text.trim() {
-            path if path.len() > 1 && path.starts_with('/') => path.parse().map(Self::Part),
+            path if path.len() > 1 && path.starts_with('/') => {
+                let part = PathPrefix::parse_single(path)?;
+                // Encoded slashes alone are no part.
+                if part.as_str().is_empty() {
+                    Err(Reason::NotASwitch)
+                } else {
+                    Ok(Self::Part(part))
+                }
+            }
             text => parse_switch(text).map(|on| if on { Self::Prefix } else { Self::Keep }),
         }
     }

@@ -40,6 +40,23 @@ impl PathPrefix {
         &self.0
     }
 
+    /// Parses a value that is one path. A comma separates paths in lists, so here it is a mistake; `%2C` stands for it.
+    ///
+    /// # Errors
+    /// As of its [`FromStr`], or if there is a comma.
+    pub fn parse_single(text: &str) -> Result<Self, Reason> {
+        if text.contains(',') {
+            Err(Reason::NotAPrefix(text.trim().to_owned()))
+        } else {
+            text.parse()
+        }
+    }
+
+    /// Returns the text that [`Self::parse_single`] reads as this prefix; empty for the whole host.
+    pub fn to_single(&self) -> String {
+        self.0.replace(',', "%2C")
+    }
+
     /// Whether the other prefix is a leading part of this one.
     pub fn starts_with(&self, part: &Self) -> bool {
         let rest = self.0.strip_prefix(&*part.0);
@@ -243,10 +260,10 @@ fn normalize_prefix(body: &str) -> Result<String, fn(String) -> Reason> {
 }
 
 fn is_segment(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..") && is_pchar_text(segment, b"")
+    !matches!(segment, "" | "." | "..") && is_pchar_text(segment, b",")
 }
 
-/// Whether the text is RFC 3986's pchar without the comma, which separates lists here; `%` only before two digits.
+/// Whether the text is RFC 3986's pchar without the comma; `%` only before two digits.
 fn is_pchar_text(text: &str, also: &[u8]) -> bool {
     let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);

@@ -26,6 +26,7 @@ use crate::{
         },
         label_option::{OptionValues, TypedOption},
         option_value::{Log, TunnelTimeout},
+        prefix::PathPrefix,
         route::Policy,
     },
 };
@@ -46,7 +47,7 @@ pub fn recover_options(observed: &ObservedState, words: &[&str], policy: Policy)
     reader.read_forward_auth();
     reader.read_limits();
     reader.read_headers();
-    if let Some(AddPrefix(prefix)) = reader.parse(Word::AddPrefix) {
+    if let Some(prefix) = reader.parse::<PathPrefix>(Word::AddPrefix) {
         reader.set(AddPrefix(prefix));
     }
     if let Some(tunnel) = reader.word(Word::TunnelTimeout)

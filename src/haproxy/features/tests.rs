@@ -78,6 +78,7 @@ fn options_are_recovered_from_entry_and_sets() {
         "redirect=https://new.test/x*?a=%20",
         "redirect=http://new.test/;allow=10.0.0.0/8",
         "add_prefix=/a/b;tunnel_timeout=8h",
+        "add_prefix=/a%2Cb",
         "response_header_X-A=a; b \"c\" %[src];drop_response_headers=server,x-b",
         "request_header_X-A=1;request_header_X-B=2;drop_request_headers=cookie;secure_headers=1",
         "secure_headers=1;response_header_X-Frame-Options=DENY",

@@ -72,6 +72,10 @@ proptest! {
             prop_assert!(prefix.as_str().split('/').skip(1).all(|segment| !matches!(segment, "" | "." | "..")));
             prop_assert!(prefix.as_str().bytes().all(|c| matches!(c, b',' | b'/') || is_path_byte(c) && !b"?;".contains(&c)));
             prop_assert!(prefix.depth() == 0 || prefix.as_str().starts_with('/'));
+            if prefix.depth() != 0 {
+                prop_assert_eq!(&prefix.as_str().parse::<PathPrefix>(), &Ok(prefix.clone()));
+                prop_assert_eq!(PathPrefix::parse_single(&prefix.to_single()), Ok(prefix));
+            }
         }
     }
 

@@ -13,13 +13,13 @@ impl FromStr for AddPrefix {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        text.parse().map(Self)
+        PathPrefix::parse_single(text).map(Self)
     }
 }
 
 impl fmt::Display for AddPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(prefix) = self;
-        f.write_str(if prefix.as_str().is_empty() { "/" } else { prefix.as_str() })
+        if prefix.as_str().is_empty() { f.write_str("/") } else { f.write_str(&prefix.to_single()) }
     }
 }

@@ -35,6 +35,8 @@ fn value_is_normalized_and_survives_display_and_json() {
         ("cors", "*", "*"),
         ("add_prefix", "app/", "/app"),
         ("strip_prefix", "/team/", "/team"),
+        ("strip_prefix", "/%2cx", "/%2Cx"),
+        ("add_prefix", "/%2Cx", "/%2Cx"),
         ("strip_prefix", "yes", "1"),
         ("response_header_X-A", " noindex, \"x\" ; %[src] ", "x-a: noindex, \"x\" ; %[src]"),
         ("drop_response_headers", "Server, X-B,server", "server,x-b"),
@@ -85,6 +87,9 @@ fn invalid_value_is_error_that_says_what_is_valid() {
         ("drop_request_headers", "connection", "the name of a header"),
         ("tunnel_timeout", "10ms", "a duration from 1s"),
         ("log", "maybe", "a switch is one of"),
+        ("strip_prefix", "/%2f", "a switch is one of"),
+        ("strip_prefix", "/a,/b", "/a,/b"),
+        ("add_prefix", "/a,/b", "/a,/b"),
     ] {
         let error = parse(name, text).expect_err(&format!("{name}={text}"));
         assert!(error.contains(expected), "{name}={text}: {error}");
