@@ -167,6 +167,8 @@ fn further_sites_and_redirects_become_routes() {
         &[],
     );
     check("caddy.email=a@b.test", &[], &[]);
+    check("caddy.address=a.test\ncaddy.targetport=80", &[], &["no site", "no site"]);
+    check("caddy_0.handle_path=/x\ncaddy_0.handle_path.reverse_proxy=x", &[], &["no site"]);
 }
 
 #[test]
