@@ -63,13 +63,14 @@ pub(super) struct ServiceDraft {
 }
 
 /// Options whose values are lists.
-const LISTS: [&str; 8] = [
+const LISTS: [&str; 9] = [
     "use",
     "allow",
     "deny",
     "users",
     "forward_auth_headers",
     "cors",
+    "redirect_from",
     "drop_request_headers",
     "drop_response_headers",
 ];
@@ -80,9 +81,11 @@ impl Setting {
     }
 }
 
-/// Whether the URL of an authentication server has the name of a container as its host.
-fn names_container(url: &str) -> bool {
-    let ForwardAuth(url) = url.parse().unwrap_or_default();
+/// Whether the URL of an authentication server has the name of a container as its host. The path may have variables.
+pub(super) fn names_container(url: &str) -> bool {
+    let server = url.strip_prefix("http://").unwrap_or_default();
+    let server = server.split(['/', '?']).next().unwrap_or_default();
+    let ForwardAuth(url) = format!("http://{server}").parse().unwrap_or_default();
     url.is_some_and(|url| matches!(url.host(), AuthHost::Name(name) if !name.contains('.')))
 }
 
@@ -279,19 +282,35 @@ impl ServiceDraft {
         if self.is_empty() {
             return;
         }
-        for (name, policy) in std::mem::take(&mut self.policies) {
-            let entry = translation.policies.entry(name).or_default();
-            if entry.options.is_empty() {
-                *entry = policy;
-            }
-        }
         let mut labels = self.port_labels();
+        for (name, policy) in std::mem::take(&mut self.policies) {
+            self.hand_over_policy(name, policy, translation);
+        }
         // The network alone does nothing.
         if !labels.is_empty() {
             labels.extend(std::mem::take(&mut self.container_labels));
         }
         let Self { input, name, place, notes, .. } = self;
         translation.services.push(ServiceTranslation { input, name, place, labels, notes });
+    }
+
+    /// Adds a policy to the translation, unless another service has one with this name and other options.
+    fn hand_over_policy(&mut self, name: String, policy: Policy, translation: &mut Translation) {
+        let values = |policy: &Policy| -> Vec<_> {
+            let options = policy.options.iter();
+            options.map(|option| (option.key.clone(), option.value.clone())).collect()
+        };
+        match translation.policies.get(&name) {
+            Some(other) if policy.options.is_empty() || values(other) == values(&policy) => {}
+            Some(other) if !other.options.is_empty() => {
+                let text = format!(
+                    "the policy {name} is that of {}, which differs: give one of both another name",
+                    other.origin
+                );
+                self.note_loss(&policy.origin, text);
+            }
+            _ => drop(translation.policies.insert(name, policy)),
+        }
     }
 
     fn port_labels(&mut self) -> Vec<Label> {
@@ -324,15 +343,20 @@ impl ServiceDraft {
         let settings: Vec<_> =
             settings.into_iter().map(|setting| self.admit_setting(setting)).collect();
         for setting in join_check_port(settings) {
-            let option = LabelOption::from_port_name(route.protocol, &setting.option);
-            let Some(reason) = option.and_then(|option| check_value(option, &setting.value).err())
-            else {
+            let Err(reason) = check_setting(route.protocol, &setting) else {
                 route.settings.push(setting);
                 continue;
             };
+            let open = LabelOption::from_open_name(route.protocol, &setting.option);
+            let option = LabelOption::from_port_name(route.protocol, &setting.option);
+            let option = open.map(|(option, _)| option).or(option);
             let protects =
                 option.is_some_and(|option| option.spec().invalid != InvalidValue::Ignored);
             let left_out = if protects { ", so the route is left out" } else { "" };
+            // Some reasons begin with the option.
+            let name = option.map(|option| format!("{option}: ")).unwrap_or_default();
+            let reason = reason.to_string();
+            let reason = reason.strip_prefix(&name).unwrap_or(&reason);
             self.note_loss(&setting.origin, format!("{}: {reason}{left_out}", setting.option));
             if protects {
                 return None;
@@ -341,8 +365,8 @@ impl ServiceDraft {
         Some(route)
     }
 
-    /// Replaces an authentication server that labels may not name by a policy that nobody has defined, so that the
-    /// route answers 503.
+    /// Replaces an authentication server that labels may not name by a policy. The route answers 503 until the settings
+    /// file has it.
     fn admit_setting(&mut self, setting: Setting) -> Setting {
         if setting.option != LabelOption::ForwardAuth.name() {
             return setting;
@@ -353,13 +377,18 @@ impl ServiceDraft {
             self.note_advice(&setting.origin, text);
             return setting;
         }
-        let text = format!(
-            "only a policy may name this server, so the route answers 503 until [policy.single-sign-on] has \
-             forward_auth = \"{}\"",
-            setting.value
-        );
-        self.note_loss(&setting.origin, text);
-        Setting::new("use", "single-sign-on", &setting.origin)
+        let server = setting.value.split_once("://").map_or("", |(_, server)| server);
+        let policy = text::to_name(server);
+        self.note_loss(&setting.origin, Self::policy_of_server(&policy));
+        self.add_policy(&policy, &setting.origin.clone(), std::slice::from_ref(&setting));
+        Setting::new("use", policy, &setting.origin)
+    }
+
+    /// Returns the text about an authentication server that labels may not name.
+    pub(super) fn policy_of_server(policy: &str) -> String {
+        format!(
+            "only a policy may name this server, so the route answers 503 until the settings file has [policy.{policy}]"
+        )
     }
 
     /// Returns the labels of the routes of one port.
@@ -442,9 +471,19 @@ fn check_ports(text: &str) -> Result<(), Reason> {
     ports.map(option_value::parse_port).try_for_each(|port| port.map(drop))
 }
 
-/// Checks a value that has no variables.
-fn check_value(option: LabelOption, value: &str) -> Result<(), Reason> {
-    let Some(value) = text::literal(value) else { return Ok(()) };
+/// Checks a name and a value that have no variables.
+fn check_setting(protocol: LabelProtocol, setting: &Setting) -> Result<(), Reason> {
+    let value = text::literal(&setting.value);
+    if let Some((option, tail)) = LabelOption::from_open_name(protocol, &setting.option)
+        && let Some(tail) = text::literal(tail)
+    {
+        // The name is checked in any case.
+        return option.parse_open_value(&tail, value.as_deref().unwrap_or("x")).map(drop);
+    }
+    let Some((option, value)) = LabelOption::from_port_name(protocol, &setting.option).zip(value)
+    else {
+        return Ok(());
+    };
     match option {
         LabelOption::Bind | LabelOption::TlsBind => check_ports(&value),
         _ => option.parse_value(&value).map_or(Ok(()), |parsed| parsed.map(drop)),

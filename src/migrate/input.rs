@@ -2,7 +2,7 @@
 //!
 //! Pure. Labels of a container are literal, so their dollars are doubled.
 
-use super::{LabelPlace, ServiceInput, text};
+use super::{ImagePorts, LabelPlace, ServiceInput, text};
 use crate::{
     model::container::{Container, PublishedPort, Transport},
     sources::compose::Service,
@@ -22,6 +22,7 @@ impl ServiceInput {
             environment: service.environment.clone(),
             command: service.command.clone(),
             exposed: service.exposed.tcp.iter().copied().collect(),
+            image_ports: ImagePorts::Unknown,
             published: published_tcp(&service.published),
             place,
         }
@@ -38,6 +39,7 @@ impl ServiceInput {
             environment: container.environment.iter().map(written).collect(),
             command: Vec::new(),
             exposed: container.exposed.tcp.iter().copied().collect(),
+            image_ports: ImagePorts::Known,
             published: published_tcp(&container.published),
             place: LabelPlace::Service,
         }

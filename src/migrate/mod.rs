@@ -48,9 +48,19 @@ pub struct ServiceInput {
     pub command: Vec<String>,
     /// Ports of TCP on which the container listens, as far as they are known.
     pub exposed: BTreeSet<u16>,
+    pub image_ports: ImagePorts,
     /// Ports of the container and of the host.
     pub published: BTreeMap<u16, u16>,
     pub place: LabelPlace,
+}
+
+/// Whether the ports that the image exposes are among those of a service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImagePorts {
+    /// A compose file has only those of the service.
+    #[default]
+    Unknown,
+    Known,
 }
 
 /// Where a compose file has the labels of a service.

@@ -3,8 +3,10 @@
 //! Pure. Variables of nginx-proxy's own container are the defaults of all others.
 
 use super::{
-    ServiceInput, Translation,
-    draft::{PathMatch, RouteDraft, ServiceDraft, check_host, origin, parse_exact, parse_prefix},
+    ImagePorts, ServiceInput, Translation,
+    draft::{
+        PathMatch, RouteDraft, ServiceDraft, Setting, check_host, origin, parse_exact, parse_prefix,
+    },
     text,
 };
 use crate::sources::compose::yaml::{self, Node};
@@ -14,6 +16,12 @@ const LABEL_PREFIX: &str = "com.github.nginx-proxy.nginx-proxy.";
 
 /// Variables that nginx-proxy's own container sets for all.
 const DEFAULTS: [&str; 3] = ["HTTPS_METHOD", "HSTS", "SSL_POLICY"];
+
+/// Variables of nginx-proxy's own container with its ports, plain and HTTPS.
+const PROXY_PORTS: [&str; 2] = ["HTTP_PORT", "HTTPS_PORT"];
+
+/// A public port, with its origin.
+type PublicPort = Option<(String, String)>;
 
 /// A path of a host: where requests go.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +36,7 @@ struct Target {
     dest_origin: String,
     protocol_origin: String,
     /// Public ports, with their origins.
-    external: [Option<(String, String)>; 2],
+    external: [PublicPort; 2],
 }
 
 /// Variables with public ports, plain and HTTPS; in lower case they are options of a host.
@@ -40,7 +48,9 @@ pub(super) fn translate(services: &[ServiceInput]) -> Translation {
             && (service.image.contains("nginx-proxy") || service.image.contains("nginxproxy"))
     };
     let mut defaults = BTreeMap::new();
+    let mut ports = [None, None];
     for service in services.iter().filter(is_proxy) {
+        ports = [0, 1].map(|at| proxy_port(service, at).or_else(|| ports[at].clone()));
         for name in DEFAULTS {
             let value = service.environment.get(name);
             defaults.extend(value.map(|value| (name, value.as_str())));
@@ -49,10 +59,23 @@ pub(super) fn translate(services: &[ServiceInput]) -> Translation {
     let mut translation = Translation::default();
     for service in services.iter().filter(|service| has_host(service)) {
         let draft = ServiceDraft::new(service);
-        let translator = NginxTranslator { service, defaults: &defaults, draft };
+        let translator = NginxTranslator { service, defaults: &defaults, ports: &ports, draft };
         translator.translate().finish(&mut translation);
     }
     translation
+}
+
+/// Returns a public port of nginx-proxy itself, if a variable has it.
+fn proxy_port(proxy: &ServiceInput, at: usize) -> PublicPort {
+    let variable = |name: &str| {
+        let value = proxy.environment.get(name)?.trim();
+        (!value.is_empty()).then(|| (value.to_owned(), origin(name, value)))
+    };
+    let published = |(port, origin): (String, String)| {
+        let public = port.parse().ok().and_then(|port: u16| proxy.published.get(&port));
+        (public.map_or(port, ToString::to_string), origin)
+    };
+    variable(EXTERNAL[at]).or_else(|| variable(PROXY_PORTS[at]).map(published))
 }
 
 fn has_host(service: &ServiceInput) -> bool {
@@ -65,6 +88,8 @@ fn has_host(service: &ServiceInput) -> bool {
 struct NginxTranslator<'a> {
     service: &'a ServiceInput,
     defaults: &'a BTreeMap<&'static str, &'a str>,
+    /// Those of nginx-proxy, if it sets them.
+    ports: &'a [PublicPort; 2],
     draft: ServiceDraft,
 }
 
@@ -220,15 +245,15 @@ impl<'a> NginxTranslator<'a> {
             return target.port.clone();
         }
         let exposed = &self.service.exposed;
-        match (exposed.len(), exposed.first()) {
-            (1, Some(port)) => port.to_string(),
-            (0, _) => {
-                let text = "without VIRTUAL_PORT, nginx-proxy takes the port that the image exposes, which is not in the input: 80 is assumed";
-                self.draft.note_loss(&target.origin, text);
-                "80".to_owned()
-            }
-            _ => "80".to_owned(),
+        let port = exposed.first().filter(|_| exposed.len() == 1).copied().unwrap_or(80);
+        // With a second one of the image, nginx-proxy takes 80.
+        if exposed.len() < 2 && self.service.image_ports == ImagePorts::Unknown {
+            let text = format!(
+                "without VIRTUAL_PORT, nginx-proxy takes the port that the image exposes, which is not in the input: {port} is assumed. With --running it is known"
+            );
+            self.draft.note_loss(&target.origin, text);
         }
+        port.to_string()
     }
 
     /// Translates `VIRTUAL_DEST`: what the path is replaced by.
@@ -276,14 +301,17 @@ impl<'a> NginxTranslator<'a> {
 
     fn set_tls(&mut self, route: &mut RouteDraft) {
         let method = self.variable_or_default("HTTPS_METHOD");
-        let own_method = self.variable("HTTPS_METHOD").is_some();
+        // Without a certificate, nginx-proxy's default is no redirect.
+        let is_default = self.variable("HTTPS_METHOD").is_none()
+            && method.as_ref().is_none_or(|(method, _)| method.eq_ignore_ascii_case("redirect"));
         let acme = ["ACME_HOST", "LETSENCRYPT_HOST"];
         let acme = acme.iter().find_map(|name| Some((*name, self.variable(name)?)));
         let certificate = self.variable("CERT_NAME");
-        if acme.is_none() && certificate.is_none() && !own_method {
+        if acme.is_none() && certificate.is_none() && is_default {
             let text =
                 "nginx-proxy serves HTTPS if it has a certificate for the host: then set tls=on";
-            return self.draft.note_advice("no ACME_HOST", text);
+            self.draft.note_advice("no ACME_HOST", text);
+            return self.note_tls_options();
         }
         let tls_origin = match (acme, certificate) {
             (Some((name, hosts)), _) => origin(name, hosts),
@@ -322,6 +350,16 @@ impl<'a> NginxTranslator<'a> {
         self.set_policy(route);
     }
 
+    /// Notes options of HTTPS for a route that has HTTPS only if there is a certificate.
+    fn note_tls_options(&mut self) {
+        let mut route = RouteDraft::http("", "80", String::new());
+        self.set_hsts(&mut route);
+        self.set_policy(&mut route);
+        for Setting { option, value, origin } in route.settings {
+            self.draft.note_loss(&origin, format!("with tls=on, set {option}={value}, too"));
+        }
+    }
+
     fn set_hsts(&mut self, route: &mut RouteDraft) {
         let Some((value, origin)) = self.variable_or_default("HSTS") else { return };
         match parse_hsts(value) {
@@ -340,13 +378,12 @@ impl<'a> NginxTranslator<'a> {
         }
     }
 
-    fn set_ports(
-        &mut self,
-        route: &mut RouteDraft,
-        [plain, secure]: [Option<(String, String)>; 2],
-    ) {
-        let (port, origin) =
-            plain.unwrap_or_else(|| ("80".to_owned(), "nginx-proxy's port".to_owned()));
+    fn set_ports(&mut self, route: &mut RouteDraft, [plain, secure]: [PublicPort; 2]) {
+        let [of_proxy, secure_of_proxy] = self.ports.clone();
+        let secure = secure.or(secure_of_proxy);
+        let (port, origin) = plain
+            .or(of_proxy)
+            .unwrap_or_else(|| ("80".to_owned(), "nginx-proxy's port".to_owned()));
         match port.parse() {
             Ok(port) => route.bind_plain(&[port], &origin),
             Err(_) => route.set("bind", port, &origin),

@@ -7,7 +7,7 @@ mod output;
 mod properties;
 mod traefik;
 
-use super::{NoteKind, Program, ServiceInput, Translation, translate};
+use super::{ImagePorts, NoteKind, Program, ServiceInput, Translation, translate};
 use crate::{
     label::{LabelLimits, parse_labels},
     model::{
@@ -20,7 +20,7 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Services, each after its name in brackets: lines are labels, variables after `env `, arguments after `run `, and
-/// ports after `expose `.
+/// ports after `expose `, after `image-expose ` all that Docker knows, and after `publish ` those of host and container.
 fn read_services(text: &str) -> Vec<ServiceInput> {
     let mut services: Vec<ServiceInput> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -39,8 +39,16 @@ fn read_services(text: &str) -> Vec<ServiceInput> {
         match line.split_once(' ') {
             Some(("env", variable)) => service.environment.extend([pair(variable)]),
             Some(("run", argument)) => service.command.push(argument.to_owned()),
-            Some(("expose", ports)) => {
+            Some((kind @ ("expose" | "image-expose"), ports)) => {
                 service.exposed.extend(ports.split(',').map(|port| port.parse::<u16>().unwrap()));
+                if kind == "image-expose" {
+                    service.image_ports = ImagePorts::Known;
+                }
+            }
+            Some(("publish", ports)) => {
+                let (host, container) = ports.split_once(':').unwrap();
+                let [host, container] = [host, container].map(|port| port.parse().unwrap());
+                service.published.insert(container, host);
             }
             Some(("image", image)) => image.clone_into(&mut service.image),
             _ => service.labels.extend([pair(line)]),

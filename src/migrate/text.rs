@@ -2,6 +2,14 @@
 //!
 //! Pure.
 
+use crate::haproxy::name::hash;
+
+/// Longest name of a route or policy.
+const MAX_NAME: usize = 40;
+
+/// Limit of variables in variables.
+const MAX_DEPTH: usize = 16;
+
 /// Returns whether a variable is part of the text.
 pub(super) fn has_variable(text: &str) -> bool {
     text.replace("$$", "").contains('$')
@@ -84,14 +92,85 @@ pub(super) fn is_on(text: &str) -> bool {
     !matches!(text.trim().to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off" | "f" | "n")
 }
 
-/// Returns the name of a route or policy: letters, digits, `-` and `_`, at most 40 of them.
+/// Returns the name of a route or policy: letters, digits, `-` and `_`, at most 40 of them. A variable has its default.
 pub(super) fn to_name(text: &str) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let name: String = text.chars().map(|c| if legal(c) { c } else { '-' }).collect();
+    let name = fill_defaults(text);
+    let name: String = name.chars().map(|c| if legal(c) { c } else { '-' }).collect();
     let parts = name.split('-').filter(|part| !part.is_empty());
-    let name: String = parts.collect::<Vec<_>>().join("-").chars().take(40).collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() { "route".to_owned() } else { name.to_owned() }
+    let name = parts.collect::<Vec<_>>().join("-");
+    match name.len() {
+        0 => "route".to_owned(),
+        1..=MAX_NAME => name,
+        // Two long names may differ at their ends only.
+        _ => format!("{}-{:08x}", &name[..MAX_NAME - 9], hash(&name) >> 32),
+    }
+}
+
+/// Replaces each variable by its default, or by its name if there is none.
+pub(super) fn fill_defaults(text: &str) -> String {
+    replace_variables(text, &|name, operator, word| match operator {
+        "-" | ":-" if !word.is_empty() => fill_defaults(word),
+        _ => name.to_owned(),
+    })
+}
+
+/// Removes messages for variables that are not set: `${NAME?message}` and `${NAME}` are the same.
+pub(super) fn remove_messages(text: &str) -> String {
+    replace_variables(text, &|name, operator, word| match operator {
+        "?" | ":?" => format!("${{{name}}}"),
+        _ => format!("${{{name}{operator}{}}}", remove_messages(word)),
+    })
+}
+
+/// Replaces each `${NAME…}`, of which the function gets the name, the operator and the word after it.
+fn replace_variables(text: &str, replace: &dyn Fn(&str, &str, &str) -> String) -> String {
+    let (mut replaced, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('$') {
+        replaced.push_str(&rest[..at]);
+        let after = &rest[at..];
+        let (variable, others) = after.split_at(variable_length(after));
+        match variable.strip_prefix("${").and_then(|text| text.strip_suffix('}')) {
+            Some(inside) => {
+                let (name, operator, word) = split_variable(inside);
+                replaced.push_str(&replace(name, operator, word));
+            }
+            None => replaced.push_str(variable),
+        }
+        rest = others;
+    }
+    replaced + rest
+}
+
+/// Returns the length of `${…}` or `$$` at the start; 1 for another dollar.
+fn variable_length(text: &str) -> usize {
+    if text.starts_with("$$") {
+        return 2;
+    }
+    if !text.starts_with("${") {
+        return 1;
+    }
+    let (mut depth, mut before) = (0_usize, ' ');
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' if before == '$' && depth == MAX_DEPTH => return 1,
+            '{' if before == '$' => depth += 1,
+            '}' if depth == 1 => return at + 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        before = c;
+    }
+    1
+}
+
+/// Splits `NAME:-word` into the name, the operator and the word.
+fn split_variable(inside: &str) -> (&str, &str, &str) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (name, rest) = inside.split_at(inside.find(|c| !is_name(c)).unwrap_or(inside.len()));
+    let operators = [":-", ":?", ":+", "-", "?", "+"];
+    let operator = operators.into_iter().find(|operator| rest.starts_with(operator)).unwrap_or("");
+    (name, operator, &rest[operator.len()..])
 }
 
 #[cfg(test)]
@@ -126,10 +205,37 @@ mod tests {
 
     #[test]
     fn name_has_legal_characters_only() {
-        for (text, name) in
-            [("app", "app"), ("a b.c", "a-b-c"), ("${X:-y}-z", "X-y-z"), ("…", "route")]
-        {
+        for (text, name) in [
+            ("app", "app"),
+            ("a b.c", "a-b-c"),
+            ("${X:-y}-z", "y-z"),
+            ("${X:-${Y:-a.b}}", "a-b"),
+            ("${X:-}-z", "X-z"),
+            ("${X:?not set}-$Y", "X-Y"),
+            ("…", "route"),
+        ] {
             assert_eq!(to_name(text), name);
+        }
+    }
+
+    #[test]
+    fn long_names_stay_different() {
+        let [first, second] = ["x", "y"].map(|end| to_name(&format!("{}{end}", "a".repeat(60))));
+        assert_ne!(first, second);
+        assert_eq!([first.len(), second.len()], [MAX_NAME; 2]);
+    }
+
+    #[test]
+    fn message_of_variable_is_removed() {
+        for (text, expected) in [
+            ("${A?no. A}-x", "${A}-x"),
+            ("${A:?no}", "${A}"),
+            ("${A:-${B?no}}", "${A:-${B}}"),
+            ("$$${A}$B", "$$${A}$B"),
+            ("${A", "${A"),
+            ("€${", "€${"),
+        ] {
+            assert_eq!(remove_messages(text), expected);
         }
     }
 }

@@ -20,6 +20,45 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Limit of blocks in blocks, and of imports in snippets.
 const MAX_DEPTH: usize = 16;
 
+/// Options at the top of a Caddyfile, without those of plugins, which may do anything.
+const GLOBAL_OPTIONS: [&str; 35] = [
+    "acme_ca",
+    "acme_ca_root",
+    "acme_dns",
+    "acme_eab",
+    "admin",
+    "auto_https",
+    "cert_issuer",
+    "cert_lifetime",
+    "debug",
+    "default_bind",
+    "default_sni",
+    "dns",
+    "ech",
+    "email",
+    "events",
+    "fallback_sni",
+    "filesystem",
+    "grace_period",
+    "http_port",
+    "https_port",
+    "key_type",
+    "local_certs",
+    "log",
+    "metrics",
+    "ocsp_interval",
+    "ocsp_stapling",
+    "on_demand_tls",
+    "order",
+    "persist_config",
+    "pki",
+    "preferred_chains",
+    "servers",
+    "shutdown_delay",
+    "skip_install_trust",
+    "storage",
+];
+
 /// Snippets by name.
 type Snippets = BTreeMap<String, Vec<Directive>>;
 
@@ -77,13 +116,7 @@ fn translate_site(
     draft: &mut ServiceDraft,
 ) {
     if site.address.is_empty() {
-        for directive in &site.directives {
-            draft.note_advice(
-                &directive.origin(),
-                "a global option of Caddy; see the options of docker-balancer",
-            );
-        }
-        return;
+        return site.directives.iter().for_each(|directive| note_without_site(directive, draft));
     }
     let site_origin = origin(&site.key, &site.address);
     if site.address.starts_with('(') {
@@ -112,6 +145,16 @@ fn translate_site(
             "no container of the input answers for the site, so it has no route",
         );
     }
+}
+
+/// Notes a directive of a group of labels without an address.
+fn note_without_site(directive: &Directive, draft: &mut ServiceDraft) {
+    if GLOBAL_OPTIONS.contains(&directive.name.as_str()) {
+        let text = "a global option of Caddy; see the options of docker-balancer";
+        return draft.note_advice(&directive.origin(), text);
+    }
+    let text = "the labels name no site, so there is no route: add the host, as in glue_http_80_host=app.example.com";
+    draft.note_loss(&directive.origin(), text);
 }
 
 /// Reads `example.com, http://www.example.com:8080`, grouped by scheme and port.

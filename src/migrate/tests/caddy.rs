@@ -137,6 +137,28 @@ fn directives_become_options() {
 }
 
 #[test]
+fn authentication_servers_outside_have_policies_of_their_own() {
+    let site = |name: &str, server: &str| {
+        format!(
+            "[{name}]\ncaddy=http://{name}.test\ncaddy.forward_auth={server}\n\
+             caddy.forward_auth.uri=/verify\ncaddy.reverse_proxy={{{{upstreams 80}}}}\n"
+        )
+    };
+    let translation = check(
+        &format!("{}{}", site("a", "auth.test:80"), site("b", "10.0.0.5:80")),
+        &[
+            "a glue_http_80_host=a.test",
+            "a glue_http_80_use=auth-test-80-verify",
+            "b glue_http_80_host=b.test",
+            "b glue_http_80_use=10-0-0-5-80-verify",
+        ],
+        &["has [policy.auth-test-80-verify]", "has [policy.10-0-0-5-80-verify]"],
+    );
+    let options = &translation.policies["auth-test-80-verify"].options;
+    assert_eq!(options[0].value, "http://auth.test:80/verify");
+}
+
+#[test]
 fn snippet_is_imported() {
     check(
         "[auth]\ncaddy=(sso)\ncaddy.forward_auth=auth:9091\ncaddy.forward_auth.uri=/verify\n\
@@ -167,6 +189,8 @@ fn further_sites_and_redirects_become_routes() {
         &[],
     );
     check("caddy.email=a@b.test", &[], &[]);
+    check("caddy.address=a.test\ncaddy.targetport=80", &[], &["no site", "no site"]);
+    check("caddy_0.handle_path=/x\ncaddy_0.handle_path.reverse_proxy=x", &[], &["no site"]);
 }
 
 #[test]

@@ -13,12 +13,10 @@ fn host_and_port_become_a_route() {
         &["glue_http_3000_host=a.test,*.b.test", "glue_http_3000_bind=80"],
         &[],
     );
-    check("env VIRTUAL_HOST=${HOST}\nexpose 80", &["glue_http_80_host=${HOST}"], &[]);
-    check(
-        "env VIRTUAL_HOST=a.test\nexpose 81",
-        &["glue_http_81_host=a.test", "glue_http_81_bind=80"],
-        &[],
-    );
+    check("env VIRTUAL_HOST=${HOST}\nimage-expose 80", &["glue_http_80_host=${HOST}"], &[]);
+    let labels = ["glue_http_81_host=a.test", "glue_http_81_bind=80"];
+    check("env VIRTUAL_HOST=a.test\nimage-expose 81", &labels, &[]);
+    check("env VIRTUAL_HOST=a.test\nexpose 81", &labels, &["81 is assumed"]);
     check("env VIRTUAL_HOST=a.test\nexpose 81,82", &["glue_http_80_host=a.test"], &[]);
     check("env VIRTUAL_HOST=a.test", &["glue_http_80_host=a.test"], &["80 is assumed"]);
     check("env VIRTUAL_HOST=", &[], &[]);
@@ -100,13 +98,39 @@ fn certificate_and_method_become_tls() {
     row("env NETWORK_ACCESS=internal", &["allow=private"], &[]);
     row("env VIRTUAL_PROTO=https", &["scheme=https"], &[]);
     row("env EXTERNAL_HTTP_PORT=8080", &["bind=8080"], &[]);
-    check(
-        &format!(
-            "[proxy]\nimage nginxproxy/nginx-proxy\nenv HTTPS_METHOD=noredirect\n[web]\n{host}env ACME_HOST=a.test"
-        ),
-        &["glue_http_80_host=a.test", "glue_http_80_tls=both", "glue_http_80_cert=acme"],
+}
+
+#[test]
+fn variables_of_the_proxy_are_defaults() {
+    let row = |proxy: &str, more: &str, labels: &[&str], losses: &[&str]| {
+        let labels: Vec<_> = labels.iter().map(|label| format!("glue_http_80_{label}")).collect();
+        let labels: Vec<_> = std::iter::once("glue_http_80_host=a.test")
+            .chain(labels.iter().map(String::as_str))
+            .collect();
+        let web = "env VIRTUAL_HOST=a.test\nenv VIRTUAL_PORT=80";
+        let proxy = format!("[proxy]\nimage nginxproxy/nginx-proxy\n{proxy}");
+        check(&format!("{proxy}\n[web]\n{web}\n{more}"), &labels, losses);
+    };
+    let acme = "env ACME_HOST=a.test";
+    row("env HTTPS_METHOD=noredirect", acme, &["tls=both", "cert=acme"], &[]);
+    row("env HTTPS_METHOD=noredirect", "", &["tls=both"], &[]);
+    row("env HTTPS_METHOD=nohttp", "", &["tls=only"], &[]);
+    row("env HTTPS_METHOD=nohttps", "", &[], &[]);
+    row("env HTTPS_METHOD=redirect", "", &[], &[]);
+    let hsts = "env HSTS=max-age=60; preload";
+    row(hsts, acme, &["tls=on", "cert=acme", "hsts=60s preload"], &[]);
+    row(hsts, "", &[], &["with tls=on, set hsts=60s preload"]);
+    row("env SSL_POLICY=Mozilla-Modern", "", &[], &["with tls=on, set tls_policy=modern"]);
+    row("env HSTS=off", "", &[], &[]);
+    row("env HTTP_PORT=8080\nenv HTTPS_PORT=8443", "", &["bind=8080"], &[]);
+    row(
+        "env HTTP_PORT=8080\nenv HTTPS_PORT=8443",
+        acme,
+        &["tls=on", "cert=acme", "bind=8080", "tls_bind=8443"],
         &[],
     );
+    row("env HTTP_PORT=8080\npublish 80:8080", "", &[], &[]);
+    row("env HTTP_PORT=8080", "env EXTERNAL_HTTP_PORT=81", &["bind=81"], &[]);
 }
 
 #[test]
@@ -127,7 +151,7 @@ fn client_certificates_close_the_route_until_there_is_a_ca() {
 #[test]
 fn multiports_are_read_as_yaml() {
     check(
-        "env VIRTUAL_HOST_MULTIPORTS={a.test: {/: {port: 8080}, /api: {port: 8081, dest: /}}, b.test: }\nexpose 80",
+        "env VIRTUAL_HOST_MULTIPORTS={a.test: {/: {port: 8080}, /api: {port: 8081, dest: /}}, b.test: }\nimage-expose 80",
         &[
             "glue_http_8080_host=a.test",
             "glue_http_8080_bind=80",

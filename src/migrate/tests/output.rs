@@ -30,12 +30,12 @@ fn policies_are_toml() {
 fn controls_and_quotes_stay_in_their_line() {
     let input = "[a\u{1b}b]\ntraefik.http.routers.a.rule=Host(`a.test`)\n\
                  traefik.http.routers.a.middlewares=m\n\
-                 traefik.http.middlewares.m.headers.customresponseheaders.X=a: \"b\" #\u{7}\\\n\
+                 traefik.http.middlewares.m.headers.customresponseheaders.X=a: \"b\" #\u{7}\\${Y}\n\
                  traefik.http.services.a.loadbalancer.server.port=80";
     let text = text(Program::Traefik, input);
     assert!(text.contains("\"a\\u001bb\":"), "{text}");
     assert!(
-        text.contains("- \"glue_http_80_response_header_X=a: \\\"b\\\" #\\u0007\\\\\""),
+        text.contains("- \"glue_http_80_response_header_X=a: \\\"b\\\" #\\u0007\\\\${Y}\""),
         "{text}"
     );
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text}");

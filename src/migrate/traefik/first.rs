@@ -2,7 +2,10 @@
 //!
 //! Pure. `traefik.<segment>.frontend.rule` makes a further route of the container.
 
-use super::objects::{Field, TraefikLabels};
+use super::{
+    super::text,
+    objects::{Field, TraefikLabels},
+};
 use std::collections::BTreeMap;
 
 /// Options of Traefik 1 that belong to a frontend or backend, by their first part.
@@ -97,6 +100,12 @@ fn add_segment(labels: &mut TraefikLabels, name: &str, fields: &[Field]) {
         let service = labels.services.entry(name.to_owned()).or_default();
         service.push(field.derive(&option, value));
     }
+    let has_entry_points = fields.iter().any(|field| field.name == "frontend.entrypoints");
+    if let Some(field) = fields.iter().find(|field| !has_entry_points && redirects_to_https(field))
+    {
+        let router = labels.routers.entry(name.to_owned()).or_default();
+        router.push(field.derive("entrypoints", "http,https"));
+    }
     let has_service = labels.services.contains_key(name);
     if let Some(rule) = fields.iter().find(|field| field.name == "frontend.rule" && has_service) {
         let router = labels.routers.entry(name.to_owned()).or_default();
@@ -106,6 +115,17 @@ fn add_segment(labels: &mut TraefikLabels, name: &str, fields: &[Field]) {
         let names: Vec<_> = middlewares.iter().map(|(_, middleware)| middleware.as_str()).collect();
         let field = field.derive("middlewares", names.join(","));
         labels.routers.entry(name.to_owned()).or_default().push(field);
+    }
+}
+
+/// Whether the frontend is also one for HTTPS, to which it redirects.
+fn redirects_to_https(field: &Field) -> bool {
+    match field.name.as_str() {
+        "frontend.redirect.entrypoint" => field.value.eq_ignore_ascii_case("https"),
+        "frontend.headers.sslredirect"
+        | "frontend.headers.ssltemporaryredirect"
+        | "frontend.headers.sslforcehost" => text::is_on(&field.value),
+        _ => false,
     }
 }
 

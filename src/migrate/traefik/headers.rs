@@ -65,22 +65,40 @@ pub(super) fn add_headers(draft: &mut ServiceDraft, fields: &[Field], into: &mut
                     "see --trusted-proxies, if another proxy is in front",
                 );
             }
-            _ => {
-                let custom =
-                    [("customrequestheaders.", "request"), ("customresponseheaders.", "response")];
-                let custom = custom.iter().find(|(prefix, _)| name.starts_with(prefix));
-                let Some((prefix, side)) = custom else {
-                    draft.note_loss(&field.origin(), "this option of headers has no counterpart");
-                    continue;
-                };
-                let header = &raw[prefix.len()..];
-                match field.value.as_str() {
-                    "" => set(&format!("drop_{side}_headers"), header),
-                    value => set(&format!("{side}_header_{header}"), value),
+            _ => match custom_headers(raw, &field.value) {
+                Some((side, headers)) => {
+                    for (header, value) in headers {
+                        match value {
+                            "" => set(&format!("drop_{side}_headers"), header),
+                            value => set(&format!("{side}_header_{header}"), value),
+                        }
+                    }
                 }
-            }
+                None => {
+                    draft.note_loss(&field.origin(), "this option of headers has no counterpart");
+                }
+            },
         }
     }
+}
+
+/// Returns the side and the headers of `customRequestHeaders.X-A`, or of Traefik 1: `X-A:b||X-B:c`.
+fn custom_headers<'a>(
+    name: &'a str,
+    value: &'a str,
+) -> Option<(&'static str, Vec<(&'a str, &'a str)>)> {
+    let sides = [("customrequestheaders", "request"), ("customresponseheaders", "response")];
+    let (kind, header) = match name.split_once('.') {
+        Some((kind, header)) => (kind, Some(header)),
+        None => (name, None),
+    };
+    let (_, side) = sides.into_iter().find(|(side, _)| kind.eq_ignore_ascii_case(side))?;
+    if let Some(header) = header {
+        return Some((side, vec![(header, value)]));
+    }
+    let pairs = value.split("||").map(|pair| pair.split_once(':'));
+    let pairs = pairs.map(|pair| pair.map(|(name, value)| (name.trim(), value.trim())));
+    Some((side, pairs.collect::<Option<Vec<_>>>()?))
 }
 
 fn add_hsts(fields: &[Field], seconds: &Field, into: &mut Middlewares) {

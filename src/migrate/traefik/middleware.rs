@@ -5,14 +5,14 @@
 
 use super::{
     super::{
-        draft::{PathMatch, ServiceDraft, Setting, add_setting},
+        draft::{PathMatch, ServiceDraft, Setting, add_setting, names_container},
         text,
     },
     headers,
     objects::{Field, Objects, find},
     redirect,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Limit of chains in chains.
 const MAX_DEPTH: usize = 8;
@@ -22,7 +22,16 @@ pub(super) struct MiddlewareTranslator<'a> {
     pub(super) own: &'a Objects,
     /// Those of all services.
     pub(super) all: &'a Objects,
+    pub(super) target: Target,
     pub(super) draft: &'a mut ServiceDraft,
+}
+
+/// What the options are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Route,
+    /// May name any authentication server.
+    Policy,
 }
 
 /// Options that the middlewares of a route become.
@@ -31,6 +40,8 @@ pub(super) struct Middlewares {
     pub(super) settings: Vec<Setting>,
     /// The redirect to HTTPS, with the status, if it is not the default.
     pub(super) to_https: Option<Setting>,
+    /// Hosts of the route from which `redirect_from` leads away.
+    pub(super) redirected: BTreeSet<String>,
 }
 
 /// The requests that the middlewares apply to.
@@ -62,10 +73,15 @@ impl MiddlewareTranslator<'_> {
     ) {
         let mut parts = text::split_outside(reference.trim(), |c| c == '@').into_iter();
         let (name, provider) = (parts.next().unwrap_or_default(), parts.next());
+        // The default of a variable may have the provider: `${AUTH:-auth@file}`.
+        let filled = text::fill_defaults(name);
+        let (filled, inner_provider) =
+            filled.split_once('@').map_or((&*filled, None), |(name, inner)| (name, Some(inner)));
+        let provider = provider.or(inner_provider);
         let is_docker = provider.is_none_or(|text| matches!(text, "docker" | "swarm"));
         let fields = self.own.get(name).or_else(|| self.all.get(name)).filter(|_| is_docker);
         let Some(fields) = fields.cloned().filter(|_| depth < MAX_DEPTH) else {
-            let policy = text::to_name(name);
+            let policy = text::to_name(filled);
             let text = if is_docker {
                 "its definition is not in the input: give its file with a further --compose, or write the policy"
             } else {
@@ -129,6 +145,14 @@ impl MiddlewareTranslator<'_> {
                 ("addprefix", "prefix") => set(into, "add_prefix", value, field),
                 ("stripprefix", "prefixes") => self.add_strip(field, scope, into),
                 ("stripprefix", _) => {}
+                ("basicauth", "users") if has_other(into, "users", value) => {
+                    self.close(
+                        name,
+                        &field.key,
+                        "a second list of users restricts the first",
+                        into,
+                    );
+                }
                 ("basicauth", "users") => {
                     // The comment does not repeat hashes of passwords.
                     let setting = Setting::new("users", value, &field.key);
@@ -165,7 +189,7 @@ impl MiddlewareTranslator<'_> {
                     let text = "behind another proxy, the client's address is that in X-Forwarded-For if --trusted-proxies has the proxy";
                     self.draft.note_advice(&field.origin(), text);
                 }
-                ("forwardauth", _) => self.add_forward_auth(name, option, field, into),
+                ("forwardauth", _) => self.add_forward_auth(name, option, field, fields, into),
                 ("inflightreq", "amount") => set(into, "at_once", value, field),
                 ("inflightreq", _) => {
                     self.draft
@@ -217,17 +241,22 @@ impl MiddlewareTranslator<'_> {
         name: &str,
         option: &str,
         field: &Field,
+        fields: &[Field],
         into: &mut Middlewares,
     ) {
         let origin = field.origin();
+        let is_possible = |url: &str| self.target == Target::Policy || names_container(url);
+        let address = find(fields, "forwardauth.address");
         match option {
-            "address" if field.value.starts_with("http://") || text::has_variable(&field.value) => {
-                add_setting(
-                    &mut into.settings,
-                    Setting::new("forward_auth", &field.value, &origin),
-                );
+            "address" if !is_possible(&field.value) => self.use_server(name, field, fields, into),
+            "address" if has_other(into, "forward_auth", &field.value) => {
+                self.close(name, &origin, "a route has one authentication server", into);
             }
-            "address" => self.close(name, &field.origin(), "forward_auth takes http:// only", into),
+            "address" => {
+                let setting = Setting::new("forward_auth", &field.value, &origin);
+                add_setting(&mut into.settings, setting);
+            }
+            "authresponseheaders" if address.is_some_and(|url| !is_possible(&url.value)) => {}
             "authresponseheaders" => {
                 let setting = Setting::new("forward_auth_headers", &field.value, &origin);
                 add_setting(&mut into.settings, setting);
@@ -238,6 +267,25 @@ impl MiddlewareTranslator<'_> {
             }
             _ => self.draft.note_loss(&origin, "forward_auth has no such option"),
         }
+    }
+
+    /// Adds a policy for a server that labels may not name.
+    fn use_server(
+        &mut self,
+        name: &str,
+        address: &Field,
+        fields: &[Field],
+        into: &mut Middlewares,
+    ) {
+        let policy = text::to_name(name);
+        let option =
+            |option: &str, field: &Field| Setting::new(option, &field.value, &field.origin());
+        let headers = find(fields, "forwardauth.authresponseheaders");
+        let headers = headers.map(|field| option("forward_auth_headers", field));
+        let options: Vec<_> =
+            [option("forward_auth", address)].into_iter().chain(headers).collect();
+        self.use_policy(&policy, &address.origin(), &options, into);
+        self.draft.note_loss(&address.origin(), ServiceDraft::policy_of_server(&policy));
     }
 
     /// Adds `rate` from the average and the period.
@@ -269,6 +317,11 @@ impl MiddlewareTranslator<'_> {
             }
         }
     }
+}
+
+/// Whether another middleware has set the option to another value.
+fn has_other(into: &Middlewares, option: &str, value: &str) -> bool {
+    into.settings.iter().any(|setting| setting.option == option && setting.value != value)
 }
 
 /// Returns the label up to the kind of the middleware, or the name of the plugin.
@@ -325,11 +378,16 @@ fn to_size(bytes: &str) -> Option<String> {
     })
 }
 
-/// Returns the seconds of a duration such as `10s`, `1m`, or of a number.
-pub(super) fn to_seconds(text: &str) -> Option<u64> {
+/// Returns the seconds of a duration such as `10s`, `1m`, or of a number. `None` if they are not whole.
+fn to_seconds(text: &str) -> Option<u64> {
+    to_duration(text).filter(|time| time.subsec_nanos() == 0).map(|time| time.as_secs())
+}
+
+/// Parses a duration; a number stands for seconds.
+pub(super) fn to_duration(text: &str) -> Option<Duration> {
     match text.trim().parse() {
-        Ok(seconds) => Some(seconds),
-        Err(_) => humantime::parse_duration(text.trim()).ok().map(|time| time.as_secs()),
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text.trim()).ok(),
     }
 }
 

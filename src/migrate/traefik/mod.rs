@@ -20,8 +20,9 @@ use super::{
     draft::{ServiceDraft, Setting},
     text,
 };
-use middleware::{MiddlewareTranslator, Middlewares, Scope};
+use middleware::{MiddlewareTranslator, Middlewares, Scope, Target};
 use objects::{Objects, TraefikLabels, find};
+use rule::RequestMatch;
 use static_config::StaticConfig;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,8 @@ struct Context {
     middlewares: Objects,
     /// Name of a Traefik service → the container that has it.
     services: BTreeMap<String, String>,
+    /// What routers match, with their entry points.
+    routes: Vec<(String, RequestMatch)>,
     /// Middlewares that a router or chain of the input refers to, without providers.
     used: BTreeSet<String>,
 }
@@ -55,11 +58,15 @@ impl Context {
             config: StaticConfig::read(services),
             middlewares: Objects::new(),
             services: BTreeMap::new(),
+            routes: Vec::new(),
             used: BTreeSet::new(),
         };
         for (service, labels) in services.iter().zip(all) {
             for (name, fields) in &labels.middlewares {
                 context.middlewares.entry(name.clone()).or_insert_with(|| fields.clone());
+            }
+            if labels.disabled.is_none() {
+                context.routes.extend(router::read_matches(labels));
             }
             for name in labels.services.keys() {
                 context.services.entry(name.clone()).or_insert_with(|| service.name.clone());
@@ -114,7 +121,12 @@ fn translate_service(
                 "Traefik does not serve the container unless the variable is set",
             );
         } else {
-            let text = "there is no rule, so Traefik takes its default one, which is not among the labels: add the host, as in glue_http_80_host=app.example.com";
+            let mut fields = labels.services.values().flatten();
+            let port = fields.find(|field| field.name == "loadbalancer.server.port");
+            let text = format!(
+                "there is no rule, so Traefik takes its default one, which is not among the labels: add the host, as in glue_http_{}_host=app.example.com",
+                port.map_or("80", |field| &field.value)
+            );
             draft.note_loss(&origin, text);
         }
     } else if labels.is_off_by_default {
@@ -137,8 +149,12 @@ fn offer_unused_middlewares(context: &Context, labels: &TraefikLabels, draft: &m
     {
         let mut found = Middlewares::default();
         let scope = Scope { hosts: &BTreeSet::new(), path: &super::draft::PathMatch::Whole };
-        let mut translator =
-            MiddlewareTranslator { own: &labels.middlewares, all: &context.middlewares, draft };
+        let mut translator = MiddlewareTranslator {
+            own: &labels.middlewares,
+            all: &context.middlewares,
+            target: Target::Policy,
+            draft,
+        };
         translator.add_fields(name, fields, scope, &mut found);
         let options: Vec<Setting> = found.settings.into_iter().chain(found.to_https).collect();
         let origin = fields.first().map(objects::Field::origin).unwrap_or_default();

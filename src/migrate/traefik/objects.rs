@@ -45,6 +45,9 @@ pub(super) struct TraefikLabels {
     pub(super) unknown: Vec<Field>,
 }
 
+/// Options that name a service or middlewares.
+const REFERENCES: [&str; 3] = ["service", "middlewares", "chain.middlewares"];
+
 impl Field {
     pub(super) fn new(name: &str, key: &str, value: &str) -> Self {
         Self {
@@ -94,8 +97,11 @@ impl TraefikLabels {
         let lower: Vec<_> = lower.iter().map(String::as_str).collect();
         let mut add = |objects: fn(&mut Self) -> &mut Objects| {
             let rest = parts[3..].join(".");
-            let field = Field::new(&rest, key, value);
-            objects(self).entry(parts[2].to_owned()).or_default().push(field);
+            let mut field = Field::new(&rest, key, value);
+            if REFERENCES.contains(&field.name.as_str()) {
+                field.value = text::remove_messages(&field.value);
+            }
+            objects(self).entry(text::remove_messages(parts[2])).or_default().push(field);
         };
         match lower.as_slice() {
             ["enable"] if text::is_on(value) => {

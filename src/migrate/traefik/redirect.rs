@@ -30,24 +30,48 @@ pub(super) fn add_redirect(
             let text = "only redirects of hosts have a counterpart: redirect, redirect_from";
             return draft.note_loss(&regex.origin(), text);
         };
-        let status = is_permanent(fields, "redirectregex.permanent")
-            .map(|field| Setting::new("redirect_status", "301", &field.origin()));
         let origin = format!("{}; {}", regex.origin(), replacement.origin());
-        let redirected: BTreeSet<_> = scope.hosts.intersection(&hosts).cloned().collect();
-        if !scope.hosts.is_empty() && redirected == *scope.hosts {
-            add_setting(&mut into.settings, Setting::new("redirect", target, &origin));
-        } else {
-            let from = hosts.iter().filter(|host| !target.ends_with(&format!("/{host}")));
-            let from: Vec<_> = from.cloned().collect();
-            add_setting(&mut into.settings, Setting::new("redirect_from", from.join(","), &origin));
-            if !redirected.is_empty() {
-                let text = "hosts that are redirected do not belong into host";
-                draft.note_loss(&regex.origin(), text);
-            }
+        let is_plain = regex.value.trim_start_matches('^').starts_with("http://");
+        if is_plain && target.strip_prefix("https://").is_some_and(|host| hosts.contains(host)) {
+            into.to_https = Some(Setting::new("redirect", "https", &origin));
+            return;
         }
-        if let Some(status) = status {
+        match redirect_of_hosts(scope.hosts, &hosts, &target) {
+            Ok((option, value)) => {
+                add_setting(&mut into.settings, Setting::new(option, value, &origin));
+                if option == "redirect_from" {
+                    into.redirected.extend(hosts);
+                }
+            }
+            Err(loss) => return draft.note_loss(&regex.origin(), loss),
+        }
+        if let Some(field) = is_permanent(fields, "redirectregex.permanent") {
+            let status = Setting::new("redirect_status", "301", &field.origin());
             add_setting(&mut into.settings, status);
         }
+    }
+}
+
+/// Returns the option and the value that redirect some hosts to a target. The route has all hosts of `scope`.
+fn redirect_of_hosts(
+    scope: &BTreeSet<String>,
+    redirected: &BTreeSet<String>,
+    target: &str,
+) -> Result<(&'static str, String), String> {
+    let (_, target_host) = target.split_once("://").unwrap_or(("", target));
+    if redirected.contains(target_host) {
+        return Err("it redirects a host to itself; tls=on redirects to HTTPS".to_owned());
+    }
+    if !scope.is_empty() && scope.is_subset(redirected) {
+        return Ok(("redirect", target.to_owned()));
+    }
+    let from = redirected.iter().cloned().collect::<Vec<_>>().join(",");
+    let mut others = scope.iter().filter(|host| !redirected.contains(*host));
+    match others.find(|host| !host.starts_with('*')) {
+        Some(first) if first != target_host => Err(format!(
+            "redirect_from leads to {first}: give {from} a route of its own with redirect={target}"
+        )),
+        _ => Ok(("redirect_from", from)),
     }
 }
 
@@ -139,6 +163,22 @@ mod tests {
         ] {
             let expected = hosts.map(|hosts| hosts.iter().map(ToString::to_string).collect());
             assert_eq!(regex_hosts(regex), expected, "{regex}");
+        }
+    }
+
+    #[test]
+    fn redirect_leads_to_the_first_host() {
+        let set = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        for (scope, redirected, expected) in [
+            (&["a.test"][..], &["www.a.test"][..], Some("redirect_from")),
+            (&["a.test", "www.a.test"], &["www.a.test"], Some("redirect_from")),
+            (&["www.a.test"], &["www.a.test"], Some("redirect")),
+            (&[], &["www.a.test"], Some("redirect_from")),
+            (&["0.test", "a.test"], &["www.a.test"], None),
+            (&["a.test"], &["a.test"], None),
+        ] {
+            let found = redirect_of_hosts(&set(scope), &set(redirected), "https://a.test");
+            assert_eq!(found.ok().map(|(option, _)| option), expected, "{scope:?}");
         }
     }
 

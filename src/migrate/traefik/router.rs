@@ -5,11 +5,11 @@
 use super::{
     super::{
         ServiceInput,
-        draft::{RouteDraft, ServiceDraft, Setting, add_setting, join_ports},
+        draft::{PathMatch, RouteDraft, ServiceDraft, Setting, add_setting, join_ports},
         text,
     },
     Context,
-    middleware::{MiddlewareTranslator, Middlewares, Scope},
+    middleware::{MiddlewareTranslator, Middlewares, Scope, Target},
     objects::{Field, TraefikLabels, find},
     rule::{ParsedRule, RequestMatch, parse_rule},
     service_option::ContainerPort,
@@ -50,6 +50,11 @@ pub(super) fn add_routes(
 ) {
     let mut routers: Vec<Router<'_>> = Vec::new();
     for (name, fields) in &labels.routers {
+        if let Some(origin) = find_internal(labels, fields) {
+            let text = "this is a part of Traefik itself; docker-balancer has --dashboard";
+            draft.note_advice(&origin, text);
+            continue;
+        }
         routers.extend(read_router(context, service, labels, name, fields, draft));
     }
     while !routers.is_empty() {
@@ -69,6 +74,23 @@ pub(super) fn add_routes(
     }
 }
 
+/// Returns the origin of a router that leads to a part of Traefik, or redirects to such a router with the same rule.
+fn find_internal(labels: &TraefikLabels, fields: &[Field]) -> Option<String> {
+    let target = find(fields, "service").filter(|target| target.value.ends_with("@internal"));
+    if let Some(target) = target {
+        return Some(target.origin());
+    }
+    let rule = find(fields, "rule").filter(|_| find(fields, "service").is_none())?;
+    let is_twin = |other: &&Vec<Field>| {
+        // A router to `noop@internal` only redirects.
+        let is_page =
+            |target: &Field| target.value.ends_with("@internal") && target.value != "noop@internal";
+        find(other, "service").is_some_and(is_page)
+            && find(other, "rule").is_some_and(|other| other.value == rule.value)
+    };
+    labels.routers.values().find(is_twin).map(|_| rule.origin())
+}
+
 /// Reads a router. Returns `None` if it leads to nothing that docker-balancer serves.
 fn read_router<'a>(
     context: &Context,
@@ -78,27 +100,44 @@ fn read_router<'a>(
     fields: &'a [Field],
     draft: &mut ServiceDraft,
 ) -> Option<Router<'a>> {
-    if let Some(target) = find(fields, "service")
-        && target.value.ends_with("@internal")
-    {
-        let text = "this is a part of Traefik itself; docker-balancer has --dashboard";
-        draft.note_advice(&target.origin(), text);
-        return None;
-    }
     let Some(rule) = find(fields, "rule") else {
         let origin = fields.first().map(Field::origin).unwrap_or_default();
         let text = "the router has no rule, so Traefik takes its default one, which is not among the labels: add the host";
         draft.note_loss(&origin, text);
         return None;
     };
-    let parsed = parse_rule(&rule.value);
+    let mut parsed = parse_rule(&rule.value);
+    let entry_points = entry_points(fields);
+    parsed.resolve_excluded(|host, path| {
+        context.routes.iter().any(|(other, matched)| {
+            *other == entry_points && matched.hosts.contains(host) && matched.path == *path
+        })
+    });
     for loss in &parsed.losses {
         draft.note_loss(&rule.origin(), loss);
     }
+    note_precedence(fields, rule, &parsed, draft);
     note_other_fields(fields, draft);
-    let listeners = read_listeners(context, fields, draft);
+    let listeners = read_listeners(context, fields, rule, draft);
     let port = ContainerPort::find(context, service, labels, find(fields, "service"), rule, draft)?;
     Some(Router { name, fields, rule, parsed, port, listeners })
+}
+
+/// Notes routes that may win in Traefik, and lose against those of an exact host here.
+fn note_precedence(fields: &[Field], rule: &Field, parsed: &ParsedRule, draft: &mut ServiceDraft) {
+    let has_priority = find(fields, "priority").is_some();
+    for matched in parsed.matches.iter().filter(|matched| matched.path != PathMatch::Whole) {
+        let wildcard = matched.hosts.iter().find(|host| host.starts_with('*'));
+        let hosts = match wildcard {
+            Some(host) => host.as_str(),
+            None if matched.hosts.is_empty() && has_priority => "any host",
+            None => continue,
+        };
+        let text = format!(
+            "a route of an exact host wins over this one of {hosts}, whatever the path; in Traefik this one may win: list the hosts in host"
+        );
+        draft.note_loss(&rule.origin(), text);
+    }
 }
 
 fn note_other_fields(fields: &[Field], draft: &mut ServiceDraft) {
@@ -124,7 +163,31 @@ fn note_other_fields(fields: &[Field], draft: &mut ServiceDraft) {
     }
 }
 
-fn read_listeners(context: &Context, fields: &[Field], draft: &mut ServiceDraft) -> Listeners {
+/// Returns all matches of the routers of a service, with their entry points. Routers to Traefik itself are none here.
+pub(super) fn read_matches(labels: &TraefikLabels) -> Vec<(String, RequestMatch)> {
+    let is_served = |fields: &&Vec<Field>| find_internal(labels, fields).is_none();
+    let routers = labels.routers.values().filter(is_served);
+    let matches_of = |fields: &Vec<Field>| {
+        let parsed = find(fields, "rule").map(|rule| parse_rule(&rule.value)).unwrap_or_default();
+        let matches = parsed.matches.into_iter();
+        let matches =
+            matches.filter(|matched| matched.clients.is_empty() && matched.excluded.is_empty());
+        matches.map(|matched| (entry_points(fields), matched)).collect::<Vec<_>>()
+    };
+    routers.flat_map(matches_of).collect()
+}
+
+/// Returns the entry points as the label has them.
+fn entry_points(fields: &[Field]) -> String {
+    find(fields, "entrypoints").map(|field| field.value.clone()).unwrap_or_default()
+}
+
+fn read_listeners(
+    context: &Context,
+    fields: &[Field],
+    rule: &Field,
+    draft: &mut ServiceDraft,
+) -> Listeners {
     let mut listeners = Listeners::default();
     let tls = fields.iter().filter(|field| field.name == "tls" || field.name.starts_with("tls."));
     let tls =
@@ -135,18 +198,7 @@ fn read_listeners(context: &Context, fields: &[Field], draft: &mut ServiceDraft)
         listeners.tls_origin = field.origin();
     }
     let Some(entry_points) = find(fields, "entrypoints") else {
-        for entry in context.config.all() {
-            listeners.add_entry(entry, tls.is_some(), "an entry point of Traefik with TLS");
-        }
-        // A router with TLS answers TLS on each entry point.
-        if tls.is_some() {
-            listeners.plain.clear();
-            listeners.secure.retain(|port| *port != 80);
-        }
-        if listeners.plain.is_empty() && listeners.secure.is_empty() {
-            let ports = if tls.is_some() { &mut listeners.secure } else { &mut listeners.plain };
-            ports.push(if tls.is_some() { 443 } else { 80 });
-        }
+        listeners.add_defaults(context, tls.is_some(), rule, draft);
         return listeners;
     };
     for name in text::list_members(&entry_points.value) {
@@ -174,6 +226,35 @@ fn read_listeners(context: &Context, fields: &[Field], draft: &mut ServiceDraft)
 }
 
 impl Listeners {
+    /// Adds the entry points of a router that names none.
+    fn add_defaults(
+        &mut self,
+        context: &Context,
+        has_tls: bool,
+        rule: &Field,
+        draft: &mut ServiceDraft,
+    ) {
+        let entries = context.config.defaults();
+        for entry in &entries {
+            self.add_entry(entry, has_tls, "an entry point of Traefik with TLS");
+        }
+        // A router with TLS answers TLS on each entry point.
+        if has_tls {
+            self.plain.clear();
+            self.secure.retain(|port| *port != 80);
+        }
+        let (port, remedy) = if has_tls { (443, "") } else { (80, "; if one has TLS, set tls=on") };
+        if self.plain.is_empty() && self.secure.is_empty() {
+            if has_tls { &mut self.secure } else { &mut self.plain }.push(port);
+        }
+        if entries.is_empty() {
+            let text = format!(
+                "the router has Traefik's default entry points, which are not in the input: {port} is assumed{remedy}"
+            );
+            draft.note_advice(&rule.origin(), text);
+        }
+    }
+
     fn add_entry(&mut self, entry: &EntryPoint, router_has_tls: bool, origin: &str) {
         let Some(port) = entry.port else { return };
         self.middlewares.extend(entry.middlewares.iter().cloned());
@@ -248,8 +329,12 @@ fn read_middlewares(
 ) -> Middlewares {
     let mut found = Middlewares::default();
     let scope = Scope { hosts: &matched.hosts, path: &matched.path };
-    let mut translator =
-        MiddlewareTranslator { own: &labels.middlewares, all: &context.middlewares, draft };
+    let mut translator = MiddlewareTranslator {
+        own: &labels.middlewares,
+        all: &context.middlewares,
+        target: Target::Route,
+        draft,
+    };
     for (name, origin) in &router.listeners.middlewares {
         translator.add_reference(name, origin, scope, &mut found);
     }
@@ -308,7 +393,11 @@ fn add_route(
         return draft.note_advice(&redirect.origin, text);
     }
     let mut route = RouteDraft::http(router.name, &router.port.port, router.rule.origin());
-    route.hosts.clone_from(&matched.hosts);
+    route.hosts = &matched.hosts - &middlewares.redirected;
+    if route.hosts.is_empty() {
+        // A route without hosts would be one for all.
+        route.hosts.clone_from(&matched.hosts);
+    }
     route.path = matched.path.clone();
     if let Some((tls, origin)) = &mode.tls {
         route.set("tls", *tls, origin);

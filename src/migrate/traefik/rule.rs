@@ -22,6 +22,8 @@ pub(super) struct RequestMatch {
     pub(super) path: PathMatch,
     /// Networks of `ClientIP`.
     pub(super) clients: Vec<String>,
+    /// Paths that are not part of it: `!PathPrefix`.
+    pub(super) excluded: Vec<PathMatch>,
 }
 
 /// Routes of a rule, and why alternatives are left out.
@@ -70,10 +72,29 @@ pub(super) fn parse_rule(rule: &str) -> ParsedRule {
 }
 
 impl ParsedRule {
+    /// Leaves out matches with paths that are not part of them, unless each is that of another route of the hosts.
+    pub(super) fn resolve_excluded(&mut self, has_route: impl Fn(&str, &PathMatch) -> bool) {
+        let is_resolved = |matched: &RequestMatch| {
+            let has_routes =
+                |path: &PathMatch| matched.hosts.iter().all(|host| has_route(host, path));
+            matched.excluded.is_empty()
+                || !matched.hosts.is_empty() && matched.excluded.iter().all(has_routes)
+        };
+        let (matches, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.matches).into_iter().partition(is_resolved);
+        for mut matched in matches {
+            matched.excluded.clear();
+            self.add_match(matched);
+        }
+        let loss = "a path that is excluded with ! has no route of its own with this host, so this alternative is left out";
+        self.losses.extend(others.iter().map(|_| loss.to_owned()));
+    }
+
     /// Adds a match, or merges it into one that differs in the hosts or the paths only.
     fn add_match(&mut self, new: RequestMatch) {
         let same_rest = |other: &&mut RequestMatch| {
             other.clients == new.clients
+                && other.excluded == new.excluded
                 && other.path == new.path
                 && other.hosts.is_empty() == new.hosts.is_empty()
         };
@@ -81,7 +102,8 @@ impl ParsedRule {
             return other.hosts.extend(new.hosts);
         }
         for other in &mut self.matches {
-            if other.clients != new.clients || other.hosts != new.hosts {
+            let differs = other.clients != new.clients || other.excluded != new.excluded;
+            if differs || other.hosts != new.hosts {
                 continue;
             }
             match (&mut other.path, &new.path) {
@@ -218,10 +240,8 @@ fn to_match(conditions: &[Condition]) -> Result<RequestMatch, String> {
     let mut has_host = false;
     for condition in conditions {
         if condition.is_negated {
-            return Err(format!(
-                "!{} has no counterpart, so this alternative is left out: give what is excluded a route of its own",
-                condition.name
-            ));
+            matched.excluded.push(read_excluded(condition)?);
+            continue;
         }
         match condition.name.as_str() {
             "host" | "hostheader" | "hostregexp" | "hostsni" | "hostsniregexp" => {
@@ -248,6 +268,16 @@ fn to_match(conditions: &[Condition]) -> Result<RequestMatch, String> {
         }
     }
     Ok(matched)
+}
+
+/// Returns the paths of `!PathPrefix` or `!Path`.
+fn read_excluded(condition: &Condition) -> Result<PathMatch, String> {
+    match condition.name.as_str() {
+        "pathprefix" | "path" => narrow_path(PathMatch::Whole, condition),
+        name => Err(format!(
+            "!{name} has no counterpart, so this alternative is left out: give what is excluded a route of its own"
+        )),
+    }
 }
 
 /// Returns the hosts; none for any host.
@@ -316,7 +346,10 @@ mod tests {
 
     /// Matches as `host,host /prefix,/prefix`, `=` before exact paths, `from` before clients; then losses.
     fn check(rule: &str, matches: &[&str], losses: usize) {
-        let parsed = parse_rule(rule);
+        let mut parsed = parse_rule(rule);
+        parsed.resolve_excluded(|host, path| {
+            host == "a.test" && *path == PathMatch::Prefixes(["/api".to_owned()].into())
+        });
         let texts: Vec<_> = parsed.matches.iter().map(match_text).collect();
         assert_eq!(texts, matches, "{rule}: {:?}", parsed.losses);
         assert_eq!(parsed.losses.len(), losses, "{rule}: {:?}", parsed.losses);
@@ -357,6 +390,7 @@ mod tests {
         check("HostRegexp(`.+`) && PathPrefix(`/x`)", &["* /x"], 0);
         check("Host(`a.test`) && ClientIP(`10.0.0.0/8`)", &["a.test from 10.0.0.0/8"], 0);
         check("!(!Host(`a.test`))", &["a.test"], 0);
+        check("Host(`a.test`) && !PathPrefix(`/api/`)", &["a.test"], 0);
     }
 
     #[test]
@@ -364,6 +398,11 @@ mod tests {
         check("Host(`a.test`) && Headers(`X`, `y`)", &[], 1);
         check("Host(`a.test`) || Method(`GET`)", &["a.test"], 1);
         check("Host(`a.test`) && !PathPrefix(`/x`)", &[], 1);
+        check("Host(`a.test`,`b.test`) && !PathPrefix(`/api`)", &[], 1);
+        check("Host(`a.test`) && !(PathPrefix(`/api`) || PathPrefix(`/x`))", &[], 1);
+        check("!PathPrefix(`/api`)", &[], 1);
+        check("Host(`a.test`) && !Path(`/api`)", &[], 1);
+        check("!Host(`a.test`)", &[], 1);
         check("!(Host(`a.test`) || PathPrefix(`/x`))", &[], 1);
         check("Host(`a.test`) && Host(`b.test`)", &[], 1);
         check("Host(`a.test:80`)", &[], 1);

@@ -4,12 +4,12 @@
 
 use super::{
     super::{
-        ServiceInput,
+        ImagePorts, ServiceInput,
         draft::{ServiceDraft, Setting},
         text,
     },
     Context,
-    middleware::to_seconds,
+    middleware::to_duration,
     objects::{Field, TraefikLabels, find},
 };
 
@@ -74,12 +74,16 @@ impl ContainerPort {
 
     /// Returns the lowest port that the container exposes, as Traefik does.
     fn assume(service: &ServiceInput, rule: &Field, draft: &mut ServiceDraft) -> String {
-        if let Some(port) = service.exposed.first() {
+        let port = service.exposed.first().copied();
+        if let Some(port) = port.filter(|_| service.image_ports == ImagePorts::Known) {
             return port.to_string();
         }
-        let text = "Traefik takes the lowest port that the image exposes, which is not in the input: 80 is assumed. With --running it is known";
+        let port = port.unwrap_or(80);
+        let text = format!(
+            "Traefik takes the lowest port that the image exposes, which is not in the input: {port} is assumed. With --running it is known"
+        );
         draft.note_loss(&rule.origin(), text);
-        "80".to_owned()
+        port.to_string()
     }
 }
 
@@ -118,8 +122,11 @@ fn read_settings(fields: &[Field], draft: &mut ServiceDraft) -> Vec<Setting> {
                 draft.note_advice(&field.origin(), text);
             }
             "healthcheck.path" => set("check", &field.value),
-            "healthcheck.interval" => match to_seconds(&field.value) {
-                Some(seconds) => set("check_interval", &format!("{seconds}s")),
+            "healthcheck.interval" => match to_duration(&field.value) {
+                Some(time) if time.subsec_nanos() == 0 => {
+                    set("check_interval", &format!("{}s", time.as_secs()));
+                }
+                Some(time) => set("check_interval", &format!("{}ms", time.as_millis())),
                 None => draft.note_loss(&field.origin(), "check_interval takes a time"),
             },
             "healthcheck.port" => set("check_port", &field.value),

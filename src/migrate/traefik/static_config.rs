@@ -3,12 +3,13 @@
 //! Pure. Without them the usual names decide: `web` and `http` are port 80, `websecure` and `https` are port 443.
 
 use super::super::{ServiceInput, draft, text};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct EntryPoint {
     /// The public port.
     pub(super) port: Option<u16>,
+    is_udp: bool,
     pub(super) tls: bool,
     pub(super) resolver: Option<String>,
     /// Whether all requests are redirected to HTTPS.
@@ -22,6 +23,10 @@ pub(super) struct EntryPoint {
 pub(super) struct StaticConfig {
     /// By name in lower case.
     entry_points: BTreeMap<String, EntryPoint>,
+    /// Names of those with `asDefault`.
+    defaults: BTreeSet<String>,
+    /// Names of those of Traefik itself.
+    own: BTreeSet<String>,
 }
 
 /// How an entry point is known.
@@ -38,23 +43,34 @@ pub(super) enum EntryPointKind<'a> {
 /// How names of entry points for plain HTTP begin.
 const PLAIN_NAMES: [&str; 5] = ["web", "http", "insecure", "unsecure", "plain"];
 
+/// Options that name an entry point of Traefik itself.
+const OWN: [&str; 2] = ["ping.entrypoint", "metrics.prometheus.entrypoint"];
+
+/// The entry point of the dashboard without a router.
+const DASHBOARD: &str = "traefik";
+
 impl StaticConfig {
     pub(super) fn read(services: &[ServiceInput]) -> Self {
         let mut config = Self::default();
         for service in services {
-            let arguments = service.command.iter().filter_map(|argument| {
+            let arguments = service.command.iter().map(|argument| {
                 let (name, value) = argument
                     .trim_start_matches('-')
                     .split_once('=')
                     .unwrap_or((argument.trim_start_matches('-'), "true"));
-                Some((name.strip_prefix_ignoring_case("entrypoints.")?, value, argument.clone()))
+                (name.to_owned(), value, argument.clone())
             });
             let variables = service.environment.iter().filter_map(|(key, value)| {
-                let name = key.strip_prefix_ignoring_case("traefik_entrypoints_")?;
+                let name = key.strip_prefix_ignoring_case("traefik_")?;
                 Some((name.replace('_', "."), value.as_str(), draft::origin(key, value)))
             });
             for (name, value, origin) in arguments.chain(variables) {
-                config.add_option(&name, value.trim(), &origin, service);
+                let value = value.trim();
+                if let Some(name) = name.strip_prefix_ignoring_case("entrypoints.") {
+                    config.add_option(&name, value, &origin, service);
+                } else if OWN.iter().any(|option| name.eq_ignore_ascii_case(option)) {
+                    config.own.insert(value.to_ascii_lowercase());
+                }
             }
         }
         config
@@ -66,9 +82,13 @@ impl StaticConfig {
         let entry = self.entry_points.entry(entry_point.to_owned()).or_default();
         match option {
             "address" => {
+                entry.is_udp = value.to_ascii_lowercase().ends_with("/udp");
                 let port = value.rsplit(':').next().unwrap_or_default();
                 let port = port.split('/').next().unwrap_or_default().parse().ok();
                 entry.port = port.map(|port| *service.published.get(&port).unwrap_or(&port));
+            }
+            "asdefault" if text::is_on(value) => {
+                self.defaults.insert(entry_point.to_owned());
             }
             "http.tls" => entry.tls = text::is_on(value),
             "http.tls.certresolver" => {
@@ -107,9 +127,26 @@ impl StaticConfig {
         }
     }
 
-    /// Iterates over the entry points of routers that name none.
     pub(super) fn all(&self) -> impl Iterator<Item = &EntryPoint> {
         self.entry_points.values().filter(|entry| entry.port.is_some())
+    }
+
+    /// Returns the entry points of routers that name none, as Traefik chooses them. Those for its own pages are left
+    /// out, unless they have a usual port.
+    pub(super) fn defaults(&self) -> Vec<&EntryPoint> {
+        let is_own = |name: &String, entry: &EntryPoint| {
+            let is_public = matches!(entry.port, Some(80 | 443));
+            name == DASHBOARD || self.own.contains(name) && !is_public
+        };
+        let is_used = |(name, entry): &(&String, &EntryPoint)| {
+            let is_chosen = if self.defaults.is_empty() {
+                !is_own(name, entry)
+            } else {
+                self.defaults.contains(*name)
+            };
+            entry.port.is_some() && !entry.is_udp && is_chosen
+        };
+        self.entry_points.iter().filter(is_used).map(|(_, entry)| entry).collect()
     }
 }
 

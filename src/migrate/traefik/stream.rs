@@ -4,7 +4,7 @@
 
 use super::{
     super::{
-        draft::{PathMatch, RouteDraft, ServiceDraft, check_host},
+        draft::{PathMatch, RouteDraft, ServiceDraft, Setting, check_host},
         text,
     },
     objects::{Field, Objects, TraefikLabels, find},
@@ -15,12 +15,13 @@ use crate::model::label_option::LabelProtocol;
 
 pub(super) fn add_routes(config: &StaticConfig, labels: &TraefikLabels, draft: &mut ServiceDraft) {
     for (name, fields) in &labels.tcp_routers {
-        if let Some(port) = find_port(&labels.tcp_services, fields, draft) {
-            add_tcp(config, name, fields, port, draft);
+        if let Some(target) = find_target(&labels.tcp_services, fields, draft) {
+            add_tcp(config, name, fields, &target, draft);
         }
     }
     for (name, fields) in &labels.udp_routers {
-        let Some(port) = find_port(&labels.udp_services, fields, draft) else { continue };
+        let Some(target) = find_target(&labels.udp_services, fields, draft) else { continue };
+        let port = target.port;
         let mut route = RouteDraft::http(name, &port.value, port.origin());
         route.protocol = LabelProtocol::Udp;
         bind_entry_points(config, fields, port, &mut route, draft);
@@ -28,12 +29,19 @@ pub(super) fn add_routes(config: &StaticConfig, labels: &TraefikLabels, draft: &
     }
 }
 
+/// Where a router leads.
+struct StreamTarget<'a> {
+    port: &'a Field,
+    /// The header of the PROXY protocol.
+    proxy: Option<Setting>,
+}
+
 /// Returns the port of the service that a router names, or of the only one.
-fn find_port<'a>(
+fn find_target<'a>(
     services: &'a Objects,
     fields: &[Field],
     draft: &mut ServiceDraft,
-) -> Option<&'a Field> {
+) -> Option<StreamTarget<'a>> {
     let target = find(fields, "service").map(|field| field.value.as_str());
     let name = target.map(|target| target.split('@').next().unwrap_or_default());
     let service = match name {
@@ -45,25 +53,36 @@ fn find_port<'a>(
         let origin = fields.first().map(Field::origin).unwrap_or_default();
         draft.note_loss(&origin, "the port of the container is not among the labels");
     }
+    let mut proxy = None;
     let others = service.into_iter().flatten();
     for field in others.filter(|field| field.name != "loadbalancer.server.port") {
-        match field.name.as_str() {
-            name if name.starts_with("loadbalancer.proxyprotocol") => {
+        match (field.name.as_str(), field.value.as_str()) {
+            ("loadbalancer.proxyprotocol.version", "1" | "2") => {
+                let version = format!("v{}", field.value);
+                proxy = Some(Setting::new("proxy", version, &field.origin()));
+            }
+            ("loadbalancer.proxyprotocol", value) if !text::is_on(value) => {}
+            ("loadbalancer.proxyprotocol", _) => {
+                // Traefik's default.
+                proxy = proxy.or_else(|| Some(Setting::new("proxy", "v2", &field.origin())));
+            }
+            (name, _) if name.starts_with("loadbalancer.proxyprotocol") => {
                 draft.note_loss(&field.origin(), "set glue_tcp_<port>_proxy to v1 or v2");
             }
             _ => draft.note_loss(&field.origin(), "this option of a service has no counterpart"),
         }
     }
-    port
+    port.map(|port| StreamTarget { port, proxy })
 }
 
 fn add_tcp(
     config: &StaticConfig,
     name: &str,
     fields: &[Field],
-    port: &Field,
+    target: &StreamTarget<'_>,
     draft: &mut ServiceDraft,
 ) {
+    let port = target.port;
     let Some(rule) = find(fields, "rule") else { return };
     if let Some(field) = find(fields, "middlewares") {
         let text = "labels do not restrict connections of TCP, so the router is left out";
@@ -73,7 +92,8 @@ fn add_tcp(
         field.name == "tls" && text::is_on(&field.value) || field.name.starts_with("tls.")
     });
     let passes = find(fields, "tls.passthrough").is_some_and(|field| text::is_on(&field.value));
-    let parsed = parse_rule(&rule.value);
+    let mut parsed = parse_rule(&rule.value);
+    parsed.resolve_excluded(|_, _| false);
     for loss in &parsed.losses {
         draft.note_loss(&rule.origin(), loss);
     }
@@ -107,8 +127,13 @@ fn add_tcp(
             // The port of HTTPS is shared with routes of HTTP.
             let origin = find(fields, "tls.passthrough").map(Field::origin).unwrap_or_default();
             route.set("tls", "pass", &origin);
+            if let Some(proxy) = &target.proxy {
+                let text = "a port of HTTPS has no header of the PROXY protocol: give the route a port of its own";
+                draft.note_loss(&proxy.origin, text);
+            }
         } else {
             route.protocol = LabelProtocol::Tcp;
+            route.settings.extend(target.proxy.clone());
             bind_entry_points(config, fields, port, &mut route, draft);
         }
         draft.routes.push(route);
