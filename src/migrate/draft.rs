@@ -127,7 +127,7 @@ pub(super) fn parse_prefix(prefix: &str) -> Result<Option<String>, String> {
     if !text::has_variable(trimmed) {
         trimmed.parse::<PathPrefix>().map_err(|reason| reason.to_string())?;
     }
-    Ok(Some(trimmed.to_owned()))
+    Ok(Some(escape_comma(trimmed)))
 }
 
 /// Checks an exact path that has no variables.
@@ -136,7 +136,12 @@ pub(super) fn parse_exact(path: &str) -> Result<String, String> {
     if !text::has_variable(path) {
         path.parse::<ExactPath>().map_err(|reason| reason.to_string())?;
     }
-    Ok(path.to_owned())
+    Ok(escape_comma(path))
+}
+
+/// A comma separates the members of a list in a label.
+fn escape_comma(path: &str) -> String {
+    path.replace(',', "%2C")
 }
 
 impl PathMatch {

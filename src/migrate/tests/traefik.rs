@@ -41,6 +41,23 @@ fn plain_router_binds_port_80() {
 }
 
 #[test]
+fn comma_of_a_path_is_not_that_of_a_list() {
+    check(
+        "traefik.http.routers.app.rule=Host(`a.test`) && (PathPrefix(`/a,b`) || Path(`/c,d`))\n\
+         traefik.http.routers.app.entrypoints=web\n\
+         traefik.http.services.app.loadbalancer.server.port=3000\n",
+        &[
+            "glue_http_3000_host=a.test",
+            "glue_http_3000_prefix=/a%2Cb",
+            "glue_http_3000_bind=80",
+            "glue_http_3000_host.app=a.test",
+            "glue_http_3000_path.app=/c%2Cd",
+        ],
+        &[],
+    );
+}
+
+#[test]
 fn routers_of_both_schemes_become_one_route() {
     let both = "traefik.http.routers.app.entrypoints=web\n\
                 traefik.http.routers.apps.rule=Host(`a.test`)\n\
