@@ -1,6 +1,6 @@
 //! Entries and sets of policies, and the moments between two policies.
 
-use super::{FIRST_WORD, FeatureMaps, HeaderNames, recover_options};
+use super::{FIRST_WORD, Feature, FeatureMaps, HeaderNames, recover_options};
 use crate::{
     haproxy::{
         command::RuntimeCommand,
@@ -114,6 +114,14 @@ fn equal_policies_share_a_set() {
     assert_ne!(entry("a.test:80/"), entry("c.test:80/"));
     assert_eq!(config.maps.features.headers.len(), 2 + 1, "two sets, and the name of the header");
     assert_eq!(config.maps.features.client_networks.len(), 3);
+}
+
+#[test]
+fn bits_of_header_names_are_positive_and_none_of_features() {
+    let bits = (0..1000).map(|number| HeaderNames::bit("request", &format!("x-{number}")));
+    let bits: std::collections::BTreeSet<_> = bits.collect();
+    assert_eq!(bits.first(), Some(&(Feature::Sticky.bit() << 1)));
+    assert_eq!(bits.last(), Some(&(1 << 62)), "HAProxy's numbers are signed, of 64 bits");
 }
 
 #[test]
