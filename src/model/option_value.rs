@@ -10,7 +10,7 @@ use crate::model::{label_option::LabelOption, problem::Reason, route::Strip};
 use serde_json::Value;
 use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration};
 
-/// Value of a label. Its display parses to the same value, if a label can have it.
+/// Value of a label. Its display and its JSON parse to the same value, if a label can have it.
 pub trait OptionType: Clone + Default + PartialEq + fmt::Display + FromStr<Err = Reason> {
     /// Returns the value, and a hint about it if it is not used as written.
     fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {

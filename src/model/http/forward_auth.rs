@@ -3,6 +3,7 @@
 //! Pure.
 
 use super::{
+    OFF,
     header::{self, HeaderName},
     not,
 };
@@ -327,11 +328,15 @@ impl fmt::Display for AuthUrl {
 
 impl OptionType for ForwardAuth {
     fn to_json(&self) -> Value {
-        self.0.as_ref().map_or(Value::Null, |url| url.to_stored().into())
+        self.0.as_ref().map_or_else(|| OFF.to_owned(), AuthUrl::to_stored).into()
     }
 
     fn from_json(value: &Value) -> Option<Self> {
-        AuthUrl::parse_stored(value.as_str()?).map(|url| Self(Some(url)))
+        let text = value.as_str()?;
+        if text == OFF {
+            return Some(Self::default());
+        }
+        AuthUrl::parse_stored(text).map(|url| Self(Some(url)))
     }
 }
 
@@ -340,7 +345,7 @@ impl FromStr for ForwardAuth {
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         let text = text.trim();
-        if text.eq_ignore_ascii_case("off") {
+        if text.eq_ignore_ascii_case(OFF) {
             return Ok(Self::default());
         }
         parse_url(text).map(|url| Self(Some(url))).ok_or_else(|| {
@@ -357,7 +362,7 @@ impl fmt::Display for ForwardAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Some(url) => url.fmt(f),
-            None => f.write_str("off"),
+            None => f.write_str(OFF),
         }
     }
 }

@@ -19,6 +19,9 @@ mod tests;
 
 use super::{label_option::LabelOption, problem::Reason};
 
+/// Value of a label that opens a route which a policy protects.
+const OFF: &str = "off";
+
 /// Returns the reason for a value, or a member of a list, that is invalid. `expected` completes "… is not …".
 fn not(option: LabelOption, text: &str, expected: &'static str) -> Reason {
     Reason::InvalidValue { option, text: text.to_owned(), expected }

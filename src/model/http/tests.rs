@@ -43,6 +43,9 @@ fn value_is_normalized_and_survives_display_and_json() {
         ("secure_headers", "on", "1"),
         ("tunnel_timeout", "90s", "1m 30s"),
         ("log", "no", "off"),
+        ("users", "Off\n", "off"),
+        ("forward_auth", " OFF ", "off"),
+        ("forward_auth", "http://Auth:80/", "http://Auth"),
     ] {
         let value = parse(name, text).unwrap_or_else(|error| panic!("{name}={text}: {error}"));
         assert_eq!(value.to_string(), expected, "{name}={text}");

@@ -3,7 +3,7 @@
 //! Pure. Neither display, debug output nor JSON contains the hashes, only a digest of the whole list. Two lists are
 //! equal if their digests are.
 
-use super::{not, password::PasswordHash};
+use super::{OFF, not, password::PasswordHash};
 use crate::model::{label_option::LabelOption, option_value::OptionType, problem::Reason};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -170,13 +170,13 @@ impl fmt::Display for NoUserCheck {
 }
 
 impl OptionType for Users {
-    /// A digest, which reads back as an equal value.
-    fn to_json(&self) -> Value {
-        format!("{DIGEST_PREFIX}{}", self.digest).into()
-    }
-
+    /// Parses `off` or a digest, which reads back as an equal value.
     fn from_json(value: &Value) -> Option<Self> {
-        Self::from_digest(value.as_str()?.strip_prefix(DIGEST_PREFIX)?)
+        let text = value.as_str()?;
+        if text == OFF {
+            return Some(Self::default());
+        }
+        Self::from_digest(text.strip_prefix(DIGEST_PREFIX)?)
     }
 }
 
@@ -185,7 +185,7 @@ impl FromStr for Users {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        if text.trim().eq_ignore_ascii_case("off") {
+        if text.trim().eq_ignore_ascii_case(OFF) {
             return Ok(Self::default());
         }
         let mut users = Vec::new();
@@ -211,11 +211,7 @@ impl FromStr for Users {
 /// Writes the digest, not the value of a label.
 impl fmt::Display for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_none() {
-            f.write_str("off")
-        } else {
-            write!(f, "{DIGEST_PREFIX}{}", self.digest)
-        }
+        if self.is_none() { f.write_str(OFF) } else { write!(f, "{DIGEST_PREFIX}{}", self.digest) }
     }
 }
 

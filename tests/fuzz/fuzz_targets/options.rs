@@ -62,6 +62,8 @@ fn assert_same_when_read_again(value: &OptionValue) {
         let again = value.option().parse_value(&text).and_then(Result::ok).map(|(again, _)| again);
         assert_eq!(again.as_ref(), Some(value), "{text:?}");
     }
+    let again = value.option().parse_json(&value.to_json());
+    assert_eq!(again.as_ref(), Some(value), "{}", value.to_json());
 
     let mut values = OptionValues::default();
     values.set(value.clone());
