@@ -220,6 +220,36 @@ impl RouteDraft {
         settings
     }
 
+    /// Returns the public ports of plain HTTP and of HTTPS, or of streams.
+    fn public_ports(&self) -> BTreeSet<&str> {
+        let ports = |option, default| {
+            text::list_members(self.setting(option).map_or(default, |setting| &setting.value))
+        };
+        let tls = self.setting("tls").map_or("off", |setting| &setting.value);
+        let plain = match tls {
+            "off" => ports("bind", &self.port),
+            "only" => Vec::new(),
+            _ => ports("bind", "80"),
+        };
+        let secure = if tls == "off" { Vec::new() } else { ports("tls_bind", "443") };
+        plain.into_iter().chain(secure).collect()
+    }
+
+    /// Whether both match some requests, and neither has a longer path.
+    fn is_tied_with(&self, other: &Self) -> bool {
+        let same_hosts = if self.hosts.is_empty() || other.hosts.is_empty() {
+            self.hosts.is_empty() && other.hosts.is_empty()
+        } else {
+            !self.hosts.is_disjoint(&other.hosts)
+        };
+        let same_paths = match (&self.path, &other.path) {
+            (PathMatch::Prefixes(one), PathMatch::Prefixes(other))
+            | (PathMatch::Exact(one), PathMatch::Exact(other)) => !one.is_disjoint(other),
+            (one, other) => one == other,
+        };
+        same_hosts && same_paths && !self.public_ports().is_disjoint(&other.public_ports())
+    }
+
     fn matches_all(&self) -> bool {
         self.protocol == LabelProtocol::Http
             && self.hosts.is_empty()
@@ -396,8 +426,24 @@ impl ServiceDraft {
         )
     }
 
+    /// Notes routes of one port of which docker-balancer would use only one.
+    fn note_ties(&mut self, routes: &[RouteDraft]) {
+        for (at, later) in routes.iter().enumerate() {
+            // Of several routes for all requests, one becomes labels.
+            let is_tied = |first: &&RouteDraft| !later.matches_all() && first.is_tied_with(later);
+            if let Some(first) = routes[..at].iter().find(is_tied) {
+                let text = format!(
+                    "{} matches the same requests, with other options: remove the labels of one of both",
+                    first.origin
+                );
+                self.note_loss(&later.origin, text);
+            }
+        }
+    }
+
     /// Returns the labels of the routes of one port.
     fn labels_of_port(&mut self, prefix: &str, mut routes: Vec<RouteDraft>) -> Vec<Label> {
+        self.note_ties(&routes);
         let common: Vec<_> = match routes.as_slice() {
             [_] => Vec::new(),
             [first, others @ ..] => {

@@ -87,12 +87,17 @@ fn check_labels(translation: &Translation) {
             assert!(!label.origin.is_empty(), "{label:?} has an origin");
             let name = label.key.split(['_', '.']).nth(3).unwrap_or_default();
             let is_match = ["host", "prefix", "path", "bind"].contains(&name);
-            if label.value.contains('$') && !is_match && label.key != "glue_http_ports" {
+            let [key, value] = [&label.key, &label.value].map(|text| fill(text));
+            let is_port = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
+            let may_be_invalid = if label.key == "glue_http_ports" {
+                !value.split(',').all(|port| is_port(port.trim()))
+            } else {
+                !is_match
+            };
+            if label.value.contains('$') && may_be_invalid {
                 // Whether it is valid depends on the variable.
                 continue;
             }
-            let [key, value] = [&label.key, &label.value].map(|text| fill(text));
-            let is_port = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
             if label.key.contains('$') && !key.split('_').nth(2).is_some_and(is_port) {
                 // Likewise, whether its name has a port.
                 continue;
@@ -107,8 +112,12 @@ fn check_labels(translation: &Translation) {
         };
         // Two hosts may be equal only because of what a variable has.
         let has_variables = service.labels.iter().any(|label| label.value.contains('$'));
-        let is_same_host =
-            |reason: &Reason| has_variables && matches!(reason, Reason::DuplicateRoute { .. });
+        let is_tie_noted =
+            service.notes.iter().any(|note| note.text.contains("matches the same requests"));
+        let is_same_host = |reason: &Reason| {
+            let is_expected = has_variables || is_tie_noted;
+            is_expected && matches!(reason, Reason::DuplicateRoute { .. })
+        };
         let problems = parsed.problems.iter().filter(|problem| {
             let reason = &problem.reason;
             let is_expected = is_about_policy(reason) || is_same_host(reason);

@@ -187,6 +187,40 @@ fn option_of_one_route_is_not_inherited_by_others() {
 }
 
 #[test]
+fn routers_with_the_same_requests_are_noted() {
+    let input = |rule: &str| {
+        format!(
+            "traefik.http.routers.a.rule=Host(`a.test`) && PathPrefix(`/x`)\n\
+             traefik.http.routers.a.entrypoints=web\n\
+             traefik.http.routers.a.middlewares=lan\n\
+             traefik.http.middlewares.lan.ipwhitelist.sourceRange=10.0.0.0/8\n\
+             traefik.http.routers.b.rule={rule}\n\
+             traefik.http.routers.b.entrypoints=web\n\
+             traefik.http.services.a.loadbalancer.server.port=80"
+        )
+    };
+    let a = [
+        "glue_http_80_host.a=a.test",
+        "glue_http_80_prefix.a=/x",
+        "glue_http_80_allow.a=10.0.0.0/8",
+    ];
+    let loss = "routers.a.rule=Host(`a.test`) && PathPrefix(`/x`) matches the same requests";
+    for (rule, b, losses) in [
+        (
+            "Host(`a.test`,`b.test`) && PathPrefix(`/x`)",
+            ["host=a.test,b.test", "prefix=/x"],
+            &[loss][..],
+        ),
+        ("Host(`a.test`) && PathPrefix(`/y`)", ["host=a.test", "prefix=/y"], &[]),
+        ("Host(`b.test`) && PathPrefix(`/x`)", ["host=b.test", "prefix=/x"], &[]),
+    ] {
+        let b = b.map(|label| format!("glue_http_80_{label}"));
+        let labels: Vec<_> = b.iter().map(String::as_str).chain(a).collect();
+        check(&input(rule), &labels, losses);
+    }
+}
+
+#[test]
 fn variables_stay_as_written() {
     check(
         "traefik.http.routers.${APP}.rule=Host(`${SUB:-a.b}.${DOMAIN}`)\n\
