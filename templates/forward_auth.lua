@@ -32,10 +32,15 @@ local function is_left_out(name)
   return left_out[name] or name:find("_", 1, true) and left_out[name:gsub("_", "-")]
 end
 
+-- Values are from index 0 on.
+local function last_value(values)
+  return values and values[#values]:match("[^,%s]*$") or ""
+end
+
 local function question(txn, server, authority, path)
   local method, uri = txn.sf:method(), txn.sf:pathq()
-  local host = txn.sf:req_hdr("host")
-  local scheme = txn.sf:req_hdr("x-forwarded-proto")
+  local headers = txn.http:req_get_headers()
+  local host, scheme = last_value(headers["host"]), last_value(headers["x-forwarded-proto"])
   local lines = {
     "GET " .. path .. " HTTP/1.1",
     "host: " .. authority,
@@ -47,7 +52,7 @@ local function question(txn, server, authority, path)
     "x-original-method: " .. method,
     "x-original-url: " .. scheme .. "://" .. host .. uri,
   }
-  for name, values in pairs(txn.http:req_get_headers()) do
+  for name, values in pairs(headers) do
     if not is_left_out(name) then
       for _, value in pairs(values) do
         lines[#lines + 1] = name .. ": " .. value
@@ -69,26 +74,22 @@ local function open(request)
   return socket, receive
 end
 
-local function line(receive)
-  local text = receive("*l")
-  return text and (text:gsub("\r$", ""))
-end
-
 -- Returns the status and the headers, each with a list of its values.
 local function read_head(receive)
   local status, headers
   repeat
-    local first = line(receive)
+    local first = receive("*l")
     status = first and tonumber(first:match("^HTTP/1%.%d (%d%d%d)"))
     if not status then return nil end
     headers = {}
     while true do
-      local text = line(receive)
+      local text = receive("*l")
       if not text then return nil end
       if text == "" then break end
-      local name, value = text:match("^([^:]+):%s*(.-)%s*$")
-      -- HAProxy 2.6 accepts control characters, which the container must not get.
-      if not name or value:find("[\0-\8\10-\31\127]") then return nil end
+      -- As HAProxy writes headers: no other blanks are around the value.
+      local name, value = text:match("^([^:]+): ?(.*)$")
+      -- HAProxy 2.6 accepts control characters, which the container must not get. Most values do not even have a tab.
+      if not name or value:find("%c") and value:find("[\0-\8\10-\31\127]") then return nil end
       headers[#headers + 1] = { name:lower(), value }
     end
   until 200 <= status
@@ -117,11 +118,11 @@ local function read_body(receive, headers)
   end
   local body = ""
   while true do
-    local size = tonumber((line(receive) or ""):match("^%x+") or "", 16)
+    local size = tonumber((receive("*l") or ""):match("^%x+") or "", 16)
     if not size or body_limit < #body + size then return "" end
     if size == 0 then return body end
     body = body .. (receive(size) or "")
-    line(receive)
+    receive("*l")
   end
 end
 

@@ -11,7 +11,7 @@ use crate::common::{
     wait_for,
 };
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -274,6 +274,25 @@ fn question_has_the_request_as_the_client_sent_it() {
     let others: Vec<_> =
         lines.iter().filter(|line| !expected.iter().any(|other| other == *line)).collect();
     assert!(others.is_empty(), "{others:?}");
+}
+
+#[test]
+fn question_of_a_request_without_host_has_an_empty_one() {
+    let Some(docker) = find_docker() else { return };
+    let server = AuthServer::start();
+    let settings = Settings::new(&policies(&server, &["ok"]));
+    let plan = settings.plan(Balancer::plan(&docker));
+    let _web = run(&plan, "web", &["host=*", "use=ok"]).start();
+    let balancer = plan.start().wait_until_started();
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, balancer.bound_port(80))).unwrap();
+    stream.write_all(b"GET /x HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(" 200 "), "{answer}");
+    let question = server.question();
+    for line in ["x-forwarded-host: \r\n", "x-original-url: http:///x\r\n"] {
+        assert!(question.contains(line), "{line} is not in\n{question}");
+    }
 }
 
 /// Labels may name containers that everyone can reach, and policies any container.

@@ -189,7 +189,7 @@ pub(super) const DROP_REQUEST: &str = "drop-request";
 pub(super) const DROP_RESPONSE: &str = "drop-response";
 
 /// Bits of names in the first word: those of an `i64` that no feature has.
-const FIRST_BIT: u8 = 16;
+const FIRST_BIT: u8 = 19;
 const BITS: u8 = 63 - FIRST_BIT;
 
 /// Start of the keys by which the running worker's names are known. No set has this name.

@@ -45,28 +45,28 @@ use std::{
 pub const FIRST_WORD: usize = 9;
 
 /// Number of those words.
-const WORDS: usize = 16;
+const WORDS: usize = 15;
 
-/// What a route uses, as bits of the first of the words.
+/// What a route uses, as bits of the first of the words. The lowest bits are the number of a [`Block`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Feature {
-    Clients = 1,
-    Cors = 1 << 1,
-    Users = 1 << 2,
-    ForwardAuth = 1 << 3,
-    RateOfSecond = 1 << 4,
-    RateOfMinute = 1 << 5,
-    RateOfHour = 1 << 6,
-    AtOnce = 1 << 7,
-    MaxBody = 1 << 8,
-    Strip = 1 << 9,
-    AddPrefix = 1 << 10,
-    RequestHeaders = 1 << 11,
-    TunnelTimeout = 1 << 12,
-    NoLog = 1 << 13,
-    ResponseHeaders = 1 << 14,
-    Sticky = 1 << 15,
+    Clients = 1 << 3,
+    Cors = 1 << 4,
+    Users = 1 << 5,
+    ForwardAuth = 1 << 6,
+    RateOfSecond = 1 << 7,
+    RateOfMinute = 1 << 8,
+    RateOfHour = 1 << 9,
+    AtOnce = 1 << 10,
+    MaxBody = 1 << 11,
+    Strip = 1 << 12,
+    AddPrefix = 1 << 13,
+    RequestHeaders = 1 << 14,
+    TunnelTimeout = 1 << 15,
+    NoLog = 1 << 16,
+    ResponseHeaders = 1 << 17,
+    Sticky = 1 << 18,
 }
 
 impl Feature {
@@ -113,7 +113,7 @@ impl Feature {
 
 /// Blocks of rules, in the order in which they act. The rules end after the last one that a route uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
+#[repr(u64)]
 pub enum Block {
     /// Only rules for responses.
     Response = 0,
@@ -125,8 +125,11 @@ pub enum Block {
 }
 
 impl Block {
-    pub fn number(self) -> u32 {
-        self as u32
+    /// The bits of the first word that are the number of the last block that the route needs.
+    pub const MASK: u64 = 7;
+
+    pub fn number(self) -> u64 {
+        self as u64
     }
 }
 
@@ -134,8 +137,8 @@ impl Block {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Word {
+    /// Sum of the bits of features and names of headers, and the number of the last block.
     Use = FIRST_WORD,
-    LastBlock,
     /// Where requests are redirected to; of a closed route the option because of which it is closed.
     Redirect,
     RedirectStatus,
@@ -212,8 +215,7 @@ impl RouteFeatures {
             features.set(Word::Sticky, &cookie_path(path));
         }
         if uses.bits != 0 {
-            features.set(Word::Use, &uses.bits.to_string());
-            features.set(Word::LastBlock, &(uses.last as u32).to_string());
+            features.set(Word::Use, &(uses.bits + uses.last.number()).to_string());
         }
         if !forwards {
             features.set(Word::Redirect, &redirect_word(&redirect));
