@@ -1,6 +1,7 @@
 -- Asks an authentication server whether a request may pass. "req.question" has the key of the server, its Host header,
--- the path, and the names of headers that the container gets from the answer. The question goes to a frontend of the
--- same HAProxy, which knows the server's address; the first line of this file is `local address = …`.
+-- the path, the names of headers that the container gets from the answer, and the name of the route. The question goes
+-- to a frontend of the same HAProxy, which knows the server's address, and counts what the server refuses by route; the
+-- first line of this file is `local address = …`.
 
 -- For each part of the answer, and about for the whole, in seconds.
 local time_limit = 5
@@ -34,10 +35,11 @@ end
 
 -- Values are from index 0 on.
 local function last_value(values)
-  return values and values[#values]:match("[^,%s]*$") or ""
+  local value = values and values[#values] or ""
+  return value:find(",", 1, true) and value:match("[^,%s]*$") or value
 end
 
-local function question(txn, server, authority, path)
+local function question(txn, server, authority, path, route)
   local method, uri = txn.sf:method(), txn.sf:pathq()
   local headers = txn.http:req_get_headers()
   local host, scheme = last_value(headers["host"]), last_value(headers["x-forwarded-proto"])
@@ -45,7 +47,7 @@ local function question(txn, server, authority, path)
     "GET " .. path .. " HTTP/1.1",
     "host: " .. authority,
     "connection: close",
-    "docker-glue-server: " .. server,
+    "docker-glue-server: " .. server .. " " .. route,
     "x-forwarded-method: " .. method,
     "x-forwarded-host: " .. host,
     "x-forwarded-uri: " .. uri,
@@ -150,10 +152,10 @@ end
 
 -- Without an answer by the server, "req.passed_auth" is not set, and the next rule answers 503.
 local function forward_auth(txn)
-  local server, authority, path, names =
-    (txn:get_var("req.question") or ""):match("^(%S+) (%S+) (%S+) (%S+)$")
+  local server, authority, path, names, route =
+    (txn:get_var("req.question") or ""):match("^(%S+) (%S+) (%S+) (%S+) (%S+)$")
   if not server then return end
-  local socket, receive = open(question(txn, server, authority, path))
+  local socket, receive = open(question(txn, server, authority, path, route))
   if not socket then return end
   local status, headers = read_head(receive)
   local is_answer = status and first_value(headers, "docker-glue-answer")

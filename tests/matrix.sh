@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 # All tests that use HAProxy or start it: TEST, a test binary, or TEST/FILE, a file of one.
 ALL='haproxy faults acme/whole balancer/backend_tls balancer/client_certificate balancer/http3
-    balancer/error_pages balancer/features balancer/forward_auth balancer/https balancer/https_browser balancer/inside balancer/labels balancer/passthrough
+    balancer/error_pages balancer/features balancer/forward_auth balancer/https balancer/https_browser balancer/inside balancer/labels balancer/metrics balancer/passthrough
     balancer/ports balancer/tcp_udp balancer/users'
 KEEP=$PWD/target/haproxy
 

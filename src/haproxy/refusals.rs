@@ -26,7 +26,12 @@ pub type Refusals = BTreeMap<(String, u16), u64>;
 
 /// Returns the expression of the key of a request that is refused with the status.
 pub fn key(status: u16) -> impl fmt::Display {
-    fmt::from_fn(move |f| write!(f, "var(txn.route),word(5,' '),concat(@{status})"))
+    key_of("var(txn.route),word(5,' ')", status)
+}
+
+/// Likewise, where another expression has the name of the route.
+pub fn key_of(name: &str, status: u16) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "{name},concat(@{status})"))
 }
 
 /// Parses the answer to `show table`. Lines of another form are skipped.

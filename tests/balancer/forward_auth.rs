@@ -21,7 +21,7 @@ use std::{
 };
 
 /// An authentication server that answers by the path of the question.
-struct AuthServer {
+pub(super) struct AuthServer {
     address: SocketAddr,
     questions: Arc<Mutex<Vec<String>>>,
     ends: Arc<AtomicBool>,
@@ -29,7 +29,7 @@ struct AuthServer {
 }
 
 impl AuthServer {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (questions, ends): (Arc<Mutex<Vec<String>>>, Arc<AtomicBool>) = Default::default();
@@ -137,7 +137,7 @@ fn answer(mut stream: TcpStream, asked: &Mutex<Vec<String>>) -> std::io::Result<
 }
 
 /// Returns settings with a policy for each path of the server, and for a port on which nothing listens.
-fn policies(server: &AuthServer, paths: &[&str]) -> String {
+pub(super) fn policies(server: &AuthServer, paths: &[&str]) -> String {
     let policy = |path: &&str| {
         let url = server.url(&format!("/{path}?x=1"));
         format!(

@@ -3,6 +3,10 @@
 
 #![allow(clippy::print_stdout, reason = "this is a test")]
 
+use super::{
+    features::Settings,
+    forward_auth::{AuthServer, policies},
+};
 use crate::common::{
     self,
     balancer::{Balancer, BalancerPlan, free_port},
@@ -482,7 +486,14 @@ fn docker_outage_and_haproxy_crash_change_metrics() {
 fn refused_requests_are_counted_by_route_and_status() {
     let Some(docker) = find_docker() else { return };
     let (plan, port, _) = metrics_plan(&docker);
+    let server = AuthServer::start();
+    let settings = Settings::new(&policies(&server, &["ok", "deny", "early"]));
+    let plan = settings.plan(plan);
     let web = run_web(&plan, "web").label("glue_http_80_host.far", "far.test");
+    let web = ["ok", "deny", "early"].iter().fold(web, |web, name| {
+        web.label(&format!("glue_http_80_host.{name}"), &format!("{name}.test"))
+            .label(&format!("glue_http_80_use.{name}"), name)
+    });
     let web = web.label("glue_http_80_allow.far", "192.0.2.1");
     let web = web.label("glue_http_80_host.users", "users.test");
     let web = web.label("glue_http_80_users.users", "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=");
@@ -497,6 +508,9 @@ fn refused_requests_are_counted_by_route_and_status() {
         ("users.test/", "401"),
         ("rate.test/", "web saw /"),
         ("rate.test/", "429"),
+        ("ok.test/", "web saw /"),
+        ("deny.test/", "401"),
+        ("early.test/", "403"),
         ("nobody.test/", "404"),
     ] {
         assert_eq!(balancer.request_outcome(url), expected, "{url}");
@@ -508,6 +522,8 @@ fn refused_requests_are_counted_by_route_and_status() {
         (format!("{name}{{route=\"{route}\",status=\"{status}\"}}"), count)
     };
     let expected = [
+        count("deny.test:80", 401, 1),
+        count("early.test:80", 403, 1),
         count("far.test:80", 403, 2),
         count("rate.test:80", 429, 2),
         count("users.test:80", 401, 1),

@@ -34,14 +34,14 @@ fn configuration_of_a_story_matches_snapshots() {
 
 /// Returns the context of every case; a line such as `# --haproxy-metrics 127.0.0.1:9106` adds the exporter,
 /// `# --http3` HTTP/3, and `# --default-certificate HOST` the default certificate.
-fn frame_of(story: &str) -> RenderContext {
+fn frame_of(story: &str, frame: RenderContext) -> RenderContext {
     let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
     let exporter = exporter.map(|text| text.parse().unwrap());
     let has_http3 = story.lines().any(|line| line == "# --http3");
     let http3 = if has_http3 { Http3Mode::On } else { Http3Mode::Off };
     let host = story.lines().find_map(|line| line.strip_prefix("# --default-certificate "));
     let default_host = host.map(|host| host.parse().unwrap());
-    RenderContext { http3, exporter, default_host, ..story::default_frame() }
+    RenderContext { http3, exporter, default_host, ..frame }
 }
 
 /// Without Lua, requests wait by attempts that are refused at once.
@@ -67,7 +67,9 @@ fn connect_timeout_sets_pause_and_number_of_attempts() {
 fn changed_exporter_changes_the_skeleton() {
     let config = haproxy::config::Config::default();
     let lines = ["", "# --haproxy-metrics 127.0.0.1:9106", "# --haproxy-metrics [::1]:9106"];
-    let all = lines.map(|line| haproxy::render::static_fingerprint(&config, &frame_of(line)));
+    let all = lines.map(|line| {
+        haproxy::render::static_fingerprint(&config, &frame_of(line, story::default_frame()))
+    });
     assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
 }
 
@@ -81,7 +83,10 @@ fn configuration_without_certificates_has_empty_lists_with_strict_sni() {
         ("# --default-certificate a.test", &["tls-443.list"]),
         ("# --http3\n# --default-certificate a.test", &["tls-443.list"]),
     ] {
-        let frame = RenderContext { acme: ChallengeAnswer::Certificate, ..frame_of(story) };
+        let frame = RenderContext {
+            acme: ChallengeAnswer::Certificate,
+            ..frame_of(story, story::default_frame())
+        };
         let config = story::config_in_frame(&routes, 1, &frame);
         let text = haproxy::render::render_files(&config, &frame).config;
         let checked = haproxy::render::without_certificates(&text).unwrap();
@@ -98,7 +103,7 @@ fn configuration_without_certificates_has_empty_lists_with_strict_sni() {
 
 fn check_case(case: &Path) {
     let story = fs::read_to_string(case.join("world.txt")).unwrap();
-    let frame = frame_of(&story);
+    let frame = frame_of(&story, story::default_frame());
     let unmatched_clients = match frame.default_host {
         Some(_) => UnmatchedClients::GetDefault,
         None => UnmatchedClients::Refused,
@@ -126,19 +131,25 @@ fn check_case(case: &Path) {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("haproxy.cfg", files.config);
-        let adding_frame = RenderContext {
-            http3: frame.http3,
-            default_host: frame.default_host.clone(),
-            ..story::frame_for(true)
-        };
+        let adding_frame = frame_of(&story, story::frame_for(true));
         let adding = build(0, &adding_frame);
         let adding = haproxy::render::render_files(&adding, &adding_frame);
         assert_eq!(adding.generation, files.generation);
         insta::assert_snapshot!("haproxy-3.4.cfg", adding.config);
+        assert_parents_named(&adding.config);
         let as_is = |name: &str| name.contains(".http") || name.contains(".lua");
         for (name, text) in files.generation.files.iter().filter(|(name, _)| !as_is(name)) {
             insta::assert_snapshot!(name.as_str(), text);
         }
         insta::assert_snapshot!("problems", problems);
     });
+}
+
+/// Without a name, a section would inherit from the last defaults before it, which are those of a backend's shape.
+/// HAProxy then refuses to start if both a frontend and a backend do (Configuration Manual, section 4).
+fn assert_parents_named(config: &str) {
+    let is_section = |line: &&str| line.starts_with("frontend ") || line.starts_with("backend ");
+    for line in config.lines().filter(is_section) {
+        assert!(line.contains(" from docker-glue"), "{line}");
+    }
 }

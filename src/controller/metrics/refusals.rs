@@ -18,8 +18,9 @@ impl RefusalMetrics {
             refused: builder.add_absent_counters(
                 "docker_glue_refused_requests_total",
                 "Requests that HAProxy refused because of an option of their route, by route and \
-                 status. 401: users; 403: allow, deny, cors; 429: rate, at_once. Since HAProxy's \
-                 last reload. At most 1,000 routes; other: all further ones.",
+                 status. 401: users, forward_auth; 403: allow, deny, cors, forward_auth; 429: \
+                 rate, at_once. Since HAProxy's last reload. At most 1,000 routes; other: all \
+                 further ones.",
                 &["route", "status"],
             ),
         }
