@@ -150,6 +150,7 @@ fn upsert_servers(
     let Config { requeue, cookie_key, .. } = config;
     let current = observed.servers.get(name);
     let has_cookie = backend.shape.sticky == StickyCookie::Cookie;
+    let key = has_cookie.then_some(cookie_key.as_str());
     for server in &backend.servers {
         let health = initial_health(backend, server, current);
         match current.and_then(|current| current.get(&server.name)) {
@@ -159,11 +160,14 @@ fn upsert_servers(
                 let hold = Server { check_mode: watch, ..server.clone() };
                 add_server(plan, name, health, &hold, None);
             }
-            None => {
-                let key = has_cookie.then_some(cookie_key.as_str());
-                add_server(plan, name, health, server, key);
+            None => add_server(plan, name, health, server, key),
+            Some(state) => {
+                // Before it was ready, a plan that added it may have been interrupted.
+                if server.admin == AdminState::Ready && state.admin == AdminState::Maintenance {
+                    set_cookie_key(plan, name, key);
+                }
+                update_server(plan, name, health, server, state);
             }
-            Some(state) => update_server(plan, name, health, server, state),
         }
     }
 }
@@ -199,16 +203,21 @@ fn add_server(
 ) {
     let at = || (backend.to_owned(), server.name.clone());
     plan.push(RuntimeCommand::AddServer { backend: backend.to_owned(), server: server.clone() });
-    if let Some(key) = cookie_key {
-        let (backend, key) = (backend.to_owned(), key.to_owned());
-        plan.push(RuntimeCommand::SetCookieKey { backend, key });
-    }
+    set_cookie_key(plan, backend, cookie_key);
     if server.check_mode.is_checked() {
         let (backend, name) = at();
         plan.push(RuntimeCommand::EnableHealth { backend, name });
     }
     if server.admin == AdminState::Ready {
         set_ready(plan, at, health);
+    }
+}
+
+/// Gives all servers of a backend their cookies, also those that HAProxy has added.
+fn set_cookie_key(plan: &mut Vec<RuntimeCommand>, backend: &str, key: Option<&str>) {
+    if let Some(key) = key {
+        let (backend, key) = (backend.to_owned(), key.to_owned());
+        plan.push(RuntimeCommand::SetCookieKey { backend, key });
     }
 }
 
