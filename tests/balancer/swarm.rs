@@ -3,11 +3,11 @@
 #![allow(clippy::print_stdout, reason = "the figures of the load")]
 
 use crate::common::{
-    Docker,
+    DEADLINE, Docker,
     balancer::{Balancer, BalancerPlan, Request, build_balancer_image},
     build_whoami_image, find_docker,
     swarm::SwarmBed,
-    wait_for,
+    wait_for, wait_for_within,
 };
 use crate::https::run_command;
 use std::{
@@ -271,7 +271,8 @@ fn lost_nodes_and_managers_cost_nothing_that_others_serve() {
     });
     assert!(load.failed.is_empty(), "{load:?}");
     bed.connect(1);
-    wait_for("the node is back", || {
+    // Docker waits longer between its attempts, the longer the node was away.
+    wait_for_within(4 * DEADLINE, "the node is back", || {
         let shown = ["node", "ls", "--format", "{{.Hostname}} {{.Status}}"];
         all.run_docker(&shown).contains("node1 Ready").then_some(())
     });

@@ -136,8 +136,16 @@ pub async fn wait_until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
 ///
 /// # Panics
 /// If `ask` returns none within the deadline.
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_for_within(DEADLINE, what, ask)
+}
+
+/// The same with another deadline.
+///
+/// # Panics
+/// If `ask` returns none within `limit`.
+pub fn wait_for_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
     loop {
         if let Some(answer) = ask() {
             return answer;
