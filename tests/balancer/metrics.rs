@@ -491,7 +491,7 @@ fn refused_requests_are_counted_by_route_and_status() {
     let plan = settings.plan(plan);
     let web = run_web(&plan, "web").label("glue_http_80_host.far", "far.test");
     let web = ["ok", "deny", "early"].iter().fold(web, |web, name| {
-        web.label(&format!("glue_http_80_host.{name}"), &format!("{name}.test"))
+        web.label(&format!("glue_http_80_host.{name}"), format!("{name}.test"))
             .label(&format!("glue_http_80_use.{name}"), name)
     });
     let web = web.label("glue_http_80_allow.far", "192.0.2.1");
