@@ -1,7 +1,7 @@
 //! Finds the authentication servers that routes name.
 //!
-//! Pure. Docker's name of a container, which is unique on its engine, comes first; then the service of a compose file
-//! whose name is also in the container's name. The labels of an image may say that it is some service, but nobody can
+//! Pure. A name is Docker's name of a container, which is unique on its engine, or the service of a compose file whose
+//! name is also in the container's name. If it is both of different services, nobody is asked. The labels of an image may say that it is some service, but nobody can
 //! choose a container's name that way.
 
 use super::{
@@ -17,9 +17,12 @@ use crate::{
         http::forward_auth::{
             AuthAuthor, AuthHost, AuthPlace, AuthServer, AuthServerFault, AuthUrl, ForwardAuth,
         },
+        http::{redirect::Redirect, rewrite::AddPrefix},
         label_option::{InvalidValue, LabelOption, OptionValue},
+        option_value::PathRule,
+        path::NormalizedPath,
         problem::{Problem, ProblemSubject, Reason},
-        route::{Match, Route, Routes},
+        route::{Route, RouteKey, Routes, Strip},
         world::World,
     },
 };
@@ -95,8 +98,10 @@ fn find_server(
         return Err(AuthServerFault::NoContainer { name: name.clone() });
     };
     let port = url.port().get();
-    if url.author() == AuthAuthor::Label && !is_served_to_all(container, port, routes) {
-        return Err(AuthServerFault::NotServed { container: container.name.clone(), port });
+    let path = url.bare_path();
+    if url.author() == AuthAuthor::Label && !is_served_to_all(container, (port, path), routes) {
+        let (container, path) = (container.name.clone(), path.to_owned());
+        return Err(AuthServerFault::NotServed { container, port, path });
     }
     let reached = reach(container, port, world, rules.of_source(container.id.source()));
     reached.map(AuthPlace::Address).map_err(|reason| AuthServerFault::NotReached {
@@ -124,17 +129,20 @@ fn find_container<'a>(
             of_service.push(container);
         }
     }
-    if !named.is_empty() {
-        return Ok(named.into_iter().min_by_key(|container| rank(container)));
+    let mut services: Vec<_> = of_service.iter().map(|one| label::service_name(one)).collect();
+    if !of_service.is_empty() {
+        // Anyone who starts a container can name it like a service.
+        services.extend(named.iter().map(|one| label::service_name(one)));
     }
-    let mut projects: Vec<_> = of_service.iter().map(|one| label::service_name(one)).collect();
-    projects.sort_unstable();
-    projects.dedup();
-    if 1 < projects.len() {
-        let containers = of_service.iter().map(|container| container.name.clone()).collect();
+    services.sort_unstable();
+    services.dedup();
+    let all = if named.is_empty() { &of_service } else { &named };
+    if 1 < services.len() {
+        let containers = named.iter().chain(&of_service);
+        let containers = containers.map(|container| container.name.clone()).collect();
         return Err(AuthServerFault::Ambiguous { name: name.to_owned(), containers });
     }
-    Ok(of_service.into_iter().min_by_key(|container| rank(container)))
+    Ok(all.iter().copied().min_by_key(|container| rank(container)))
 }
 
 /// Whether the container is one of a service of this name: `PROJECT-SERVICE-1`, `SERVICE.1.TASK`.
@@ -156,8 +164,12 @@ fn rank(container: &Container) -> impl Ord + '_ {
     (is_paused, container.stopping, is_doubtful, container.created, &container.id)
 }
 
-/// Whether every client can reach the container's port over a route of HTTP.
-fn is_served_to_all(container: &Container, port: u16, routes: &Routes) -> bool {
+/// Whether every client can reach this path of the container's port over a route of HTTP.
+fn is_served_to_all(container: &Container, (port, path): (u16, &str), routes: &Routes) -> bool {
+    // The container may interpret another spelling as a protected path.
+    if !NormalizedPath::from_request(path).is_ok_and(|normalized| normalized.path == path) {
+        return false;
+    }
     let serves = |route: &Route| {
         let mut endpoints = route.endpoints.iter();
         endpoints.any(|endpoint| {
@@ -170,11 +182,36 @@ fn is_served_to_all(container: &Container, port: u16, routes: &Routes) -> bool {
             is_guard || value.option() == LabelOption::Closed
         };
         !route.policy.iter().any(guards)
+            && route.policy.get::<Redirect>() == Redirect::Off
             && route.terms.get::<ClientCertificate>() == ClientCertificate::Off
     };
     routes.0.iter().any(|(key, route)| {
-        matches!(key.rule, Match::Http { .. }) && serves(route) && is_open(route)
+        let leads = |path: &String| !routes.0.keys().any(|other| precedes(other, key, path));
+        serves(route)
+            && is_open(route)
+            && !route.redirects(key.listener)
+            && public_path(key, route, path).as_ref().is_some_and(leads)
     })
+}
+
+/// Returns the path of a request that reaches the container as `path` over a route of HTTP. `None` if there is none.
+fn public_path(key: &RouteKey, route: &Route, path: &str) -> Option<String> {
+    let rule = key.path()?;
+    let AddPrefix(added) = route.policy.get();
+    let rest = path.strip_prefix(added.as_str()).filter(|rest| rest.starts_with('/'))?;
+    let depth = route.policy.get::<Strip>().depth(rule.segments());
+    let stripped = rule.segments().as_str().split('/').skip(1).take(depth);
+    let public = stripped.fold(String::new(), |text, segment| text + "/" + segment) + rest;
+    rule.matches(&public).then_some(public)
+}
+
+/// Whether requests for this path are led to `other`, not to `key`, which matches it, too.
+fn precedes(other: &RouteKey, key: &RouteKey, path: &str) -> bool {
+    let rank = |rule: &PathRule| (rule.is_exact(), rule.segments().depth());
+    let (Some(rule), Some(than)) = (other.path(), key.path()) else { return false };
+    (other.listener, other.host()) == (key.listener, key.host())
+        && rule.matches(path)
+        && rank(than) < rank(rule)
 }
 
 fn reach(

@@ -41,16 +41,24 @@ const SERVICE: &str = "com.docker.compose.service=sso com.docker.compose.project
 fn server_is_found_by_name_of_container_or_service() {
     let url = "http://sso:9091/x";
     let both =
-        "http://sso:9091 = IP 9091 address http\nlabel:http://sso:9091 = IP 9091 address http";
+        "http://sso:9091 = IP 9091 address http\nlabel:http://sso:9091/x = IP 9091 address http";
     for (containers, ip, problem) in [
         (format!("sso 172.17.0.9 {SERVED}"), "172.17.0.9", ""),
         (format!("one-sso-1 172.17.0.9 {SERVED} {SERVICE}one"), "172.17.0.9", ""),
         (format!("one_sso_1 172.17.0.9 {SERVED} {SERVICE}one"), "172.17.0.9", ""),
-        // The name of a container comes first, and of several the one that is likely to answer.
+        // Of several containers of a service, the one that has the name, or that is likely to answer.
         (
-            format!("one-sso-1 172.17.0.8 {SERVED} {SERVICE}one\nsso 172.17.0.9 {SERVED}"),
+            format!(
+                "one-sso-1 172.17.0.8 {SERVED} {SERVICE}one\nsso 172.17.0.9 {SERVED} {SERVICE}one"
+            ),
             "172.17.0.9",
             "",
+        ),
+        // Anyone who starts a container can name it like the service.
+        (
+            format!("one-sso-1 172.17.0.8 {SERVED} {SERVICE}one\nsso 172.17.0.9 {SERVED}"),
+            "",
+            "write that of one container, or rename one: sso, one-sso-1",
         ),
         (
             format!(
@@ -67,7 +75,7 @@ fn server_is_found_by_name_of_container_or_service() {
                 "one-sso-1 172.17.0.8 {SERVED} {SERVICE}one\ntwo-sso-1 172.17.0.9 {SERVED} {SERVICE}two"
             ),
             "",
-            "the service sso exists in several projects; write the name of one of the containers: one-sso-1, two-sso-1",
+            "sso is the name of several containers or of their services; write that of one container, or rename one: one-sso-1, two-sso-1",
         ),
         // An image can have labels, but no name.
         (
@@ -96,8 +104,6 @@ fn server_is_found_by_name_of_container_or_service() {
 
 #[test]
 fn label_names_only_what_is_served_to_everyone() {
-    let by_policy = "http://sso:9091 = 172.17.0.9 9091 address http";
-    let by_label = "label:http://sso:9091 = 172.17.0.9 9091 address http";
     for (labels, is_open) in [
         (SERVED, true),
         ("glue_http_9091_host=auth.test glue_http_9091_rate=5/s", true),
@@ -117,14 +123,52 @@ fn label_names_only_what_is_served_to_everyone() {
         ("glue_http_9091_host=auth.test glue_http_9091_allow=nowhere", false),
         ("glue_http_9091_host=auth.test glue_http_9091_use=sso", false),
     ] {
-        let (servers, problems) =
-            find_servers(&format!("sso 172.17.0.9 {labels}"), "http://sso:9091/");
-        let expected =
-            if is_open { format!("{by_policy}\n{by_label}") } else { by_policy.to_owned() };
-        assert_eq!(servers, expected, "{labels}: {problems}");
-        let reason =
-            "a label may only name a port that is served to everyone, and port 9091 of sso is not";
-        assert_eq!(problems.contains(reason), !is_open, "{labels}: {problems}");
+        check_label_url(labels, "/", is_open);
+    }
+}
+
+/// Checks whether a label may name this path of a container with these labels.
+fn check_label_url(labels: &str, path: &str, is_open: bool) {
+    let by_policy = "http://sso:9091 = 172.17.0.9 9091 address http";
+    let bare_path = path.split('?').next().unwrap();
+    let by_label = format!("label:http://sso:9091{bare_path} = 172.17.0.9 9091 address http");
+    let url = format!("http://sso:9091{path}");
+    let (servers, problems) = find_servers(&format!("sso 172.17.0.9 {labels}"), &url);
+    let expected = if is_open { format!("{by_policy}\n{by_label}") } else { by_policy.to_owned() };
+    assert_eq!(servers, expected, "{labels} {path}: {problems}");
+    let reason = format!(
+        "a label may only name a path that is served to everyone, and {bare_path} of port 9091 of sso is not"
+    );
+    assert_eq!(problems.contains(&reason), !is_open, "{labels} {path}: {problems}");
+}
+
+/// HAProxy could otherwise be made to read what a route protects, or what no route serves.
+#[test]
+fn label_names_only_paths_that_everyone_can_reach() {
+    let guarded = "glue_http_9091_host=a.test glue_http_9091_host.g=a.test glue_http_9091_prefix.g=/admin glue_http_9091_allow.g=10.0.0.0/8";
+    let team = "glue_http_9091_host=a.test glue_http_9091_prefix=/team/x glue_http_9091_strip_prefix=/team";
+    let added = "glue_http_9091_host=a.test glue_http_9091_prefix=/p glue_http_9091_strip_prefix=on glue_http_9091_add_prefix=/v2";
+    let exact = "glue_http_9091_host=a.test glue_http_9091_path=/health";
+    for (labels, path, is_open) in [
+        (guarded, "/verify?x=/admin", true),
+        (guarded, "/admin", false),
+        (guarded, "/admin/secret", false),
+        (guarded, "/administrator", true),
+        (guarded, "/x/../admin", false),
+        (guarded, "/%61dmin", false),
+        (guarded, "//admin", false),
+        (team, "/x/y", true),
+        (team, "/y", false),
+        (team, "/team/x", false),
+        (added, "/v2/y", true),
+        (added, "/v2", false),
+        (added, "/y", false),
+        (exact, "/health", true),
+        (exact, "/health/x", false),
+        (exact, "/", false),
+        ("glue_http_9091_host=a.test glue_http_9091_redirect=https://b.test", "/", false),
+    ] {
+        check_label_url(labels, path, is_open);
     }
 }
 

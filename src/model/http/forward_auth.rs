@@ -60,7 +60,7 @@ pub enum AuthHost {
 /// Who wrote the URL, which decides what it may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuthAuthor {
-    /// A label. The URL may only name a port that a container serves to everyone: HAProxy reaches more than clients do,
+    /// A label. The URL may only name a path that a container serves to everyone: HAProxy reaches more than clients do,
     /// and passes answers on.
     Label,
     /// The administrator.
@@ -125,10 +125,10 @@ impl fmt::Display for AuthServer {
 pub enum AuthServerFault {
     /// No container has the name, or is up.
     NoContainer { name: String },
-    /// Services of several projects have the name.
+    /// A container and another service, or services of several projects, have the name.
     Ambiguous { name: String, containers: Vec<String> },
-    /// A label names a port that the container does not serve to everyone.
-    NotServed { container: String, port: u16 },
+    /// A label names a path that the container does not serve to everyone.
+    NotServed { container: String, port: u16, path: String },
     /// HAProxy cannot reach the container.
     NotReached { container: String, reason: Box<Reason> },
 }
@@ -142,13 +142,14 @@ impl fmt::Display for AuthServerFault {
             ),
             Self::Ambiguous { name, containers } => write!(
                 f,
-                "the service {name} exists in several projects; write the name of one of the containers: {}",
+                "{name} is the name of several containers or of their services; write that of one container, or \
+                 rename one: {}",
                 containers.join(", ")
             ),
-            Self::NotServed { container, port } => write!(
+            Self::NotServed { container, port, path } => write!(
                 f,
-                "a label may only name a port that is served to everyone, and port {port} of {container} is not; \
-                 write the URL into a policy of the settings file, or give {container} a route for the port"
+                "a label may only name a path that is served to everyone, and {path} of port {port} of {container} \
+                 is not; write the URL into a policy of the settings file, or give {container} a route for it"
             ),
             Self::NotReached { container, reason } => {
                 write!(f, "HAProxy cannot reach {container}: {reason}")
@@ -229,24 +230,32 @@ impl AuthUrl {
         }
     }
 
-    /// Returns the key of the server in the map of servers. What labels name has keys of its own, because they may name
-    /// less.
+    /// Returns the path without the query.
+    pub fn bare_path(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+
+    /// Returns the key of the server in the map of servers. What labels name has keys of its own, one for each path,
+    /// because they may name less.
     pub fn server_key(&self) -> String {
         let Self { scheme, host, port, author, .. } = self;
-        let author = match author {
-            AuthAuthor::Label => BY_LABEL,
-            AuthAuthor::Policy => "",
-        };
-        format!("{author}{scheme}://{host}:{port}")
+        let server = format!("{scheme}://{host}:{port}");
+        match author {
+            AuthAuthor::Label => format!("{BY_LABEL}{server}{}", self.bare_path()),
+            AuthAuthor::Policy => server,
+        }
     }
 
     /// Returns the URL with this key and path.
     pub fn from_server_key(key: &str, path: &str) -> Option<Self> {
-        let (url, author) = match key.strip_prefix(BY_LABEL) {
-            Some(url) => (url, AuthAuthor::Label),
-            None => (key, AuthAuthor::Policy),
+        let Some(url) = key.strip_prefix(BY_LABEL) else {
+            return Some(Self {
+                author: AuthAuthor::Policy,
+                ..parse_url(&format!("{key}{path}"))?
+            });
         };
-        Some(Self { author, ..parse_url(&format!("{url}{path}"))? })
+        let (bare_path, _) = path.split_once('?').unwrap_or((path, ""));
+        parse_url(&format!("{}{path}", url.strip_suffix(bare_path)?))
     }
 
     /// Parses the text of the history, which also says who wrote the URL.
