@@ -56,8 +56,9 @@ local function question(txn, server, authority, path, route)
   }
   for name, values in pairs(headers) do
     if not is_left_out(name) then
-      for _, value in pairs(values) do
-        lines[#lines + 1] = name .. ": " .. value
+      -- In the order in which the container gets them.
+      for number = 0, #values do
+        lines[#lines + 1] = name .. ": " .. values[number]
       end
     end
   end
@@ -81,7 +82,7 @@ local function read_head(receive)
   local status, headers
   repeat
     local first = receive("*l")
-    status = first and tonumber(first:match("^HTTP/1%.%d (%d%d%d)"))
+    status = first and tonumber(first:match("^HTTP/1%.%d (%d%d%d)%f[%D]"))
     if not status then return nil end
     headers = {}
     while true do
@@ -130,9 +131,12 @@ end
 
 -- The container gets these headers of the answer, and not those of the client.
 local function copy(txn, headers, names)
+  local sent = txn.http:req_get_headers()
   for name in names:gmatch("[^,]+") do
-    txn.http:req_del_header(name)
-    txn.http:req_del_header((name:gsub("-", "_")))
+    -- Some servers read every separator as "-".
+    for other in pairs(sent) do
+      if other:gsub("%W", "-") == name:gsub("%W", "-") then txn.http:req_del_header(other) end
+    end
     for _, header in ipairs(headers) do
       if header[1] == name then txn.http:req_add_header(name, header[2]) end
     end

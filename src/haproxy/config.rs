@@ -549,12 +549,16 @@ impl Config {
 }
 
 fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
-    let strip = key.path().map_or(0, |path| policy.get::<Strip>().depth(path.segments()));
+    // A redirect to HTTPS is that of the request as it was sent, and asks for no password in the clear.
+    let is_redirect = [name::TO_HTTPS, name::NO_CERTIFICATE].contains(&backend);
+    let path = key.path().filter(|_| !is_redirect);
+    let strip = path.map_or(0, |path| policy.get::<Strip>().depth(path.segments()));
+    let features = || RouteFeatures::new(policy, strip != 0, key.path());
     MapTarget {
         backend: backend.to_owned(),
         route: name::backend_name(key),
         strip,
-        features: RouteFeatures::new(policy, strip != 0, key.path()),
+        features: if is_redirect { None } else { features() },
         timeout: policy.get::<Timeout>().as_millis(),
         retry: policy.get(),
         detail: match policy.get::<TlsBind>().redirect_port() {

@@ -9,6 +9,10 @@ use std::borrow::Cow;
 /// Number of passes that resolve `..`: one for each level of `..` in a row.
 pub const MAX_PARENT_LEVELS: usize = 8;
 
+/// Maximum length of a path whose normalized form may differ, in bytes. Normalization needs a buffer of three times the
+/// length, and HAProxy's have 16,384 bytes (`tune.bufsize`).
+pub const MAX_AMBIGUOUS_PATH: usize = 4096;
+
 /// Bytes that are written as %XX: all except slashes and RFC 3986's pchar. `;` is escaped too, because it starts a
 /// parameter.
 const ESCAPED_BYTES: &AsciiSet = &NON_ALPHANUMERIC
@@ -56,12 +60,19 @@ pub enum PathError {
     Nul,
     #[error("more than {MAX_PARENT_LEVELS} levels of .. in a row")]
     Dots,
+    #[error(
+        "a path with unusual characters or encodings must have at most {MAX_AMBIGUOUS_PATH} bytes"
+    )]
+    Length,
 }
 
 impl NormalizedPath {
     /// Parameters are removed before percent-decoding, as servlet containers do, and again after it.
     pub fn from_request(path: &str) -> Result<Self, PathError> {
         check_path(path)?;
+        if MAX_AMBIGUOUS_PATH < path.len() && is_ambiguous(path) {
+            return Err(PathError::Length);
+        }
         let bytes: Vec<u8> = percent_decode(&strip_parameters(path.as_bytes())).collect();
         let flat =
             merge_slashes(&percent_encode(&strip_parameters(&bytes), ESCAPED_BYTES).to_string());
@@ -70,6 +81,22 @@ impl NormalizedPath {
         let path = remove_dot_segments(&flat)?;
         Ok(Self { has_dot_segments: path != flat, path, literal })
     }
+}
+
+/// Whether the normalized form may differ.
+fn is_ambiguous(path: &str) -> bool {
+    let is_usual = |c: u8| c.is_ascii_alphanumeric() || b"!$%&'()*+,-./:=@_~".contains(&c);
+    let is_usual_escape = |after: &str| match after.as_bytes() {
+        [b'2', b'0', ..] => true,
+        [a, b, ..] => {
+            matches!(a, b'8' | b'9' | b'A'..=b'F') && matches!(b, b'0'..=b'9' | b'A'..=b'F')
+        }
+        _ => false,
+    };
+    !path.bytes().all(is_usual)
+        || path.contains("//")
+        || path.split('/').any(|segment| [".", ".."].contains(&segment))
+        || !path.split('%').skip(1).all(is_usual_escape)
 }
 
 /// `/a;b=c/d` → `/a/d`

@@ -38,8 +38,8 @@ fn parse_request(balancer: &Balancer, text: &str) -> Request {
     let mut lines = text.lines().map(str::trim);
     let (method, url) = lines.next().unwrap().split_once(' ').unwrap();
     lines.fold(balancer.request(method, url), |request, line| {
-        let (name, value) = line.split_once(": ").unwrap();
-        request.header(name, value)
+        let (name, value) = line.split_once(':').unwrap();
+        request.header(name, value.trim_start())
     })
 }
 
@@ -220,6 +220,19 @@ fn client_behind_trusted_proxy_is_that_of_its_header() {
         ("2001:db8:2::5", "403"),
         ("::ffff:192.0.2.7", "web saw /"),
         ("nonsense", "403"),
+        // A member that is no address stands for the proxy; what is before it may be the client's text.
+        ("192.0.2.7, unknown", "403"),
+        ("192.0.2.7, [2001:db8:1::5]:443", "403"),
+        ("192.0.2.7, fe80::1%eth0", "403"),
+        ("192.0.2.7, ", "403"),
+        ("192.0.2.7,", "403"),
+        ("", "403"),
+        ("192.0.2.7, unknown, 10.9.1.1", "403"),
+        ("192.0.2.7, , 10.9.1.1", "403"),
+        ("192.0.2.7\nX-Forwarded-For: unknown", "403"),
+        ("192.0.2.7\nX-Forwarded-For: 10.9.1.1", "web saw /"),
+        ("unknown, 192.0.2.7, 10.9.1.1", "web saw /"),
+        (", 192.0.2.7", "web saw /"),
     ];
     let rows = rows
         .map(|(client, expected)| (format!("GET a.test/\nX-Forwarded-For: {client}"), expected));
@@ -310,6 +323,7 @@ fn headers_are_set_and_removed() {
         "request_header_X-Tenant=acme; \"a\" 'b' %[src] \\x #1",
         "response_header_X-Odd=acme; \"a\" 'b' %[src] \\x #1",
         "drop_request_headers=Cookie,X-Debug",
+        "request_header_X-Tenant-Id=7",
         "drop_response_headers=X-Whoami",
         "secure_headers=on",
         "response_header_X-Frame-Options=DENY",
@@ -323,9 +337,10 @@ fn headers_are_set_and_removed() {
         &balancer,
         &[
             (
-                "GET a.test/x\nX-Tenant: evil\nCookie: a=b\nx-debug: 1\nX-Other: 2",
+                "GET a.test/x\nX-Tenant: evil\nCookie: a=b\nx-debug: 1\nX-Other: 2\nX_Debug: 1\nX_Tenant: evil\nX-Tenant_Id: evil\nX_Tenant.Id: evil",
                 &format!(
                     "web saw /x\n> {highest}: 1\n> X-Tenant: {odd}\n> Cookie: -\n> X-Debug: -\n> X-Other: 2\n\
+                     > X_Debug: -\n> X_Tenant: -\n> X-Tenant_Id: -\n> X_Tenant.Id: -\n> X-Tenant-Id: 7\n\
                      < X-Odd: {odd}\n< X-Whoami: -\n< X-Content-Type-Options: nosniff\n\
                      < X-Frame-Options: DENY\n< Referrer-Policy: strict-origin-when-cross-origin"
                 ),
@@ -478,6 +493,10 @@ fn body_above_limit_is_refused() {
         ("Content-Length: 1024", "x".repeat(1024), 200),
         ("Content-Length: 1025", "x".repeat(1025), 413),
         ("Content-Length: 99999999999", String::new(), 413),
+        ("Content-Length: 999999999999999999", String::new(), 413),
+        // Above the largest number of 64 bits with a sign; 2.6 reads the second one as 0.
+        ("Content-Length: 9223372036854775813", "x".repeat(2000), 400),
+        ("Content-Length: 18446744073709551616", "x".repeat(2000), 400),
         ("Transfer-Encoding: chunked", "1\r\nx\r\n0\r\n\r\n".to_owned(), 411),
         ("Transfer-Encoding: chunked", "0\r\n\r\n".to_owned(), 411),
         ("Content-Length: 1\nTransfer-Encoding: chunked", "0\r\n\r\n".to_owned(), 411),

@@ -181,8 +181,8 @@ fn server_judges_each_request_of_its_routes() {
     let rows: &[Row<'_>] = &[
         ("GET plain.test/", "web saw /\n> Remote-User: -"),
         (
-            "GET ok.test/a?b=c\nRemote-User: root\nRemote_User: root\nRemote-Groups: root\nX-Other: 2",
-            "web saw /a?b=c\n> Remote-User: alice\n> Remote_User: -\n> Remote-Groups: staff, admins\n> X-Other: 2\n\
+            "GET ok.test/a?b=c\nRemote-User: root\nRemote_User: root\nRemote.User: root\nRemote-Groups: root\nX-Other: 2",
+            "web saw /a?b=c\n> Remote-User: alice\n> Remote_User: -\n> Remote.User: -\n> Remote-Groups: staff, admins\n> X-Other: 2\n\
              < Set-Cookie: session=2; Path=/",
         ),
         ("GET accepted.test/\nRemote-User: root", "web saw /\n> Remote-User: -\n< Set-Cookie: -"),
@@ -230,6 +230,8 @@ fn question_has_the_request_as_the_client_sent_it() {
     let request = [
         ("Cookie", "session=1"),
         ("Authorization", "Bearer t"),
+        ("Authorization", "Bearer u"),
+        ("Authorization", "Bearer v"),
         ("Content-Length", "2"),
         ("If-None-Match", "*"),
         ("Accept-Encoding", "gzip"),
@@ -250,10 +252,18 @@ fn question_has_the_request_as_the_client_sent_it() {
     let question = server.question();
     let mut lines: Vec<_> = question.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(lines.remove(0), "GET /ok?x=1 HTTP/1.1");
+    // Repeated headers are in the order in which the container gets them.
+    let values = |name: &str| -> Vec<_> {
+        lines.iter().filter_map(|line| line.strip_prefix(name)).collect()
+    };
+    assert_eq!(values("authorization: Bearer "), ["t", "u", "v"]);
+    assert_eq!(values("x-forwarded-for: "), ["192.0.2.7", "127.0.0.1"]);
     lines.sort_unstable();
     let port = balancer.bound_port(80);
     let expected = [
         "authorization: Bearer t".to_owned(),
+        "authorization: Bearer u".to_owned(),
+        "authorization: Bearer v".to_owned(),
         "cookie: session=1".to_owned(),
         "docker-glue-answer: 1".to_owned(),
         format!("host: {}", server.address),
@@ -336,7 +346,7 @@ fn server_in_container_is_found_by_name_and_followed() {
     let closed = closed.named(&name).start();
     balancer.wait_until_serves("policy.test/x", "other saw /x");
     assert_eq!(balancer.get("a.test").status, 503);
-    balancer.wait_for_log(&["WARN", "a label may only name a port that is served to everyone"]);
+    balancer.wait_for_log(&["WARN", "a label may only name a path that is served to everyone"]);
 
     // A new container has another address.
     drop(closed);

@@ -121,11 +121,19 @@ fn host_with_certificate_is_served_over_https_and_redirected() {
         plan.run("old").labels(
             "glue_http_80_host=old.shop.test glue_http_80_tls=on glue_http_80_tls_policy=modern",
         ),
+        // What acts on requests acts on those over HTTPS.
+        plan.run("guarded").labels(
+            "glue_http_80_host=g.shop.test glue_http_80_tls=on glue_http_80_prefix=/team \
+             glue_http_80_strip_prefix=on glue_http_80_add_prefix=/v2 glue_http_80_secure_headers=on \
+             glue_http_80_users=alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+        ),
     ]);
     let balancer = plan.start().wait_until_started();
     for (url, expected) in [
         ("https://a.test/x", "a saw /x"),
         ("http://a.test/x?q=1", "308 → https://a.test/x?q=1"),
+        ("http://g.shop.test/team/x?q=1", "308 → https://g.shop.test/team/x?q=1"),
+        ("https://g.shop.test/team/x", "401"),
         ("https://x.shop.test/", "shop saw /"),
         ("http://b.shop.test/", "both saw /"),
         ("https://b.shop.test/", "both saw /"),

@@ -4,7 +4,11 @@
 
 use super::story;
 use docker_glue::{
-    haproxy::{features::FIRST_WORD, files::ConfigFiles, render::render_files},
+    haproxy::{
+        features::{FIRST_WORD, HeaderNames},
+        files::ConfigFiles,
+        render::render_files,
+    },
     model::world::World,
     routing::decide::{DecideState, decide},
 };
@@ -70,10 +74,15 @@ fn is_own_line(line: &str) -> bool {
     match words[..] {
         _ if TEMPLATE.contains(&mask_numbers(line)) => true,
         // A label may name a header. All else in the line is that of a header that the template names.
-        ["http-request" | "http-after-response", "set-header" | "del-header", name, ..] => {
+        ["http-request" | "http-after-response", "set-header" | "del-header", ..] => {
             let known = ["x-forwarded-proto", "cache-control", "server", "x-drop"];
+            let key = line.split("concat(/").nth(1).and_then(|key| key.split([')', '/']).nth(1));
+            let Some(name) = key else { return false };
             let is_header = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-            let with = |known: &str| mask_numbers(&line.replace(name, known));
+            let with = |known: &str| {
+                let [pattern, of_known] = [name, known].map(HeaderNames::pattern);
+                mask_numbers(&line.replace(&pattern, &of_known).replace(name, known))
+            };
             is_header && known.iter().any(|known| TEMPLATE.contains(&with(known)))
         }
         ["#", ..] => line.chars().all(|c| matches!(c, ' '..='~')),

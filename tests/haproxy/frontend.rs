@@ -208,6 +208,26 @@ async fn encoded_path_takes_the_route_of_its_decoded_form() {
     }
 }
 
+/// What does not fit into HAProxy's buffers would not be normalized as a whole.
+#[tokio::test]
+async fn path_that_is_too_long_to_be_normalized_is_refused() {
+    let Some(scene) = Scene::set(&[]).await else { return };
+    let (long, short) = ("!".repeat(5600), "!".repeat(4086));
+    for (target, expected) in [
+        (format!("/{long}"), "whole"),
+        (format!("/open/{long}\\..\\..\\admin"), "400"),
+        (format!("/admin;x/{long}"), "400"),
+        (format!("/admin%3bx/{long}"), "400"),
+        (format!("{}/admin", "/;".repeat(6000)), "400"),
+        (format!("/admin;x/{}", "/;".repeat(7000)), "400"),
+        (format!("/admin;x/{short}"), "admin"),
+        (format!("/open/../admin/{}", &short[6..]), "admin"),
+    ] {
+        let answer = scene.get("a.test", &target);
+        assert!(answer.starts_with(expected), "{answer:.60} for {target:.60}");
+    }
+}
+
 #[tokio::test]
 async fn exact_path_takes_only_its_own_requests() {
     let Some(scene) = Scene::set(&[]).await else { return };
@@ -434,7 +454,9 @@ fn start_closing_servers() -> (u16, Arc<AtomicUsize>) {
         for stream in listener.incoming().flatten() {
             let count = Arc::clone(&count);
             std::thread::spawn(move || {
-                if !read_head(&mut BufReader::new(stream)).is_empty() {
+                // Until the request is counted, the connection is open.
+                let mut reader = BufReader::new(stream);
+                if !read_head(&mut reader).is_empty() {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
             });

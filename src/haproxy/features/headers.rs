@@ -86,6 +86,19 @@ impl HeaderNames {
         bit_of_key(&format!("/{kind}/{name}"))
     }
 
+    /// Whether other names are the same to a server that turns separators into `_`, as CGI and WSGI do.
+    pub fn has_other_spellings(name: &str) -> bool {
+        !name.bytes().all(|c| c.is_ascii_alphanumeric())
+    }
+
+    /// Returns a pattern of all spellings of a name in lower case, between single quotes.
+    pub fn pattern(name: &str) -> String {
+        let any = |c: char| {
+            if c.is_ascii_alphanumeric() { c.to_string() } else { "[^0-9a-z]".to_owned() }
+        };
+        format!("'^{}$'", name.chars().map(any).collect::<String>())
+    }
+
     fn by_kind(&self) -> [(&'static str, &BTreeSet<String>); 4] {
         [
             (REQUEST, &self.request),

@@ -83,6 +83,10 @@ pub(crate) fn feature_answer(
             location: None,
         });
     }
+    if selected.redirects() && policy.get::<Redirect>() == Redirect::Off {
+        // To HTTPS, where the other features act.
+        return None;
+    }
     if let Some(client) = request.from.map(|from| from.ip())
         && let Some(why) = refusal(client, selected)
     {

@@ -43,7 +43,6 @@ pub(crate) fn decide_outcome(
     let tls = tls_outcome(request, snapshot, Some(selected));
     let answer = || feature_answer(request, snapshot, selected);
     match tls {
-        // Before a plain request would be redirected to HTTPS, the features of its route act.
         Some(outcome) if selected.key.is_https() => outcome,
         tls => answer()
             .map(|answer| (answer.outcome, answer.why))

@@ -3,6 +3,7 @@
 //! Pure. The parts of a URL are sent byte for byte as written. The path is routed in the normalized form of
 //! [`crate::model::path`].
 
+use crate::haproxy::request_pattern;
 use crate::model::{
     option_value,
     path::{NormalizedPath, PathError},
@@ -145,6 +146,11 @@ pub enum RejectionError {
     Path(PathError),
     #[error("requests with this method are not forwarded to containers")]
     Method,
+    #[error(
+        "a Content-Length of more than {} digits is refused",
+        request_pattern::MAX_LENGTH_DIGITS
+    )]
+    Length,
 }
 
 /// Why a text is not a URL or not a method, and how to correct it.
@@ -237,14 +243,17 @@ impl ExplainRequest {
     pub fn rejection(&self) -> Option<RejectionError> {
         let is_refused = matches!(self.method.as_str(), "CONNECT" | "TRACE" | "TRACK");
         let of_path = || self.url.normalized.as_ref().err().copied().map(RejectionError::Path);
-        is_refused.then_some(RejectionError::Method).or_else(of_path)
+        let length = self.header("content-length").unwrap_or_default();
+        let of_length =
+            (request_pattern::MAX_LENGTH_DIGITS < length.len()).then_some(RejectionError::Length);
+        is_refused.then_some(RejectionError::Method).or(of_length).or_else(of_path)
     }
 }
 
 impl RejectionError {
     pub fn http_status(self) -> u16 {
         match self {
-            Self::Path(_) => 400,
+            Self::Path(_) | Self::Length => 400,
             Self::Method => 405,
         }
     }
