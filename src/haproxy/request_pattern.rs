@@ -92,3 +92,36 @@ pub fn proxy_header_pattern() -> String {
 pub fn proxy_header_list_pattern() -> String {
     format!("(^|,)({})", PROXY_HEADERS.join("|").replace('$', "(,|$)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::path::{NormalizedPath, PathError, is_ambiguous};
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+    use regex_lite::Regex;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn ambiguity_of_a_path_is_that_of_haproxy(path in "(/[-a.;|!%$20278cCfF]{0,4}){1,4}/?") {
+            // Between double quotes, a dollar is escaped.
+            let pattern = Regex::new(&AMBIGUOUS_PATH.replace(r"\$", "$")).unwrap();
+            prop_assert_eq!(is_ambiguous(&path), pattern.is_match(&path));
+        }
+    }
+
+    #[test]
+    fn only_ambiguous_paths_have_a_maximum_length() {
+        let long = "x".repeat(MAX_AMBIGUOUS_PATH);
+        for (path, expected) in [
+            (format!("/{long}"), None),
+            (format!("/%20{long}"), None),
+            (format!("/;{}", &long[2..]), None),
+            (format!("/;{}", &long[1..]), Some(PathError::Length)),
+            (format!("/%2e/{long}"), Some(PathError::Length)),
+        ] {
+            assert_eq!(NormalizedPath::from_request(&path).err(), expected, "{path:.10}");
+        }
+    }
+}

@@ -84,7 +84,7 @@ impl NormalizedPath {
 }
 
 /// Whether the normalized form may differ.
-fn is_ambiguous(path: &str) -> bool {
+pub(crate) fn is_ambiguous(path: &str) -> bool {
     let is_usual = |c: u8| c.is_ascii_alphanumeric() || b"!$%&'()*+,-./:=@_~".contains(&c);
     let is_usual_escape = |after: &str| match after.as_bytes() {
         [b'2', b'0', ..] => true,
