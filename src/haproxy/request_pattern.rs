@@ -13,7 +13,8 @@ pub const AMBIGUOUS_PATH: &str = r"[^!\$%&'()*+,./0-9:=@A-Z_a-z~-]|//|/\.\.?(/|\
 pub const INVALID_PATH: &str = r"[^!-~]|#|%($|[^0-9A-Fa-f]|[0-9A-Fa-f]($|[^0-9A-Fa-f])|00)";
 
 /// Matches a path that containers may interpret as another one: with an empty or a dot segment, with a backslash, with an
-/// encoded separator, letter, digit, percent sign or control character, or with an overlong encoding of ASCII. For use between single quotes. Hosts with a protected route refuse it.
+/// encoded separator, letter, digit, percent sign or control character, or with an overlong encoding of ASCII. For use
+/// between single quotes. Hosts with a protected route refuse it.
 pub const AMBIGUOUS_SPELLING: &str = r"//|\\|/\.\.?(;|/|$)|%([01]|2[d-fD-F5]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[cCfF]|7[eEfF]|[cC][01])";
 
 pub use crate::model::path::MAX_AMBIGUOUS_PATH;

@@ -1,8 +1,8 @@
 //! Finds the authentication servers that routes name.
 //!
 //! Pure. A name is Docker's name of a container, which is unique on its engine, or the service of a compose file whose
-//! name is also in the container's name. If it is both of different services, nobody is asked. The labels of an image may say that it is some service, but nobody can
-//! choose a container's name that way.
+//! name is also in the container's name. If it means a container and another service, HAProxy asks neither. The labels of
+//! an image may say that it is some service, but an image cannot choose a container's name.
 
 use super::{
     address::resolve_address,

@@ -3,12 +3,14 @@
 //! Pure. The parts of a URL are sent byte for byte as written. The path is routed in the normalized form of
 //! [`crate::model::path`].
 
-use crate::haproxy::request_pattern;
-use crate::model::{
-    option_value,
-    path::{NormalizedPath, PathError},
-    route::{Listener, Protocol},
-    tls::{HTTP_PORT, HTTPS_PORT},
+use crate::{
+    haproxy::request_pattern,
+    model::{
+        option_value,
+        path::{NormalizedPath, PathError},
+        route::{Listener, Protocol},
+        tls::{HTTP_PORT, HTTPS_PORT},
+    },
 };
 use std::{
     fmt,
