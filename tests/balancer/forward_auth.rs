@@ -100,6 +100,7 @@ fn answer(mut stream: TcpStream, asked: &Mutex<Vec<String>>) -> std::io::Result<
             "/close" => "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\nuntil the end",
             "/lying" => "HTTP/1.1 200 OK\r\nRemote-User: al\0ice\r\n\r\n",
             "/nonsense" => "no HTTP at all\r\n\r\n",
+            "/longer" => "HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n",
             "/twice" => "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
             "/early" => {
                 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
@@ -152,8 +153,8 @@ fn server_judges_each_request_of_its_routes() {
     let Some(docker) = find_docker() else { return };
     let server = AuthServer::start();
     let paths = [
-        "ok", "accepted", "login", "deny", "error", "close", "lying", "nonsense", "twice", "early",
-        "cookies", "huge", "half", "silent",
+        "ok", "accepted", "login", "deny", "error", "close", "lying", "nonsense", "longer",
+        "twice", "early", "cookies", "huge", "half", "silent",
     ];
     let away = format!("[policy.away]\nforward_auth = \"http://127.0.0.1:{}/\"\n", free_port());
     let settings = Settings::new(&(policies(&server, &paths) + &away));
@@ -198,6 +199,7 @@ fn server_judges_each_request_of_its_routes() {
         ("GET cookies.test/", "web saw /\n< Set-Cookie: a=1, b=2, c=3, d=4"),
         ("GET lying.test/", "503"),
         ("GET nonsense.test/", "503"),
+        ("GET longer.test/", "503"),
         ("GET twice.test/", "503"),
         ("GET half.test/", "503"),
         ("GET away.test/", "503"),
